@@ -6,9 +6,9 @@
  */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { optionalDecompressor } from '../src/decompress/index.ts'
-import { Host } from '../src/index.ts'
-import { nodeFiles } from '../src/node/index.ts'
+import { optionalDecompressor } from 'paravirt/decompress'
+import { Host } from 'paravirt'
+import { nodeFiles } from 'paravirt/node'
 
 const DESCRIPTION = fileURLToPath(new URL('xen/debian', import.meta.url))
 const PROMPT = /\/ # /

@@ -8,8 +8,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { Host, type Domain } from '../src/index.ts'
-import { connectMigration, listenMigration } from '../src/node/index.ts'
+import { Host, type Domain } from 'paravirt'
+import { connectMigration, listenMigration } from 'paravirt/node'
 
 async function print(domain: Domain, who: string): Promise<void> {
   let line = ''

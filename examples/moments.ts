@@ -8,8 +8,8 @@ import { createReadStream } from 'node:fs'
 import { mkdtemp, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Host } from '../src/index.ts'
-import { fileSink } from '../src/node/index.ts'
+import { Host } from 'paravirt'
+import { fileSink } from 'paravirt/node'
 
 const host = await Host.boot({ memory: 64, dom0Memory: 16 })
 await (await host.createDomain({ name: 'one', memory: 16 })).console.waitFor('mini> ')

@@ -9,10 +9,10 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { BlockFrontend, SECTOR_SIZE, type BlockStore } from '../src/drivers/index.ts'
-import { FrontendBus } from '../src/guest/index.ts'
-import { Host, type GuestProgram } from '../src/index.ts'
-import { FileBlockStore } from '../src/node/index.ts'
+import { BlockFrontend, SECTOR_SIZE, type BlockStore } from 'paravirt/drivers'
+import { FrontendBus } from 'paravirt/guest'
+import { Host, type GuestProgram } from 'paravirt'
+import { FileBlockStore } from 'paravirt/node'
 
 /** AES-XTS, as dm-crypt uses it: each sector on its own, its number as the tweak. */
 class EncryptedStore implements BlockStore {

@@ -4,18 +4,19 @@
  *   npm start                              the domain of examples/xen/fc4, on the embedded kernel
  *   npm start -- FILE [--until PATTERN]    any description file, its console connected to this terminal
  *
- * With --grub FILE the host is booted from another grub.conf, or from GRUB 2's grub.cfg.
+ * With --grub FILE the host is booted from another grub.conf, or from GRUB 2's grub.cfg. Where its `module` lines name files that are
+ * there, they are dom0, whose console is then connected to this terminal: Linux with Xen's own tools, for instance.
  * With a FILE it ends when the domain ends (exit status 0 after a power-off, 1 otherwise), with status 0 as soon as the
  * console has shown PATTERN, or when Ctrl-] is typed.
  */
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Host, XenError, embeddedKernel, formatDomainList, type Domain } from '../src/index.ts'
-import { optionalDecompressor } from '../src/decompress/index.ts'
-import { MemoryBlockStore } from '../src/drivers/index.ts'
-import { nodeDisks, nodeFiles } from '../src/node/index.ts'
-import type { DiskOpener } from '../src/toolstack/index.ts'
+import { Host, XenError, embeddedKernel, formatDomainList, type Domain } from 'paravirt'
+import { optionalDecompressor } from 'paravirt/decompress'
+import { MemoryBlockStore } from 'paravirt/drivers'
+import { nodeDisks, nodeFiles } from 'paravirt/node'
+import { parseGrub, type DiskOpener } from 'paravirt/toolstack'
 
 const HOST_MEMORY = '1G'
 const GRUB_CONF = fileURLToPath(new URL('boot/grub.conf', import.meta.url))
@@ -88,7 +89,7 @@ async function boot(clock: 'virtual' | 'realtime', grub: string): Promise<Host> 
 }
 
 /** Prints a console until it closes. */
-async function print(domain: Domain): Promise<void> {
+async function print(domain: Pick<Domain, 'console'>): Promise<void> {
   for await (const bytes of domain.console) process.stdout.write(bytes)
 }
 
@@ -117,7 +118,7 @@ async function tour(grub: string): Promise<number> {
 }
 
 /** Types what comes from the terminal into the console. */
-function connectTerminal(domain: Domain, leave: () => void): () => void {
+function connectTerminal(domain: Pick<Domain, 'console'>, leave: () => void): () => void {
   const { stdin } = process
   const type = (data: Buffer): void => {
     if (data.includes(LEAVE)) return leave()
@@ -132,6 +133,33 @@ function connectTerminal(domain: Domain, leave: () => void): () => void {
     stdin.off('data', type)
     if (stdin.isTTY) stdin.setRawMode(false)
     stdin.pause()
+  }
+}
+
+/** True where the entry that is booted names a kernel for dom0 that is there. */
+async function hasOwnDom0(grub: string): Promise<boolean> {
+  const { dom0 } = parseGrub(new TextDecoder().decode(await nodeFiles().read(grub)))
+  return dom0 !== undefined && access(dom0.path).then(() => true, () => false)
+}
+
+/** `npm start -- --grub FILE` with a dom0 of one's own: its console, connected to this terminal, until it ends. */
+async function runDom0({ grub, until }: Arguments): Promise<number> {
+  const host = await boot('realtime', grub)
+  const left = new AbortController()
+  const disconnect = connectTerminal(host, () => left.abort())
+  const ended = new Promise<number>((resolve) => {
+    host.events.on('dom0-shutdown', ({ reason }) => {
+      console.error(`\ndom0 has ended: ${reason}`)
+      resolve(reason === 'poweroff' ? 0 : 1)
+    })
+    left.signal.addEventListener('abort', () => resolve(0))
+  })
+  void print(host)
+  try {
+    return await Promise.race([ended, ...(until === undefined ? [] : [host.console.waitFor(until).then(() => 0)])])
+  } finally {
+    disconnect()
+    await host.shutdown()
   }
 }
 
@@ -171,7 +199,8 @@ async function run(file: string, { until, grub }: Arguments): Promise<number> {
 
 try {
   const given = parseArguments(process.argv.slice(2))
-  process.exitCode = given.file === undefined ? await tour(given.grub) : await run(given.file, given)
+  if (given.file !== undefined) process.exitCode = await run(given.file, given)
+  else process.exitCode = await hasOwnDom0(given.grub) ? await runDom0(given) : await tour(given.grub)
 } catch (error) {
   if (!XenError.is(error)) throw error
   console.error(`error: ${error.message}`)

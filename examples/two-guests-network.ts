@@ -9,9 +9,9 @@ import { mkdtemp } from 'node:fs/promises'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { CaptureWriter, NetFrontend, captureBridge, formatMac, parseMac } from '../src/drivers/index.ts'
-import { FrontendBus } from '../src/guest/index.ts'
-import { Host, type GuestProgram } from '../src/index.ts'
+import { CaptureWriter, NetFrontend, captureBridge, formatMac, parseMac } from 'paravirt/drivers'
+import { FrontendBus } from 'paravirt/guest'
+import { Host, type GuestProgram } from 'paravirt'
 
 const BROADCAST = parseMac('ff:ff:ff:ff:ff:ff')!
 const OWN = parseMac('02:00:00:00:00:01')!

@@ -7,8 +7,8 @@
  *
  *   XENSTORED_PATH=SOCKET xenstore-ls -f -p
  */
-import { Host, XenError, embeddedKernel } from '../src/index.ts'
-import { listenXenStore } from '../src/node/index.ts'
+import { Host, XenError, embeddedKernel } from 'paravirt'
+import { listenXenStore } from 'paravirt/node'
 
 async function serve(path: string): Promise<void> {
   const host = await Host.boot({ memory: 256, clock: 'realtime' })

@@ -1,6 +1,6 @@
-/** What docs/security.md says, held against the tests: every guarantee names the test that holds it, and that test exists. */
-import { readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+/** The documents: every link in them leads somewhere; every guarantee of docs/security.md names the test that holds it, and that test exists. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -48,5 +48,41 @@ describe('docs/security.md', () => {
     const [wrongTitle, wrongFile] = namedTests('`test/docs.test.ts`: "no such" and `test/none.test.ts`: "x"').map(complaint)
     expect(wrongTitle).toContain('no test "no such"')
     expect(wrongFile).toContain('there is no test/none.test.ts')
+  })
+})
+
+describe('docs/llms.txt', () => {
+  test('names what the index of the guides names', () => {
+    const linksOf = (file: string, folder: string): string[] =>
+      [...readFileSync(join(ROOT, file), 'utf8').matchAll(/\]\(([^)#]+)/g)].map(([, link]) => join(folder, link!)).sort()
+    expect([...new Set(linksOf('docs/llms.txt', 'docs'))]).toEqual([...new Set(linksOf('docs/guides/README.md', 'docs/guides'))])
+  })
+})
+
+/** The documents that people write, and README and CHANGELOG. */
+const pages = ['README.md', 'CHANGELOG.md', ...readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.md') && !name.startsWith('api')).map((name) => join('docs', name))]
+
+/** How a heading is named in a link, as GitHub does it. */
+const anchorOf = (heading: string): string => heading.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-')
+
+/** The links of a page that lead nowhere. */
+function deadLinks(page: string, text: string): string[] {
+  return [...text.replace(/```.*?```/gs, '').matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link!).filter((link) => !/^[a-z]+:/.test(link)).filter((link) => {
+    const [path, anchor] = link.split('#') as [string, string?]
+    const file = path === '' ? join(ROOT, page) : resolve(ROOT, dirname(page), path)
+    if (!existsSync(file)) return true
+    return anchor !== undefined && ![...readFileSync(file, 'utf8').matchAll(/^#+ (.*)$/gm)].some(([, heading]) => anchorOf(heading!) === anchor)
+  }).map((link) => `${page}: ${link}`)
+}
+
+describe('a link of the documents', () => {
+  test('leads to a page, and to a heading on it', () => {
+    expect(pages.length).toBeGreaterThan(25)
+    expect(pages.flatMap((page) => deadLinks(page, readFileSync(join(ROOT, page), 'utf8')))).toEqual([])
+  })
+
+  test('that leads nowhere is seen', () => {
+    expect(deadLinks('README.md', '[a](docs/none.md) [b](docs/testing.md#no-such-heading) [c](docs/testing.md#faults)')).toHaveLength(2)
   })
 })

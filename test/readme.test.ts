@@ -1,6 +1,6 @@
 /** What the README says, held against the code: its example runs as written, its tables name what there is. */
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
@@ -16,7 +16,8 @@ function run(program: string): Promise<{ status: number; out: string; err: strin
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-readme-'))
   const file = join(folder, 'example.mts')
   const source = pathToFileURL(join(ROOT, 'src/index.ts')).href
-  writeFileSync(file, program.replaceAll("from 'paravirt'", `from '${source}'`))
+  const testing = pathToFileURL(join(ROOT, 'src/testing/index.ts')).href
+  writeFileSync(file, program.replaceAll("from 'paravirt'", `from '${source}'`).replaceAll("from 'paravirt/testing'", `from '${testing}'`))
   return new Promise((done) => {
     execFile(process.execPath, [TSX, file], { cwd: ROOT, timeout: 90_000 }, (error, out, err) => {
       rmSync(folder, { recursive: true, force: true })
@@ -41,6 +42,32 @@ describe('the README', () => {
     expect(status).toBe(0)
   })
 
+  test('has a test that finds a race, as written', { timeout: 100_000 }, async () => {
+    const example = /```ts\n(import \{ explore \}.*?)```/s.exec(readme)?.[1] ?? ''
+    const { status, out, err } = await run(example)
+    expect([status, err]).toEqual([0, ''])
+    const lines = out.trimEnd().split('\n')
+    expect(lines.slice(0, 2)).toEqual(['FAILED: race, run 10 (pct) from seed 1', '  always: every count is kept'])
+    // Numbers may come to be others; what is said of them is not.
+    const words = (text: readonly string[]): string[] => text.map((line) => line.replace(/[\d.]+/g, 'N').replace(/differ .*/, 'differ').trim())
+    const shown = readme.split('\n').filter((line) => line.startsWith('    ')).map((line) => line.trim())
+    for (const line of words(lines)) expect(words(shown)).toContain(line)
+  })
+
+  test('has a test of twenty lines that runs as written', { timeout: 120_000 }, async () => {
+    const example = [...readme.matchAll(/```ts\n(.*?)```/gs)].map((found) => found[1]!).find((text) => text.includes('testing/vitest'))
+    expect(example).toContain("from 'paravirt/testing/vitest'")
+    expect(example!.trim().split('\n').length).toBeLessThanOrEqual(24)
+    mkdirSync(join(ROOT, '.types'), { recursive: true })
+    const folder = mkdtempSync(join(ROOT, '.types', 'readme-'))
+    const source = (name: string): string => JSON.stringify(join(ROOT, 'src', name, 'index.ts'))
+    writeFileSync(join(folder, 'readme.test.ts'), example!.replace("'paravirt/testing/vitest'", source('testing/vitest')).replace("'paravirt/testing'", source('testing')))
+    const out = await new Promise<string>((done) => {
+      execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder, '--testTimeout=60000'], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
+    }).finally(() => rmSync(folder, { recursive: true, force: true }))
+    expect(out).toMatch(/Tests .*1 passed/)
+  })
+
   test('names every subpath of the package', () => {
     const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { exports: object }
     for (const name of Object.keys(exports)) {
@@ -55,6 +82,12 @@ describe('the README', () => {
         if (!isGroup) expect(readme).toContain(`\`${folder}/${entry.name}\``)
       }
     }
+  })
+
+  test('has examples that import the package by its name, as its users do', () => {
+    const files = readdirSync(join(ROOT, 'examples'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
+    expect(files.length).toBeGreaterThan(8)
+    expect(files.filter((name) => /from '[^']*src\//.test(readFileSync(join(ROOT, 'examples', name), 'utf8')))).toEqual([])
   })
 
   test('names only commands that exist', () => {

@@ -66,6 +66,10 @@ export interface HypercallPort {
   unmaskPort(port: EventPort): number
   /** Moves a port's events to another vCPU of the caller. */
   bindVcpu(port: EventPort, vcpu: number): number
+  /** Gives a vCPU its control block of the FIFO ABI, in a frame of the caller's: from the first on events come by queues. 0, or negative. */
+  initControl(vcpu: number, frame: Mfn, offset: number): number
+  /** Adds a frame of the caller's to the event words of the FIFO ABI. 0, or a negative error number. */
+  expandArray(frame: Mfn): number
 
   // Grant tables. Reference: public/grant_table.h
   /** Frames of the caller's grant table, grown to `frames`; or a negative error number. */
@@ -90,6 +94,11 @@ export interface HypercallPort {
   // Scheduling. Reference: public/sched.h, public/vcpu.h
   /** Wakes the guest at `deadline` (host nanoseconds); 0 cancels. */
   setTimer(deadline: number): number
+  /**
+   * SCHEDOP_watchdog: the domain ends for that reason when it does not call again in so many seconds. `id` 0 takes one of two and answers
+   * with its number; 0 seconds give it back.
+   */
+  watchdog(id: number, seconds: number): number
   /** Ends the domain, SHUTDOWN reason given. */
   shutdown(reason: number): number
   /** Writes to the hypervisor's console. Reference: CONSOLEIO_write. */

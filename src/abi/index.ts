@@ -70,11 +70,29 @@ export {
   PhysdevUnmapPirq, XENIRQSTAT,
 } from './physdev.ts'
 export {
-  CpuidLeaf, DOMCTL, DOMCTL_CDF, DOMCTL_INTERFACE_VERSION, DOMINF, DomctlExtVcpucontext, DomctlGetdomaininfo,
-  DomctlTscInfo, DomctlVcpuMsr, DomctlVcpuMsrs, DomctlVcpuextstate, MsrEntry, PFINFO, SHADOW_OP,
+  CpuidLeaf, DOMCTL, DOMCTL_CDF, DOMCTL_INTERFACE_VERSION, DOMCTL_SCHEDOP, DOMCTL_SCHEDRT_EXTRA, DOMINF, Domctl,
+  DomctlAddressSize, DomctlCpuPolicy, DomctlCreatedomain, DomctlDebugOp, DomctlExtVcpucontext, DomctlGdbsxDomstatus,
+  DomctlGdbsxMemio, DomctlGdbsxPauseunpVcpu, DomctlGetdomaininfo, DomctlGetpageframeinfo3, DomctlGetvcpuinfo,
+  DomctlHvmcontext, DomctlHvmcontextPartial, DomctlHypercallInit, DomctlIomemPermission, DomctlIoportPermission,
+  DomctlIrqPermission, DomctlMaxMem, DomctlMaxVcpus, DomctlMemoryMapping, DomctlNodeaffinity, DomctlPagingMempool,
+  DomctlPsrAlloc, DomctlPsrCmtOp, DomctlSchedparamVcpu, DomctlSchedulerOp, DomctlSendtrigger, DomctlSetTarget,
+  DomctlSetVirqHandler, DomctlSetdebugging, DomctlSetdomainhandle, DomctlSettimeoffset, DomctlShadowOp, DomctlSubscribe,
+  DomctlTscInfo, DomctlVcpuMsr, DomctlVcpuMsrs, DomctlVcpuaffinity, DomctlVcpucontext, DomctlVcpuextstate,
+  DomctlVmEventOp, DomctlVnuma, MsrEntry, PFINFO, SENDTRIGGER, SHADOW_ENABLE, SHADOW_OP, VCPUAFFINITY, X86_EMU,
+  XenctlBitmap,
 } from './domctl.ts'
-export { SCHEDULER, SYSCTL, SYSCTL_INTERFACE_VERSION } from './sysctl.ts'
-export { XENPF } from './platform.ts'
+export {
+  CPUPOOL_OP, CPUPOOL_PAR_ANY, CPU_FEATURESET, CPU_HOTPLUG, CPU_POLICY, PHYSCAP, PMSTAT, PM_OP, SCHEDULER, SYSCTL,
+  SYSCTL_INTERFACE_VERSION, SYSCTL_SCHEDOP, Sysctl, SysctlAvailheap, SysctlCpuFeatureset, SysctlCpuHotplug,
+  SysctlCpuLevellingCaps, SysctlCpuPolicy, SysctlCpuinfo, SysctlCpupoolOp, SysctlCputopo, SysctlCputopoinfo,
+  SysctlDebugKeys, SysctlGetPmstat, SysctlGetcpuinfo, SysctlGetdomaininfolist, SysctlMeminfo, SysctlNumainfo,
+  SysctlPcitopoinfo, SysctlPhysinfo, SysctlPmOp, SysctlPsrCmtOp, SysctlReadconsole, SysctlSchedId, SysctlSchedulerOp,
+  SysctlTbufOp, TBUFOP,
+} from './sysctl.ts'
+export {
+  QUIRK, XENPF, XENPF_INTERFACE_VERSION, XEN_FW, XEN_PCPU_FLAGS, XenPlatformOp, XenpfCpuOl, XenpfFirmwareInfo, XenpfPcpuVersion, XenpfPcpuinfo,
+  XenpfPlatformQuirk, XenpfSettime32, XenpfSettime64, XenpfSymdata,
+} from './platform.ts'
 export { HVMMEM, HVMOP, XenHvmEvtchnUpcallVector, XenHvmGetMemType, XenHvmGetTime, XenHvmPagetableDying, XenHvmParam } from './hvm/hvm-op.ts'
 export { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_TYPE } from './hvm/params.ts'
 export { HVM_MEMMAP_TYPE, HVM_START_MAGIC_VALUE, HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from './hvm/start-info.ts'
@@ -89,10 +107,10 @@ export { XENPMU } from './pmu.ts'
 export { KEXEC_CMD } from './kexec.ts'
 export { XENOPROF } from './xenoprof.ts'
 export { TMEM } from './tmem.ts'
-export { HYPFS_OP } from './hypfs.ts'
+export { HYPFS_MAX_PATHLEN, HYPFS_OP, HYPFS_TYPE, HYPFS_VERSION, XenHypfsDirentry, XenHypfsDirlistentry } from './hypfs.ts'
 export { ARGO_OP } from './argo.ts'
 export { FLASK } from './xsm/flask-op.ts'
-export { MCA } from './xen-mca.ts'
+export { MCA, McinfoLogicalCpu, McinfoMsr, XEN_MCA_INTERFACE_VERSION, XEN_MC_FLAGS, XenMc, XenMcFetch, XenMcPhyscpuinfo } from './xen-mca.ts'
 export { Sring } from './io/ring.ts'
 export { XenconsInterface } from './io/console.ts'
 export { XENSTORE, XS, XSD_ERROR, XS_WATCH_FIELD, XenstoreDomainInterface, XsdSockmsg } from './io/xs-wire.ts'

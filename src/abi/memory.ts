@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/memory.h.
  */
-import { frame, gap, nested, pointer, structure, u16, u32, u64, ulong } from './structure.ts'
+import { frame, nested, pointer, structure, u16, u32, u64, ulong } from './structure.ts'
 
 /** Operations of memory_op. */
 export const XENMEM = {
@@ -72,7 +72,7 @@ export const XenPodTarget = /* @__PURE__ */ structure({
 
 /** Frames of a resource of a domain, to be mapped by its tools. */
 export const XenMemAcquireResource = /* @__PURE__ */ structure({
-  domid: u16, type: u16, id: u32, nrFrames: u32, pad: gap(4), frame: u64, frameList: pointer,
+  domid: u16, type: u16, id: u32, nrFrames: u32, pad: u32, frame: u64, frameList: pointer,
 })
 
 /** One range of a virtual NUMA node. */

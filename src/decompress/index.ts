@@ -4,4 +4,5 @@
  *
  * @module
  */
-export { optionalDecompressor } from './optional-decompressor.ts'
+export { decompressorWith, optionalDecompressor } from './optional-decompressor.ts'
+export type { DecompressorPackages, Lz4, SevenZipFactory } from './optional-decompressor.ts'

@@ -7,7 +7,7 @@
  * Reference: Linux scripts/Makefile.lib (how payloads are packed), lib/decompress_unlz4.c (the legacy lz4 container).
  */
 import type { Decompressor } from '../toolstack/index.ts'
-import { XenError } from '../util/index.ts'
+import { callable, checkOptions, having, XenError } from '../util/index.ts'
 
 /** A file in the archiver's memory. */
 interface MemoryFile {
@@ -21,7 +21,7 @@ interface MemoryFiles {
   resizeFileStorage?: (file: MemoryFile, bytes: number) => void
 }
 
-/** What is used of 7z-wasm. */
+/** What is used of an archiver that 7z-wasm makes. */
 interface SevenZip {
   readonly FS: {
     readonly filesystems?: { readonly MEMFS?: MemoryFiles }
@@ -33,10 +33,13 @@ interface SevenZip {
   }
   callMain(args: string[]): number
 }
-type SevenZipFactory = (options: { print(text: string): void; printErr(text: string): void }) => Promise<SevenZip>
 
-/** What is used of lz4js. */
-interface Lz4 {
+/** The package 7z-wasm: makes an archiver. */
+export type SevenZipFactory = (options: { readonly print: (text: string) => void; readonly printErr: (text: string) => void }) => Promise<object>
+
+/** What is used of the package lz4js. */
+export interface Lz4 {
+  /** Unpacks a block; gives how many bytes it is. */
   decompressBlock(source: Uint8Array, target: Uint8Array, start: number, length: number, targetStart: number): number
 }
 
@@ -104,6 +107,14 @@ function limitFiles(archiver: SevenZip, first: number, limit: number): () => boo
   return () => exceeded
 }
 
+/** What is to be unpacked. */
+interface Packed {
+  readonly compression: string
+  readonly data: Uint8Array
+  /** Bytes that it may unpack to. */
+  readonly limit: number
+}
+
 /** Runs the archiver; its status, or what it threw: exceptions of C++ come as numbers. */
 function run(archiver: SevenZip, words: string[]): unknown {
   try {
@@ -119,10 +130,9 @@ function contentsOf({ FS }: SevenZip, path: string): Uint8Array {
   return contents instanceof Uint8Array && contents.length === usedBytes ? contents : FS.readFile(path)
 }
 
-async function unpackSevenZip(compression: string, data: Uint8Array, limit: number): Promise<Uint8Array> {
+async function unpackSevenZip(create: SevenZipFactory, { compression, data, limit }: Packed): Promise<Uint8Array> {
   const silent = (): void => undefined
-  const create = await load<SevenZipFactory>('7z-wasm')
-  const archiver = await create({ print: silent, printErr: silent })
+  const archiver = await create({ print: silent, printErr: silent }) as SevenZip
   const file = `kernel.${ENDINGS[compression]}`
   archiver.FS.writeFile(file, data)
   const exceeded = limitFiles(archiver, limit <= data.length * USUAL_RATIO ? limit : 1 << 20, limit)
@@ -141,8 +151,7 @@ async function unpackSevenZip(compression: string, data: Uint8Array, limit: numb
 }
 
 /** Unpacks the legacy container: a magic number, then blocks, each behind its packed length. */
-async function unpackLz4(data: Uint8Array, limit: number): Promise<Uint8Array> {
-  const { decompressBlock } = await load<Lz4>('lz4js')
+async function unpackLz4({ decompressBlock }: Lz4, { data, limit }: Packed): Promise<Uint8Array> {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
   // All blocks are unpacked into the same memory, and of each only what it holds is kept.
   const block = new Uint8Array(LZ4_BLOCK)
@@ -169,15 +178,52 @@ async function unpackLz4(data: Uint8Array, limit: number): Promise<Uint8Array> {
   return out
 }
 
+/** The packages, as their user has imported them, or bundled them. */
+export interface DecompressorPackages {
+  /** The default export of 7z-wasm: for xz, zstd, bzip2 and lzma. */
+  readonly sevenZip?: SevenZipFactory | undefined
+  /** The package lz4js: for lz4. */
+  readonly lz4?: Lz4 | undefined
+}
+
+/** How packages are come by. */
+interface PackageSource {
+  sevenZip(): Promise<SevenZipFactory>
+  lz4(): Promise<Lz4>
+}
+
+const unpackBy = (source: PackageSource): Decompressor => async (compression, data, limit) => {
+  const packed = { compression, data, limit }
+  if (compression === 'lz4') return unpackLz4(await source.lz4(), packed)
+  if (Object.hasOwn(ENDINGS, compression)) return unpackSevenZip(await source.sevenZip(), packed)
+  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} is not supported`, { details: { compression } })
+}
+
 /**
  * Unpacks xz, zstd, bzip2, lzma and lz4, to at most `limit` bytes. Throws NOT_SUPPORTED when the package that a format needs
- * is not installed, or for another format, and INVALID_IMAGE when the data is damaged or unpacks to more.
+ * is not installed, or for another format, and INVALID_IMAGE when the data is damaged or unpacks to more. Bundlers do not see the
+ * packages: {@link decompressorWith} is for bundles.
  *
  * @example
  * const host = await Host.boot({ memory: '1G', decompress: optionalDecompressor })
  */
-export const optionalDecompressor: Decompressor = async (compression, data, limit) => {
-  if (compression === 'lz4') return unpackLz4(data, limit)
-  if (Object.hasOwn(ENDINGS, compression)) return unpackSevenZip(compression, data, limit)
-  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} is not supported`, { details: { compression } })
+export const optionalDecompressor: Decompressor = /* @__PURE__ */ unpackBy({ sevenZip: () => load<SevenZipFactory>('7z-wasm'), lz4: () => load<Lz4>('lz4js') })
+
+function given<T>(found: T | undefined, name: string): Promise<T> {
+  if (found !== undefined) return Promise.resolve(found)
+  return Promise.reject(new XenError('NOT_SUPPORTED', `this kernel's compression needs the package ${name}, which was not given`, { details: { package: name } }))
+}
+
+/**
+ * The same by packages that are given, so that bundlers find them.
+ *
+ * @example
+ * import SevenZip from '7z-wasm'
+ * import wasm from '7z-wasm/7zz.wasm?url'
+ * const decompress = decompressorWith({ sevenZip: (options) => SevenZip({ ...options, locateFile: () => wasm }) })
+ */
+export function decompressorWith(packages: DecompressorPackages): Decompressor {
+  checkOptions('decompressorWith', packages, { sevenZip: callable, lz4: having('decompressBlock') })
+  const { sevenZip, lz4 } = packages
+  return unpackBy({ sevenZip: () => given(sevenZip, '7z-wasm'), lz4: () => given(lz4, 'lz4js') })
 }

@@ -4,30 +4,32 @@
  * @module
  */
 export {
-  CONSOLE_LOG_LIMIT, CONSOLE_TYPE, CONSOLE_WRITE_LIMIT, ConsoleBackend, ConsoleFrontend, ConsoleStream, consolePath,
-  parseConsoleNodes,
+  CHANNEL_NAME_LIMIT, CONSOLE_EVENTS, CONSOLE_LOG_LIMIT, CONSOLE_TYPE, CONSOLE_WRITE_LIMIT, ChannelBackend, ChannelFrontend, ConsoleBackend, ConsoleFrontend, ConsoleLog, ConsoleStream, byteLogState,
+  consolePath, parseConsoleNodes,
 } from './console/index.ts'
 export type {
-  ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions,
+  ByteLogState, ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions,
 } from './console/index.ts'
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
-  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, disksState, layoutOf,
+  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkStore, checkWritable, disksState, layoutOf,
   loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
-  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
+  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockLimits, BlockRequest, BlockServerOptions,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRates, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
   SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
-  VirtualDevice,
+  VirtualDevice, WriteObserver,
 } from './block/index.ts'
 export {
   ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,
   NetFrontend, Nic, RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort,
   captureBridge, completeChecksum, formatMac, parseMac,
 } from './net/index.ts'
+export type { DiskInterference, DiskServices } from './block/index.ts'
+export type { FrameFacts, NetInterference, NetServices } from './net/index.ts'
 export type { RingOverrun } from '../rings/index.ts'
 export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
-  NetStatistics, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
+  NetStatistics, OutputHold, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
 } from './net/index.ts'

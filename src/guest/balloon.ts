@@ -95,6 +95,11 @@ export class Balloon {
     return { target: this.pages, short: this.short, pause: this.pause, retry: this.retry?.order }
   }
 
+  /** Whether it is what a save of it said, so that nothing has to be brought back. */
+  isAsSaved({ target, short, pause, retry }: SavedBalloon): boolean {
+    return target === this.pages && short === this.short && pause === this.pause && retry === this.retry?.order
+  }
+
   /** Goes on from a saved state, with its watch and its timer attached again. */
   load({ target, short, pause, retry }: SavedBalloon, { attachWatch, attachTimer }: Attachments): void {
     const { store } = this.services

@@ -6,7 +6,7 @@
  * Reference: public/io/console.h.
  */
 import { BytePipe, CONSOLE_PIPE } from '../rings/index.ts'
-import type { EventPort, Quiescible, Stateful } from '../util/index.ts'
+import { type EventPort, type Quiescible, type Stateful, sameState } from '../util/index.ts'
 import { shape, XenError } from '../util/index.ts'
 import type { Page } from './pages.ts'
 
@@ -149,6 +149,12 @@ export class GuestConsole implements Stateful<ConsoleState>, Quiescible {
     }
     const { dropped, broken, afterReturn } = this
     return { dropped, output, input: this.input.slice(), handled: this.handler !== undefined || this.wantsHandler, broken, afterReturn }
+  }
+
+  /** Told at once where no output waits. */
+  isAsSaved({ dropped, output, input, handled, broken, afterReturn }: ConsoleState): boolean {
+    return this.waitingOutput === 0 && output.length === 0 && dropped === this.dropped && broken === this.broken && afterReturn === this.afterReturn
+      && handled === (this.handler !== undefined || this.wantsHandler) && sameState(this.input, input)
   }
 
   load({ dropped, output, input, handled, broken, afterReturn }: ConsoleState): void {

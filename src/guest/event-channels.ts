@@ -4,9 +4,9 @@
  *
  * Reference: public/event_channel.h.
  */
-import type { DomId, EventPort, StateOf } from '../util/index.ts'
+import type { DomId, EventPort, Mfn, StateOf } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
-import type { HypercallPort } from '../abi/index.ts'
+import { ERRNO, EVTCHN_2L_NR_CHANNELS, type HypercallPort } from '../abi/index.ts'
 import type { PendingEvents } from './pending-events.ts'
 
 /** Called for each event on a port. */
@@ -41,20 +41,26 @@ export function checked(result: number, operation: string, details: Readonly<Rec
 
 /** The hypercalls that event channels need. */
 export type EventCalls = Pick<HypercallPort,
-  'allocUnbound' | 'bindInterdomain' | 'bindVirq' | 'bindIpi' | 'closePort' | 'sendEvent' | 'unmaskPort'>
+  'allocUnbound' | 'bindInterdomain' | 'bindVirq' | 'bindIpi' | 'closePort' | 'sendEvent' | 'unmaskPort' | 'initControl' | 'expandArray'>
+
+/** What event channels have of their kernel. */
+export interface EventServices {
+  readonly pending: PendingEvents
+  /** A promise of {@link EventChannels.next} was resolved. */
+  resolved(): void
+  /** A page of the guest's for the bits of more ports. Throws OUT_OF_MEMORY. */
+  allocate(): Mfn
+}
 
 /** Opens, closes and signals ports, and finds the handler of one that is pending. */
 export class EventChannels {
   private readonly hypercalls: EventCalls
-  private readonly pending: PendingEvents
-  private readonly resolved: () => void
+  private readonly services: EventServices
   private readonly listeners = new Map<number, Listener>()
 
-  /** `resolved` is called when a promise of {@link EventChannels.next} was resolved. */
-  constructor(hypercalls: EventCalls, pending: PendingEvents, resolved: () => void) {
+  constructor(hypercalls: EventCalls, services: EventServices) {
     this.hypercalls = hypercalls
-    this.pending = pending
-    this.resolved = resolved
+    this.services = services
   }
 
   /** Ports that are open. */
@@ -64,23 +70,45 @@ export class EventChannels {
 
   /** Opens a port that domain `remote` may bind to. */
   allocateUnbound(own: DomId, remote: DomId, handler?: EventHandler): EventPort {
-    return this.listen(checked(this.hypercalls.allocUnbound(own, remote), 'allocUnbound', { remote }) as EventPort, handler)
+    return this.opened(() => this.hypercalls.allocUnbound(own, remote), 'allocUnbound', { remote, handler })
   }
 
   /** Binds to the port that domain `remote` has opened for us. */
   bindInterdomain(remote: DomId, remotePort: EventPort, handler?: EventHandler): EventPort {
-    const result = this.hypercalls.bindInterdomain(remote, remotePort)
-    return this.listen(checked(result, 'bindInterdomain', { remote, remotePort }) as EventPort, handler)
+    return this.opened(() => this.hypercalls.bindInterdomain(remote, remotePort), 'bindInterdomain', { remote, remotePort, handler })
   }
 
   /** Binds a virtual interrupt to a port on vCPU 0. */
   bindVirq(virq: number, handler?: EventHandler): EventPort {
-    return this.listen(checked(this.hypercalls.bindVirq(virq, 0), 'bindVirq', { virq }) as EventPort, handler)
+    return this.opened(() => this.hypercalls.bindVirq(virq, 0), 'bindVirq', { virq, handler })
   }
 
   /** Opens a port by which the guest wakes itself. */
   bindIpi(handler?: EventHandler): EventPort {
-    return this.listen(checked(this.hypercalls.bindIpi(0), 'bindIpi') as EventPort, handler)
+    return this.opened(() => this.hypercalls.bindIpi(0), 'bindIpi', { handler })
+  }
+
+  /** Opens a port by a hypercall; one that lacks a number is made again once there are more. */
+  private opened(
+    call: () => number, operation: string, { handler, ...details }: { readonly handler: EventHandler | undefined } & Readonly<Record<string, unknown>>,
+  ): EventPort {
+    const first = call()
+    const result = first === -ERRNO.ENOSPC && this.cover(EVTCHN_2L_NR_CHANNELS) ? call() : first
+    const port = checked(result, operation, details) as EventPort
+    if (this.cover(port)) return this.listen(port, handler)
+    this.hypercalls.closePort(port)
+    throw new XenError('OUT_OF_MEMORY', `the guest has no room for the bits of port ${port}`, { details: { port } })
+  }
+
+  /** Makes room for the bits of ports up to this one; false where there is none, or the hypervisor gives no more. */
+  private cover(port: number): boolean {
+    const { pending, allocate } = this.services
+    try {
+      return pending.cover(port, { calls: this.hypercalls, allocate, isOpen: (other) => this.listeners.has(other) }) === 0
+    } catch (error) {
+      if (XenError.is(error, 'OUT_OF_MEMORY')) return false
+      throw error
+    }
   }
 
   /** Hears a port that is open already, such as those of the boot information. */
@@ -121,6 +149,17 @@ export class EventChannels {
     return [...this.listeners].map(([port, { latched }]) => ({ port, latched }))
   }
 
+  /** Whether it is what a save of it said, so that nothing has to be brought back. */
+  isAsSaved(state: PortsState): boolean {
+    if (state.length !== this.listeners.size) return false
+    let at = 0
+    for (const [port, { latched }] of this.listeners) {
+      const saved = state[at++]!
+      if (saved.port !== port || saved.latched !== latched) return false
+    }
+    return true
+  }
+
   /** Takes over ports that wait for their handlers. */
   load(state: PortsState): void {
     if (new Set(state.map(({ port }) => port)).size < state.length) throw badState('two ports have one number')
@@ -134,8 +173,8 @@ export class EventChannels {
 
   /** Closes a port and forgets its handler. Whoever awaits it waits for ever. */
   close(port: EventPort): void {
-    this.pending.setMask(port)
-    this.pending.clearPending(port)
+    this.services.pending.setMask(port)
+    this.services.pending.clearPending(port)
     this.listeners.delete(port)
     this.hypercalls.closePort(port)
   }
@@ -164,7 +203,7 @@ export class EventChannels {
     }
     listener.latched = listener.waiting.length === 0
     const waiting = listener.waiting.splice(0)
-    if (waiting.length > 0) this.resolved()
+    if (waiting.length > 0) this.services.resolved()
     for (const resolve of waiting) resolve()
   }
 }

@@ -3,7 +3,7 @@
  * pending ports), runs its handler to completion, and counts what it costs. It never waits; when nothing is left it
  * says so, and the hypervisor blocks the vCPU.
  */
-import { shape, type StateOf, type Quiescible } from '../util/index.ts'
+import { shape, type StateOf, type Quiescible, sameFields } from '../util/index.ts'
 import type { Charge } from './cost.ts'
 import { COST } from './cost.ts'
 
@@ -18,11 +18,26 @@ export type LoopState = StateOf<typeof loopState>
 /** Why the loop came back; see the hypervisor's VcpuExit. */
 export type LoopExit = 'budget' | 'block' | 'turn'
 
+/** Who says what goes first, where several things are ready; where nobody does they are taken in turns. */
+export interface LoopOrder {
+  /** Somebody does. */
+  readonly isDirected: boolean
+  /** Which of `count` things goes first; 0 for the one that would. */
+  first(count: number): number
+}
+
 /** Where the loop finds work. */
 export interface LoopSources {
   /** A pending port, or 0. */
   takePort(): number
   deliver(port: number): void
+  /** Ports that are pending, in the order in which they would be taken; of some ABIs the next alone. */
+  readyPorts(): readonly number[]
+  /** Takes this one of them. */
+  takeThis(port: number): void
+  /** Whether a timer is due. */
+  isDue(): boolean
+  readonly order?: LoopOrder | undefined
   /** The handler of a timer that is due. */
   takeDue(): (() => void) | undefined
   /** Called when a task was posted while the loop was not running: the vCPU must be woken. */
@@ -30,6 +45,11 @@ export interface LoopSources {
   /** A handler threw. */
   fail(error: unknown): void
 }
+
+/** A handler, or a pending port that has been taken. */
+type Work = (() => void) | number
+
+const [TASKS, TIMERS, PORTS, SOURCES] = [0, 1, 2, 3] as const
 
 /** Runs a guest's handlers. */
 export class EventLoop implements Quiescible {
@@ -89,6 +109,10 @@ export class EventLoop implements Quiescible {
     return { source: this.source, spent: this.spent, turnWanted: this.turnWanted }
   }
 
+  isAsSaved(state: LoopState): boolean {
+    return sameFields(this, state)
+  }
+
   load({ source, spent, turnWanted }: LoopState): void {
     this.source = source
     this.spent = spent
@@ -109,7 +133,11 @@ export class EventLoop implements Quiescible {
   run(budget: number): LoopExit {
     this.running = true
     let busy = true
-    while (busy && !this.stopped && this.spent < budget) busy = this.step()
+    while (busy && !this.stopped && this.spent < budget) {
+      const work = this.sources.order?.isDirected === true ? this.directed(this.sources.order) : this.next()
+      if (work === 'turn') break
+      busy = this.step(work)
+    }
     this.running = false
     this.executed = this.spent
     this.spent = 0
@@ -128,8 +156,7 @@ export class EventLoop implements Quiescible {
   }
 
   /** Does one thing; false when there is nothing to do. */
-  private step(): boolean {
-    const work = this.next()
+  private step(work: Work | undefined): boolean {
     if (work === undefined) return false
     this.spent += COST.handler
     try {
@@ -142,17 +169,41 @@ export class EventLoop implements Quiescible {
   }
 
   /** Takes from the three sources in turns, so that none of them can starve the others. */
-  private next(): (() => void) | number | undefined {
-    for (let tries = 0; tries < 3; tries += 1) {
-      this.source = (this.source + 1) % 3
+  private next(): Work | undefined {
+    for (let tries = 0; tries < SOURCES; tries += 1) {
+      this.source = (this.source + 1) % SOURCES
       const work = this.takeFrom(this.source)
       if (work !== undefined && work !== 0) return work
     }
     return undefined
   }
 
-  private takeFrom(source: number): (() => void) | number | undefined {
-    if (source === 0) return this.tasks.shift()
-    return source === 1 ? this.sources.takeDue() : this.sources.takePort()
+  /** The same as somebody else has it, who may also let what has been resolved go on first. */
+  private directed(order: LoopOrder): Work | 'turn' | undefined {
+    const ready = this.ready()
+    if (ready.length + Number(this.turnWanted) < 2) return this.next()
+    const chosen = order.first(ready.length + Number(this.turnWanted))
+    if (chosen === 0 || ready.length === 0) return this.next()
+    if (chosen === ready.length) return 'turn'
+    const work = ready[chosen]!
+    this.source = typeof work === 'number' ? PORTS : work.source
+    if (typeof work !== 'number') return this.takeFrom(work.source)
+    this.sources.takeThis(work)
+    return work
+  }
+
+  /** What is ready, in the order in which it would be taken: tasks and timers by their source, ports by their numbers. */
+  private ready(): readonly (number | { readonly source: number })[] {
+    const { sources, source } = this
+    return [1, 2, 3].flatMap((next): readonly (number | { readonly source: number })[] => {
+      const from = (source + next) % SOURCES
+      if (from === PORTS) return sources.readyPorts()
+      return (from === TASKS ? this.tasks.length > 0 : sources.isDue()) ? [{ source: from }] : []
+    })
+  }
+
+  private takeFrom(source: number): Work | undefined {
+    if (source === TASKS) return this.tasks.shift()
+    return source === TIMERS ? this.sources.takeDue() : this.sources.takePort()
   }
 }

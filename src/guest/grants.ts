@@ -6,7 +6,7 @@
  */
 import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GrantEntryV1, GTF, PAGE_SIZE } from '../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../abi/index.ts'
-import type { DomId, GrantHandle, GrantRef, Mfn, Quiescible, StateOf } from '../util/index.ts'
+import { type DomId, type GrantHandle, type GrantRef, type Mfn, type Quiescible, type StateOf, sameState } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
 import { checked } from './event-channels.ts'
 import type { Page } from './pages.ts'
@@ -155,6 +155,19 @@ export class Grants implements Quiescible {
       tables: [...this.tables], unused: [...this.unused], granted: [...this.frames].map(([ref, frame]) => ({ ref, frame })),
       ending: [...this.ending.keys()], mapped: this.mapped,
     }
+  }
+
+  /** Whether it is what a save of it said, so that nothing has to be brought back. */
+  isAsSaved({ tables, unused, granted, ending, mapped }: GrantsState): boolean {
+    if (mapped !== this.mapped || granted.length !== this.frames.size || ending.length !== this.ending.size) return false
+    let at = 0
+    for (const [ref, frame] of this.frames) {
+      const saved = granted[at++]!
+      if (saved.ref !== ref || saved.frame !== frame) return false
+    }
+    at = 0
+    for (const ref of this.ending.keys()) if (ending[at++] !== ref) return false
+    return sameState(this.tables, tables) && sameState(this.unused, unused)
   }
 
   /** Takes over tables and references; grants stay in force, mappings wait for their owners. */

@@ -4,6 +4,8 @@
  *
  * @module
  */
+export { RateLimit, rateLimitState } from './rate-limit.ts'
+export type { Rate, RateLimitState, RateServices } from './rate-limit.ts'
 export type {
   GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant,
 } from '../abi/index.ts'
@@ -14,14 +16,15 @@ export { kernelState } from './kernel-state.ts'
 export type { KernelState } from './kernel-state.ts'
 export type { Attachments } from './attachments.ts'
 export type { GuestProgram, KernelOptions } from './kernel.ts'
-export type { LoopExit } from './event-loop.ts'
+export type { LoopExit, LoopOrder } from './event-loop.ts'
 export { TypeScriptRunner } from './runner.ts'
 export type { RunnerExit, RunnerOptions } from './runner.ts'
 export { FrameAllocator } from './pages.ts'
 export type { FramesState, Page } from './pages.ts'
 export { EventChannels } from './event-channels.ts'
-export type { EventCalls, EventHandler } from './event-channels.ts'
+export type { EventCalls, EventHandler, EventServices } from './event-channels.ts'
 export { PendingEvents } from './pending-events.ts'
+export type { PortRoom } from './pending-events.ts'
 export { Grants, mapForeignPage, mappedPageState } from './grants.ts'
 export type { GrantAccess, GrantCalls, MappedPage } from './grants.ts'
 export type { Timer } from './timers.ts'

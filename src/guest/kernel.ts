@@ -5,17 +5,17 @@
  */
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
-import type { DomId, EventPort, Quiescible, Random, RandomState, Savable } from '../util/index.ts'
+import { type DomId, type EventPort, type Quiescible, type Random, type RandomState, type Rewind, type Savable, sameFields } from '../util/index.ts'
 import {
-  anything, badState, callable, checkOptions, having, parseDuration, SeededRandom, thrownStack, thrownText, XenError, type Duration,
+  anything, badState, callable, checkOptions, having, parseDuration, sameState, SeededRandom, thrownStack, thrownText, XenError, type Duration,
 } from '../util/index.ts'
 import type { Attachments } from './attachments.ts'
 import { Balloon } from './balloon.ts'
 import type { BootInfo, BootRing } from './boot-info.ts'
 import { GuestConsole, type ConsoleServices } from './console.ts'
-import { COST, meteredPort } from './cost.ts'
+import { COST, MeteredPort } from './cost.ts'
 import { EventChannels } from './event-channels.ts'
-import type { LoopExit } from './event-loop.ts'
+import type { LoopExit, LoopOrder } from './event-loop.ts'
 import { EventLoop } from './event-loop.ts'
 import { Grants } from './grants.ts'
 import type { KernelState } from './kernel-state.ts'
@@ -49,6 +49,8 @@ export interface KernelOptions {
   readonly random: Random
   /** Replaces the connection over the boot information's ring, as in dom0. */
   readonly store?: GuestStore | ((kernel: GuestKernel) => GuestStore)
+  /** Who says what goes first of what is ready. */
+  readonly order?: LoopOrder | undefined
   /** Hears of exceptions that guest code threw; the domain crashes, the host does not. */
   readonly onCrash?: (error: unknown) => void
   /** Goes on from what {@link GuestKernel.save} gave, with the boot information that `savedBoot` makes of it. */
@@ -91,6 +93,7 @@ export class GuestKernel implements Quiescible, Savable {
    * }
    */
   readonly isLoaded: boolean
+  private readonly metered: MeteredPort
   private readonly options: KernelOptions
   private readonly loop: EventLoop
   private readonly timers: Timers
@@ -106,7 +109,7 @@ export class GuestKernel implements Quiescible, Savable {
   /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
   constructor(hypercalls: HypercallPort, options: KernelOptions) {
     checkOptions('GuestKernel', options, {
-      boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable, saved: anything,
+      boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable, saved: anything, order: anything,
     })
     const { boot, saved } = options
     this.options = options
@@ -117,17 +120,23 @@ export class GuestKernel implements Quiescible, Savable {
     this.loop = new EventLoop({
       takePort: () => this.pending.take(),
       deliver: (pending) => this.events.deliver(pending),
+      readyPorts: () => this.pending.ready(),
+      takeThis: (port) => this.pending.clearPending(port),
+      isDue: () => this.timers.isDue(),
+      order: options.order,
       takeDue: () => this.timers.takeDue(),
       wake: () => this.hypercalls.sendEvent(this.wakePort),
       fail: (error) => this.crash(error),
     })
-    this.hypercalls = meteredPort(hypercalls, this.loop.charge)
+    this.hypercalls = this.metered = new MeteredPort(hypercalls, this.loop.charge)
     const reserved = [boot.store?.frame, boot.console?.frame, boot.startInfo].filter((frame) => frame !== undefined)
     this.frames = new FrameAllocator(hypercalls.memory, boot.frames, reserved)
     this.isLoaded = saved !== undefined
     this.restoredState = saved === undefined ? stateFromMemory(hypercalls, boot) : statedIn(saved.control)
     this.timers = new Timers(() => hypercalls.now(), (deadline) => this.hypercalls.setTimer(deadline))
-    this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
+    this.events = new EventChannels(this.hypercalls, {
+      pending: this.pending, resolved: this.loop.turn, allocate: () => this.frames.allocate().frame,
+    })
     this.grants = new Grants(this.hypercalls)
     if (saved !== undefined) this.loadParts(saved)
     const { events } = this
@@ -167,6 +176,16 @@ export class GuestKernel implements Quiescible, Savable {
   /** Calls `handler` once, so long from now: nanoseconds, `'5ms'` or `{ milliseconds: 5 }`. Throws INVALID_ARGUMENT. */
   after(delay: Duration, handler: () => void): Timer {
     return this.timers.after(parseDuration(delay, 'delay'), handler)
+  }
+
+  /** Timers of programs that are set; those of services that go on in a loaded kernel are not among them. */
+  get openTimers(): number {
+    return this.timers.loose
+  }
+
+  /** Watches over its connection to XenStore that are of services, which take them up again in a loaded kernel. */
+  get keptWatches(): number {
+    return statefulStore(this.store)?.keptWatches() ?? 0
   }
 
   /** Resolves so long from now, written as for `after`. Rejects with INVALID_ARGUMENT. */
@@ -252,8 +271,7 @@ export class GuestKernel implements Quiescible, Savable {
   retire(why: XenError): void {
     this.ended ??= 'poweroff'
     this.loop.stop()
-    const refuse = (): never => { throw why }
-    for (const [name, call] of Object.entries(this.hypercalls)) if (typeof call === 'function') Object.assign(this.hypercalls, { [name]: refuse })
+    this.metered.retire(why)
   }
 
   /** Instructions that the last `run` cost. */
@@ -298,6 +316,32 @@ export class GuestKernel implements Quiescible, Savable {
       random: this.random.save(), loop: this.loop.save(), pending: this.pending.save(), timers: this.timers.save(),
       ports: this.events.save(), frames: this.frames.save(), grants: this.grants.save(), balloon: this.balloon.save(),
       store: store.save(),
+    }
+  }
+
+  /** Whether it is what it has saved, with nothing under way. */
+  isAsSaved(state: KernelState): boolean {
+    const store = statefulStore(this.store)
+    const console = this.console === undefined ? state.console === undefined : state.console !== undefined && this.console.isAsSaved(state.console)
+    return store !== undefined && console && this.random instanceof SeededRandom && this.random.isAsSaved(state.random)
+      && state.wakePort === this.wakePort && state.timerPort === this.timerPort && state.retry === this.retryTimer?.order
+      && this.loop.isAsSaved(state.loop) && this.pending.isAsSaved(state.pending) && this.timers.isAsSaved(state.timers)
+      && this.control.isAsSaved(state.control) && this.events.isAsSaved(state.ports) && this.frames.isAsSaved(state.frames)
+      && this.grants.isAsSaved(state.grants) && this.balloon.isAsSaved(state.balloon) && store.isAsSaved(state.store)
+      && sameFields(state, this.savedBoot()) && this.unsavable() === undefined && this.underWay() === undefined
+  }
+
+  /** What brings it back in place to what it has saved, where its memory, ports, watches and timers are the same ones; see Stateful. */
+  rewind(state: KernelState, now: KernelState): Rewind | undefined {
+    const others = ({ loop: _, pending: __, random: ___, frames, timers, ...rest }: KernelState): unknown =>
+      ({ ...rest, frames: frames.frames, timers: timers.timers })
+    if (!sameState(others(state), others(now))) return undefined
+    return () => {
+      this.loop.load(state.loop)
+      this.pending.load(state.pending)
+      this.timers.bringBack(state.timers)
+      this.frames.load(state.frames)
+      if (this.random instanceof SeededRandom) this.random.load(state.random)
     }
   }
 

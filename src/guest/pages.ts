@@ -3,7 +3,7 @@
  * pages of other domains that it may look at for a while. Nothing else of the host's memory can be reached from here.
  */
 import { PAGE_SIZE } from '../abi/index.ts'
-import type { Mfn } from '../util/index.ts'
+import { type Mfn, sameState } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 
@@ -41,84 +41,135 @@ export interface FramesState {
 }
 
 /** The frames of a saved p2m. */
-export const savedP2m = ({ frames }: FramesState): (Mfn | undefined)[] =>
-  Array.from(frames, (frame) => (frame === NO_FRAME ? undefined : frame as Mfn))
+export function savedP2m({ frames }: FramesState): (Mfn | undefined)[] {
+  // hot path: of every host that is stood up, some thousand entries.
+  const p2m = new Array<Mfn | undefined>(frames.length)
+  for (let number = 0; number < frames.length; number += 1) p2m[number] = frames[number] === NO_FRAME ? undefined : frames[number] as Mfn
+  return p2m
+}
 
-/** The guest's p2m and its free list. Pages come zeroed. */
+/** Which pages are free, lent, and the balloon's, by pseudo-physical number. */
+interface PageLists {
+  readonly unused: number[]
+  readonly used: Set<number>
+  readonly holes: number[]
+}
+
+/** The guest's p2m and its free list, which is made when the first page is asked for: many guests ask for none. Pages come zeroed. */
 export class FrameAllocator {
   /** Called when a page was released: a balloon that was short of pages goes on. */
   onRelease: (() => void) | undefined
   private readonly memory: HypercallPort['memory']
-  /** Frame by pseudo-physical number; undefined where the balloon is. */
-  private readonly frames: (Mfn | undefined)[]
-  private readonly numberOf = new Map<Mfn, number>()
-  private readonly unused: number[] = []
-  private readonly used = new Set<number>()
-  private readonly holes: number[] = []
+  /** Frame by pseudo-physical number; undefined where the balloon is. Given with the boot information until it changes. */
+  private given: readonly (Mfn | undefined)[] | undefined
+  private own: (Mfn | undefined)[] = []
+  private readonly reserved: readonly Mfn[]
+  private made: PageLists | undefined
+  /** Numbers of frames, where they do not lie in a row. */
+  private index: Map<Mfn, number> | undefined
+  /** What was saved last, while it is still so: there may be thousands of pages, of which few come and go. */
+  private saved: FramesState | undefined
 
   /** `reserved` frames are in use from the start: rings, the start_info page. */
   constructor(memory: HypercallPort['memory'], frames: readonly (Mfn | undefined)[], reserved: readonly Mfn[] = []) {
     this.memory = memory
-    this.frames = [...frames]
-    const taken = new Set(reserved)
-    for (let number = frames.length - 1; number >= 0; number -= 1) {
-      const frame = frames[number]
-      if (frame === undefined) {
-        this.holes.push(number)
-        continue
-      }
-      this.numberOf.set(frame, number)
-      if (taken.has(frame)) this.used.add(number)
-      else this.unused.push(number)
+    this.given = frames
+    this.reserved = reserved
+  }
+
+  private get frames(): readonly (Mfn | undefined)[] {
+    return this.given ?? this.own
+  }
+
+  /** The p2m, to be changed. */
+  private get changing(): (Mfn | undefined)[] {
+    if (this.given !== undefined) this.own = [...this.given]
+    this.given = undefined
+    this.saved = undefined
+    return this.own
+  }
+
+  private get lists(): PageLists {
+    return (this.made ??= this.makeLists())
+  }
+
+  private makeLists(): PageLists {
+    const lists: PageLists = { unused: [], used: new Set(), holes: [] }
+    const taken = new Set(this.reserved)
+    for (let number = this.frames.length - 1; number >= 0; number -= 1) {
+      const frame = this.frames[number]
+      if (frame === undefined) lists.holes.push(number)
+      else if (taken.has(frame)) lists.used.add(number)
+      else lists.unused.push(number)
     }
+    return lists
+  }
+
+  /** The number of an own frame; undefined for any other. */
+  private numberOf(frame: Mfn): number | undefined {
+    const { frames } = this
+    // A builder's frames lie in a row, so that the first tells where each one is.
+    const guess = frame - (frames[0] ?? 0)
+    if (frames[guess] === frame) return guess
+    this.index ??= new Map(frames.flatMap((own, number) => (own === undefined ? [] : [[own, number]])))
+    return this.index.get(frame)
   }
 
   /** Which pages are free and which are lent, for a save of the kernel. */
   save(): FramesState {
-    return {
-      frames: Uint32Array.from(this.frames, (frame) => frame ?? NO_FRAME), unused: Uint32Array.from(this.unused),
-      used: Uint32Array.from(this.used), holes: Uint32Array.from(this.holes),
+    const { unused, used, holes } = this.lists
+    this.saved ??= {
+      frames: Uint32Array.from(this.frames, (frame) => frame ?? NO_FRAME), unused: Uint32Array.from(unused),
+      used: Uint32Array.from(used), holes: Uint32Array.from(holes),
     }
+    return this.saved
+  }
+
+  /** Told at once of what was saved last; otherwise worked out. */
+  isAsSaved(state: FramesState): boolean {
+    if (state === this.saved) return true
+    if (!sameState(this.save(), state)) return false
+    this.saved = state
+    return true
   }
 
   /** Takes over which pages are free; the frames themselves are those that it was made with. */
   load({ unused, used, holes }: FramesState): void {
-    const seen = new Set<number>()
+    const { frames } = this
+    const seen = new Uint8Array(frames.length)
+    let count = 0
     const expect = (numbers: Uint32Array, there: boolean): void => {
       for (const number of numbers) {
-        if (number >= this.frames.length || seen.has(number) || (this.frames[number] !== undefined) !== there) throw badState(`page ${number} is not what it is said to be`)
-        seen.add(number)
+        if (number >= frames.length || seen[number] !== 0 || (frames[number] !== undefined) !== there) throw badState(`page ${number} is not what it is said to be`)
+        seen[number] = 1
+        count += 1
       }
     }
     for (const pages of [unused, used]) expect(pages, true)
     expect(holes, false)
-    if (seen.size < this.frames.length) throw badState('a page is neither free nor in use')
-    this.unused.length = 0
-    this.used.clear()
-    this.holes.length = 0
-    for (const number of unused) this.unused.push(number)
-    for (const number of used) this.used.add(number)
-    for (const number of holes) this.holes.push(number)
+    if (count < frames.length) throw badState('a page is neither free nor in use')
+    this.saved = undefined
+    this.made = { unused: [...unused], used: new Set(used), holes: [...holes] }
   }
 
   /** Pages that are free. */
   get free(): number {
-    return this.unused.length
+    return this.made?.unused.length ?? this.total - this.reserved.filter((frame) => this.owns(frame)).length
   }
 
   /** Pages that the guest has, free or not. */
   get total(): number {
-    return this.numberOf.size
+    return this.made === undefined ? this.frames.filter((frame) => frame !== undefined).length : this.made.unused.length + this.made.used.size
   }
 
   /** True for a frame of this guest. */
   owns(frame: Mfn): boolean {
-    return this.numberOf.has(frame)
+    return this.numberOf(frame) !== undefined
   }
 
   /** The page of an own frame; throws INVALID_ADDRESS for any other. */
   page(frame: Mfn): Page {
-    if (!this.numberOf.has(frame)) {
+    if (!this.owns(frame)) {
       throw new XenError('INVALID_ADDRESS', `frame ${frame} is not this guest's`, { details: { frame } })
     }
     return pageOf(this.memory, frame)
@@ -131,11 +182,13 @@ export class FrameAllocator {
 
   /** A zeroed page; throws OUT_OF_MEMORY when none is left. */
   allocate(): Page {
-    const number = this.unused.pop()
+    const { unused, used } = this.lists
+    const number = unused.pop()
     if (number === undefined) {
       throw new XenError('OUT_OF_MEMORY', 'the guest has no free page', { details: { total: this.total } })
     }
-    this.used.add(number)
+    this.saved = undefined
+    used.add(number)
     // A frame on the free list always has its place in the p2m.
     const page = pageOf(this.memory, this.frames[number]!)
     page.bytes.fill(0)
@@ -145,11 +198,13 @@ export class FrameAllocator {
 
   /** Takes a page back that `allocate` gave. */
   release(page: Page): void {
-    const number = this.numberOf.get(page.frame)
-    if (number === undefined || !this.used.delete(number)) {
+    const { unused, used } = this.lists
+    const number = this.numberOf(page.frame)
+    if (number === undefined || !used.delete(number)) {
       throw new XenError('INVALID_ARGUMENT', `frame ${page.frame} is not allocated`, { details: { frame: page.frame } })
     }
-    this.unused.push(number)
+    this.saved = undefined
+    unused.push(number)
     // What was written into it nobody was told.
     this.memory.markWritten(page.frame)
     this.onRelease?.()
@@ -157,31 +212,33 @@ export class FrameAllocator {
 
   /** Frames that are lent or reserved: they are written without a word. */
   lent(): Mfn[] {
-    return [...this.used].flatMap((number) => this.frames[number] ?? [])
+    return [...this.lists.used].flatMap((number) => this.frames[number] ?? [])
   }
 
   /** Takes up to `count` free frames out of the p2m, for the balloon. */
   takeOut(count: number): Mfn[] {
+    const { lists: { unused, holes }, changing } = this
     const taken: Mfn[] = []
     while (taken.length < count) {
-      const number = this.unused.shift()
+      const number = unused.shift()
       if (number === undefined) break
-      const frame = this.frames[number]!
+      const frame = changing[number]!
       taken.push(frame)
-      this.frames[number] = undefined
-      this.numberOf.delete(frame)
-      this.holes.push(number)
+      changing[number] = undefined
+      this.index?.delete(frame)
+      holes.push(number)
     }
     return taken
   }
 
   /** Puts frames that the balloon got into the p2m, and onto the free list. */
   putIn(frames: readonly Mfn[]): void {
+    const { lists: { unused, holes }, changing } = this
     for (const frame of frames) {
-      const number = this.holes.pop() ?? this.frames.length
-      this.frames[number] = frame
-      this.numberOf.set(frame, number)
-      this.unused.push(number)
+      const number = holes.pop() ?? changing.length
+      changing[number] = frame
+      this.index?.set(frame, number)
+      unused.push(number)
     }
   }
 }

@@ -44,7 +44,7 @@ export class TypeScriptRunner {
 
   constructor(hypercalls: HypercallPort, options: RunnerOptions) {
     checkOptions('TypeScriptRunner', options, {
-      program: callable, random: having('next'), boot: callable, onBoot: callable, store: anything, onCrash: callable,
+      program: callable, random: having('next'), boot: callable, onBoot: callable, store: anything, onCrash: callable, order: anything,
     })
     this.hypercalls = hypercalls
     this.options = options

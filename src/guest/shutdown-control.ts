@@ -109,7 +109,7 @@ export class ShutdownControl implements Savable {
   async start(): Promise<void> {
     const { store } = this.services
     if (store === undefined) return
-    for (const feature of ['poweroff', 'reboot', 'suspend']) await store.write(`control/feature-${feature}`, '1')
+    await Promise.all(['poweroff', 'reboot', 'suspend'].map((feature) => store.write(`control/feature-${feature}`, '1')))
     await store.watch(NODE, () => this.services.spawn(() => this.obey(store)), { kept: true })
   }
 
@@ -121,6 +121,11 @@ export class ShutdownControl implements Savable {
   /** What the program says, and its hooks. Throws NOT_SUPPORTED for what JSON cannot hold. */
   save(): ControlState {
     return { program: this.isStated ? this.text() : undefined, hooks: this.hooks.length, resumeHooks: this.resumeHooks.length }
+  }
+
+  /** What a program says is asked of it each time. */
+  isAsSaved({ program, hooks, resumeHooks }: ControlState): boolean {
+    return !this.isStated && program === undefined && hooks === this.hooks.length && resumeHooks === this.resumeHooks.length
   }
 
   /** Watches on, in a kernel that was loaded. */

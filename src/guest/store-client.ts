@@ -20,13 +20,15 @@ export interface StoreServices {
 }
 
 /** The operations of a client, or of one of its transactions. */
-type ClientAccess = Pick<XenStoreClient, 'read' | 'write' | 'list' | 'rm'>
+type ClientAccess = Pick<XenStoreClient, 'read' | 'write' | 'list' | 'rm' | 'getPermissions' | 'setPermissions'>
 
 const access = (client: ClientAccess): StoreAccess => ({
   read: (path) => client.read(path),
   write: (path, value) => client.write(path, value),
   directory: (path) => client.list(path),
   remove: (path) => client.rm(path),
+  getPermissions: (path) => client.getPermissions(path),
+  setPermissions: (path, permissions) => client.setPermissions(path, permissions),
 })
 
 /** XenStore over `transport`; `turn` is called whenever something may have been resolved. */
@@ -48,11 +50,22 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
   })
   // Paths of watches that nobody would attach again.
   const unkept: string[] = []
+  let kept = 0
+  /** A watch of a service, which would take it up again. */
+  const keeping = (end: () => Promise<void>): () => Promise<void> => {
+    kept += 1
+    let isOver = false
+    return () => {
+      if (!isOver) kept -= 1
+      isOver = true
+      return end()
+    }
+  }
   return {
     ...access(client),
     watch: async (path, handler, options) => {
       const end = await client.onChange(path, (event) => handler(event.path))
-      if (options?.kept === true) return end
+      if (options?.kept === true) return keeping(end)
       unkept.push(path)
       return () => {
         unkept.splice(unkept.indexOf(path), 1)
@@ -63,8 +76,10 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
     underWay: () => client.underWay(),
     unsavable: () => (unkept.length > 0 ? `a watch on ${unkept[0]} of code that cannot be saved` : undefined),
     save: () => client.save(),
+    isAsSaved: (state) => client.isAsSaved(state),
     load: (state) => client.load(state),
-    attach: (path, handler) => client.attach(path, (event) => handler(event.path)),
+    attach: (path, handler) => keeping(client.attach(path, (event) => handler(event.path))),
+    keptWatches: () => kept,
     unattached: () => client.unattached(),
   }
 }

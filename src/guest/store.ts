@@ -5,7 +5,7 @@
  * Reference: docs/misc/xenstore.txt.
  */
 import { XenError, type Quiescible, type Savable, type Stateful } from '../util/index.ts'
-import type { ClientState } from '../xenstore/index.ts'
+import type { ClientState, PermissionsLike } from '../xenstore/index.ts'
 
 /** What can be done with nodes, inside a transaction or without. Relative paths lie under the guest's own directory. */
 export interface StoreAccess {
@@ -17,6 +17,13 @@ export interface StoreAccess {
   directory(path: string): Promise<readonly string[]>
   /** Removes a node and all below it; a missing node is no error unless its parent is missing, too. */
   remove(path: string): Promise<void>
+  /** A node's permissions, as xenstore-ls -p shows them: first its owner with what everybody else may, then who may what. */
+  getPermissions(path: string): Promise<readonly string[]>
+  /**
+   * Says who may read and write a node: `['n1', 'r2']` keeps it domain 1's own and lets domain 2 read. Rejects with XENSTORE where the
+   * node is not the guest's (`EACCES`), or for what is no permission (`EINVAL`).
+   */
+  setPermissions(path: string, permissions: PermissionsLike): Promise<void>
 }
 
 /** How a watch is set. */
@@ -38,10 +45,13 @@ export interface GuestStore extends StoreAccess {
 
 /** A connection that can be saved with its guest. */
 export interface StatefulStore extends GuestStore, Stateful<ClientState>, Quiescible, Savable {
+  isAsSaved(state: ClientState): boolean
   /** Gives a watch that was loaded its handler again; the function ends the watch. */
   attach(path: string, handler: (path: string) => void): () => Promise<void>
   /** Paths of watches that were loaded and that nobody has attached. */
   unattached(): readonly string[]
+  /** Watches of services, which take them up again in a loaded kernel. */
+  keptWatches(): number
 }
 
 /** The connection, when it can be saved. */

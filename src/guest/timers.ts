@@ -80,6 +80,11 @@ export class Timers implements Quiescible {
     return entry
   }
 
+  /** Timers that are set, but for those of services that would take them up again in a loaded kernel. */
+  get loose(): number {
+    return this.live().filter(({ kept }) => !kept).length
+  }
+
   // State
 
   /** Timers whose handlers nobody would attach again; undefined when there are none. */
@@ -92,6 +97,12 @@ export class Timers implements Quiescible {
     return { order: this.order, programmed: this.programmed, timers }
   }
 
+  isAsSaved({ order, programmed, timers }: TimersState): boolean {
+    if (order !== this.order || programmed !== this.programmed) return false
+    const live = this.live()
+    return live.length === timers.length && live.every((timer, i) => timer.deadline === timers[i]!.deadline && timer.order === timers[i]!.order)
+  }
+
   load(state: TimersState): void {
     const { order, programmed, timers } = state
     const orders = new Set(timers.map((timer) => timer.order))
@@ -99,6 +110,12 @@ export class Timers implements Quiescible {
     this.order = order
     this.programmed = programmed
     for (const timer of timers) this.push(this.entry(timer.deadline, timer.order, undefined))
+  }
+
+  /** The timers are those that were saved. */
+  bringBack({ order, programmed }: TimersState): void {
+    this.order = order
+    this.programmed = programmed
   }
 
   /** Gives a timer that was loaded its handler again. */
@@ -119,6 +136,13 @@ export class Timers implements Quiescible {
   }
 
   // Heap
+
+  /** Whether a timer is due. */
+  isDue(): boolean {
+    this.dropCancelled()
+    const first = this.heap[0]
+    return first !== undefined && first.deadline <= this.now()
+  }
 
   /** Takes the next timer that is due and returns its handler. */
   takeDue(): (() => void) | undefined {

@@ -3,32 +3,34 @@
  * wiring. The kinds of guests come last, each made of what is there before them.
  */
 import { GNTST, type GuestAbi, NATIVE, VIRQ } from '../abi/index.ts'
-import { EventHub } from '../util/index.ts'
+import { type DomId, EventHub, once } from '../util/index.ts'
 import { checkInvariants } from './checks/invariants.ts'
 import type { Finding } from './checks/recount.ts'
 import { HypervisorConsole } from './console/console.ts'
 import { CrashReporter } from './console/crash-reporter.ts'
+import { type ControlHypercallParts, controlHypercalls } from './control/control-hypercalls.ts'
 import { ForeignFrames } from './control/core/foreign-frames.ts'
 import { DomainLifecycle } from './control/core/lifecycle.ts'
 import { Reservation } from './control/core/reservation.ts'
+import { Access } from './domains/access.ts'
 import type { Vcpu } from './domains/domain.ts'
 import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
 import { grantFrames } from './domains/grant-frames.ts'
 import { GuestKinds } from './domains/guest-kind.ts'
 import { DomainRegistry } from './domains/registry.ts'
-import { EventChannels } from './events/index.ts'
+import { EventChannels, type EventHost } from './events/index.ts'
 import { Containment } from './execution/containment.ts'
 import { PhysicalCpus } from './execution/physical-cpus.ts'
 import { RunLoop } from './execution/run-loop.ts'
 import { VcpuExecution } from './execution/vcpu-execution.ts'
 import { timeWriter } from './execution/vcpu-time.ts'
-import { DomainMemory } from './frames/domain-memory.ts'
+import { DomainMemory, type DomainMemoryParts } from './frames/domain-memory.ts'
 import { FrameAllocator } from './frames/frame-allocator.ts'
 import { FRAME_TYPE, FrameTable } from './frames/frame-table.ts'
 import { FrameTypes } from './frames/frame-types.ts'
 import { takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
-import { GrantTables } from './grants/index.ts'
+import { GrantTables, type MappingHost } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
 import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
@@ -37,13 +39,22 @@ import { pvhGuests } from './guests/pvh/pvh-guests.ts'
 import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
 import { type CoreHypercallParts, coreHypercalls } from './hypercalls/core.ts'
-import { HypercallDispatcher } from './hypercalls/dispatch.ts'
+import { HypercallDispatcher, NUMBERS, type DispatcherParts } from './hypercalls/dispatch.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
-import { createScheduler } from './scheduler/index.ts'
-import { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
+import { InterferedDoor } from './interfered/interfered-door.ts'
+import { InterferedEvents } from './interfered/interfered-events.ts'
+import { interfereWith } from './interfered/interfered-hypercalls.ts'
+import { InterferedGrants, InterferedMemory } from './interfered/interfered-memory.ts'
+import { interferenceSeat } from './interfered/interference-seat.ts'
+import type { HypervisorInterference } from './interference.ts'
+import { CpuPools } from './scheduler/index.ts'
+import { type GuestTime, TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
 import { WorkMeter } from './time/work-meter.ts'
 import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
+
+/** Whom the host's VIRQs go to unless a toolstack sends them elsewhere. */
+const HARDWARE_DOMAIN = 0 as DomId
 
 /** The kinds of guests that a host has. */
 export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pv32Guests, pvhGuests, typescriptGuests]
@@ -52,25 +63,23 @@ export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pv32Guests, p
 export function compose(options: HypervisorOptions, factories: readonly GuestKindFactory[] = GUEST_KINDS): HypervisorParts {
   const core = composeCore(options)
   for (const make of factories) core.kinds.add(make(core))
-  const lifecycle = composeLifecycle(core)
   const check = (): Finding[] => checkInvariants(core)
   const { execution, hub } = core
   const containment = new Containment({ execution, hub, check })
   const loop = new RunLoop({ ...core, contain: (vcpu, error) => containment.contain(vcpu, error) })
-  return { ...core, loop, lifecycle, check }
+  return { ...core, loop, check }
 }
 
 /** Frames, their owners and their types. */
-function composeMemory({ memory, portion, before }: HypervisorOptions): MemoryParts {
+function composeMemory({ memory, portion, before, interference }: HypervisorOptions): MemoryParts {
   const domains = new DomainRegistry()
   const frames = new FrameTable(memory.firstFrame, memory.endFrame, before)
   const allocator = new FrameAllocator(memory.firstFrame, memory.endFrame)
   const machineToPhys = takeMachineToPhys({ memory, allocator, frames, isThere: before !== undefined })
   const tlb = new TlbClock()
   const meter = new WorkMeter(portion)
-  const domainMemory = new DomainMemory({
-    memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id),
-  })
+  const memoryParts: DomainMemoryParts = { memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id) }
+  const domainMemory = interference === undefined ? new DomainMemory(memoryParts) : new InterferedMemory(memoryParts, interference)
   const pageTypes = new FrameTypes(frames, tlb)
   const pageTables = new PageTables({ memory, frames, meter, types: pageTypes, domains, tlb, machineToPhys })
   return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }
@@ -78,23 +87,28 @@ function composeMemory({ memory, portion, before }: HypervisorOptions): MemoryPa
 
 /** Everything that no kind of guest owns. */
 function composeCore(options: HypervisorOptions): CoreParts {
-  const { clock, random } = options
-  const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, HYPERVISOR_EVENTS)
+  const { clock, random, interference } = options
+  const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, { names: HYPERVISOR_EVENTS })
   const base = composeMemory(options)
-  const { memory, domains, meter } = base
-  const scheduler = createScheduler<Vcpu>(options.scheduler ?? 'credit2', options.physicalCpus ?? 1)
+  const { memory, domains } = base
+  const access = new Access(options.policy ?? 'dummy', domains, hub)
+  if (access.asksPrivilege) domains.connect(access)
+  const scheduler = new CpuPools<Vcpu>(options.scheduler ?? 'credit2', options.physicalCpus ?? 1)
+  scheduler.get(0)!.scheduler.setGlobalParameters(options.schedulerParameters ?? {})
   const timers = new TimerQueue()
   const tsc = new TscScale(options.tscKilohertz ?? 1_000_000)
   const timeRecords = new TimeRecords(memory, tsc)
-  const updateTime = timeWriter({ timeRecords, clock, memory })
+  const wallClock = new WallClock(options.bootTime ?? 0n)
+  const guestTime = guestTimeOf(interference)
+  const updateTime = timeWriter({ timeRecords, clock, memory, guestTime })
   const cpus = new PhysicalCpus({
     clock, hub, updateTime, count: scheduler.cpuCount, vcpuOf: (domid, vcpu) => domains.get(domid)?.vcpus[vcpu],
   })
-  const console = new HypervisorConsole({ clock, domains, hub })
+  const events = composeEvents(base, access, interference)
+  const console = new HypervisorConsole({ clock, domains, hub, typed: () => events.raiseGlobalVirq(VIRQ.CONSOLE, HARDWARE_DOMAIN) })
   const crashes = new CrashReporter({ clock, memory, console })
-  const events = composeEvents(base)
   const execution = new VcpuExecution({ crashes, memory, clock, scheduler, events, domains, hub, cpus })
-  const grants = composeGrants(base, execution)
+  const grants = composeGrants(base, { execution, access, interference })
   const reservation = new Reservation({
     ...base,
     reservationChanged: (domain) => {
@@ -102,24 +116,38 @@ function composeCore(options: HypervisorOptions): CoreParts {
     },
   })
   const shared = {
-    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, updateTime, cpus, console, events, execution,
-    grants, reservation, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
+    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, guestTime, updateTime, cpus, console, events, execution,
+    grants, reservation, access, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
-  const tables = hypercallTables({ ...shared, commandLine: options.commandLine ?? '' })
-  const typedHypercalls = new TypedHypercallsByDomain(shared)
+  const hypercallCounts = new Float64Array(NUMBERS)
+  const typedHypercalls = new TypedHypercallsByDomain(shared, interference && ((parts, domain) => new InterferedDoor(parts, domain, interference)))
+  const lifecycle = composeLifecycle({ ...shared, typedHypercalls })
+  const tables = hypercallTables({ ...shared, lifecycle, counts: hypercallCounts, commandLine: options.commandLine ?? '' })
+  interference?.begin?.(interferenceSeat(shared))
   return {
-    ...shared, typedHypercalls, typedHypercallsOf: (domain) => typedHypercalls.of(domain),
+    ...shared, hypercallCounts, lifecycle, typedHypercalls, typedHypercallsOf: (domain) => typedHypercalls.of(domain),
     tableOf: (own, abi = NATIVE) => tables(own, abi),
   }
 }
 
-/** Makes tables of hypercalls: those that no kind owns, made once for each ABI that is asked for, and a kind's own. */
-function hypercallTables(parts: CoreHypercallParts & { readonly hub: EventHub<HypervisorEvent> }): (own: readonly HypercallRow[], abi: GuestAbi) => HypercallTable {
-  const rowsOf = new Map<GuestAbi, readonly HypercallRow[]>()
+/** Makes tables of hypercalls: those that no kind owns, made once for each ABI that calls, and a kind's own. */
+function hypercallTables(parts: CoreHypercallParts & ControlHypercallParts & Pick<DispatcherParts, 'hub' | 'counts' | 'access'> & Pick<CoreParts, 'options'>): (own: () => readonly HypercallRow[], abi: GuestAbi) => HypercallTable {
+  const control = once((_: 'only') => controlHypercalls(parts))
+  const rowsOf = once((abi: GuestAbi) => [...coreHypercalls(parts, abi), ...control('only')])
   return (own, abi) => {
-    const rows = rowsOf.get(abi) ?? coreHypercalls(parts, abi)
-    rowsOf.set(abi, rows)
-    return new HypercallDispatcher({ rows: withOwn(rows, own), abi, hub: parts.hub, meter: parts.meter })
+    const made = { rows: () => withOwn(rowsOf(abi), own()), abi, hub: parts.hub, meter: parts.meter, counts: parts.counts, access: parts.access }
+    const { interference } = parts.options
+    const dispatcher = new HypercallDispatcher(made)
+    if (interference !== undefined) interfereWith(dispatcher, interference)
+    return dispatcher
+  }
+}
+
+/** What domains are shown as the time, where somebody has a say in it. */
+function guestTimeOf(interference: HypervisorInterference | undefined): GuestTime | undefined {
+  if (interference?.guestTime === undefined && interference?.hostTime === undefined) return undefined
+  return {
+    shown: (domid, now) => interference.guestTime?.(domid, now) ?? now, hostTime: (domid, shown) => interference.hostTime?.(domid, shown) ?? shown,
   }
 }
 
@@ -127,23 +155,26 @@ function hypercallTables(parts: CoreHypercallParts & { readonly hub: EventHub<Hy
 const withOwn = (rows: readonly HypercallRow[], own: readonly HypercallRow[]): HypercallRow[] =>
   [...rows.filter(({ name }) => !own.some((row) => row.name === name)), ...own]
 
-function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts): EventChannels {
-  return new EventChannels({
+function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts, access: Access, interference: HypervisorInterference | undefined): EventChannels {
+  const host: EventHost = {
     memory, meter,
-    mayControl: (caller, target) => domains.mayControl(caller, target),
+    mayControl: (caller, target) => domains.mayControl(caller, target, 'event_channel_op'),
+    mayShare: (hook, caller, other) => access.mayShare(hook, caller, other),
     getWritablePage: (id, gfn) => {
       const mfn = domains.get(id)?.frameOf(gfn) ?? -1
       return pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, id) === 0 ? mfn : -1
     },
     putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
-  })
+  }
+  return interference === undefined ? new EventChannels(host) : new InterferedEvents(host, interference)
 }
 
-function composeGrants(base: MemoryParts, execution: VcpuExecution): GrantTables<Vcpu> {
+function composeGrants(base: MemoryParts, { execution, access, interference }: Pick<CoreParts, 'execution'> & { readonly access: Access; readonly interference: HypervisorInterference | undefined }): GrantTables<Vcpu> {
   const { memory, meter, domains } = base
-  return new GrantTables<Vcpu>({
+  const host: MappingHost<Vcpu> = {
     memory, meter, frames: grantFrames(base),
-    mayControl: (caller, target) => domains.mayControl(caller, target),
+    mayControl: (caller, target) => domains.mayControl(caller, target, 'grant_table_op'),
+    mayShare: (hook, caller, other) => access.mayShare(hook, caller, other),
     installMapping: (vcpu, request) => vcpu.owner.kind.grants?.install(vcpu, request) ?? GNTST.general_error,
     removeMapping: (vcpu, request) => vcpu.owner.kind.grants?.remove(vcpu, request) ?? GNTST.general_error,
     flushTlb: (id) => {
@@ -151,13 +182,14 @@ function composeGrants(base: MemoryParts, execution: VcpuExecution): GrantTables
       for (const vcpu of domain?.vcpus ?? []) domain?.kind.grants?.flush(vcpu)
     },
     crash: (vcpu, reason) => execution.crash(vcpu, reason),
-  })
+  }
+  return interference === undefined ? new GrantTables<Vcpu>(host) : new InterferedGrants<Vcpu>(host, interference)
 }
 
-function composeLifecycle(core: CoreParts): DomainLifecycle {
-  const { hub, typedHypercalls, events, options } = core
+function composeLifecycle(core: Omit<CoreParts, 'hypercallCounts' | 'lifecycle' | 'typedHypercallsOf' | 'tableOf'>): DomainLifecycle {
+  const { hub, typedHypercalls, events } = core
   return new DomainLifecycle({
-    ...core, bootTime: options.bootTime ?? 0n,
+    ...core, typedHypercallsOf: (domain) => typedHypercalls.of(domain),
     raiseTimer: (vcpu) => events.raiseVirq(vcpu.domid, VIRQ.TIMER, vcpu.vcpu),
     gone: (domain) => {
       typedHypercalls.forget(domain)

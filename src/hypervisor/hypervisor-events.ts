@@ -2,6 +2,7 @@
  * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
  */
 import type { EventNames, DomId, Mfn } from '../util/index.ts'
+import type { AccessDenied } from './domains/access.ts'
 import type { CrashReport } from './domains/crash-report.ts'
 
 /** Every event of the hypervisor, by `type`. */
@@ -26,10 +27,12 @@ export type HypervisorEvent =
   /** An error of this library, or of a guest in TypeScript, that its domain has crashed of and nobody else. */
   | { readonly type: 'internal-error'; readonly domid: DomId; readonly vcpu: number; readonly error: unknown }
   | { readonly type: 'domain-destroyed'; readonly domid: DomId }
-  /** A hypercall has returned. `number` as in public/xen.h. */
+  /** The policy has refused what a domain, or the toolstack, has asked for. */
+  | AccessDenied
+  /** A hypercall has returned. `number` as in public/xen.h; `args`: its six arguments, as they were when it was made. */
   | {
     readonly type: 'hypercall'; readonly domid: DomId; readonly vcpu: number
-    readonly number: number; readonly sub: number; readonly result: number
+    readonly number: number; readonly sub: number; readonly args: readonly bigint[]; readonly result: number
   }
   /** A trap went to the guest's own handler. */
   | {
@@ -48,8 +51,10 @@ export type HypervisorEvent =
   /** A vCPU was chosen, blocked, woke or yielded. */
   | {
     readonly type: 'schedule'; readonly domid: DomId; readonly vcpu: number
-    readonly action: 'switch' | 'block' | 'wake' | 'yield' | 'online' | 'offline'
+    readonly action: 'switch' | 'block' | 'wake' | 'yield'
   }
+  /** A vCPU was brought up, or taken down. */
+  | { readonly type: 'vcpu-online'; readonly domid: DomId; readonly vcpu: number; readonly online: boolean }
   /** Pages owned by the domain changed to `pages`. */
   | { readonly type: 'reservation'; readonly domid: DomId; readonly pages: number }
   /** A frame was pinned or unpinned as a page table. */
@@ -64,6 +69,6 @@ export type HypervisorEvent =
 export const HYPERVISOR_EVENTS: EventNames<HypervisorEvent> = {
   'domain-created': true, 'domain-paused': true, 'domain-unpaused': true, 'domain-shutdown': true,
   'domain-resumed': true, 'vcpu-stopped': true, 'domain-crashed': true, 'internal-error': true,
-  'domain-destroyed': true, hypercall: true, 'trap-bounced': true, upcall: true, 'event-channel': true, grant: true,
-  schedule: true, reservation: true, 'page-table': true, console: true,
+  'domain-destroyed': true, 'access-denied': true, hypercall: true, 'trap-bounced': true, upcall: true, 'event-channel': true, grant: true,
+  schedule: true, 'vcpu-online': true, reservation: true, 'page-table': true, console: true,
 }

@@ -1,9 +1,11 @@
 /** What the one who makes a hypervisor brings along and may choose. */
 import type { Random } from '../util/index.ts'
-import type { FrameRows } from './frames/frame-table.ts'
+import type { PolicyChoice } from './domains/access.ts'
+import type { FrameRows } from './frames/frame-rows.ts'
 import type { CpuidPolicy } from './guests/processors/cpuid.ts'
 import type { ProcessorFactory } from './guests/processors/processors.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
+import type { HypervisorInterference } from './interference.ts'
 import type { WriteTracking } from './memory/write-tracking.ts'
 import type { SchedulerName } from './scheduler/index.ts'
 import type { HostClock } from './time/host-clock.ts'
@@ -18,8 +20,12 @@ export interface HypervisorOptions {
   readonly createProcessor?: ProcessorFactory
   /** Most processors that `createProcessor` can make at a time: domains whose vCPUs would be more are refused. */
   readonly processors?: number
+  /** Who may ask what of whom: `dummy`, Xen's own rules (the default), `silo`, which keeps unprivileged domains from each other, or your own. */
+  readonly policy?: PolicyChoice | undefined
   /** Default credit2. */
   readonly scheduler?: SchedulerName
+  /** Its parameters as a whole, such as `ratelimit` in microseconds; those that are left out have its defaults. */
+  readonly schedulerParameters?: Readonly<Record<string, number>>
   /** Physical CPUs of the model. Default 1. */
   readonly physicalCpus?: number
   /** Rate of the time-stamp counter. Default 1,000,000 kHz, one tick for each instruction of the default clock. */
@@ -40,6 +46,8 @@ export interface HypervisorOptions {
    * to either until the new one is loaded.
    */
   readonly before?: FrameRows
+  /** What comes between guests and the hypervisor, for tests; absent: nothing, at no cost. */
+  readonly interference?: HypervisorInterference
   /** Hears of listeners that threw. */
   readonly onListenerError?: (error: unknown) => void
 }

@@ -9,6 +9,7 @@ import type { HypervisorConsole } from './console/console.ts'
 import type { ForeignFrames } from './control/core/foreign-frames.ts'
 import type { DomainLifecycle } from './control/core/lifecycle.ts'
 import type { Reservation } from './control/core/reservation.ts'
+import type { Access } from './domains/access.ts'
 import type { Domain, Vcpu } from './domains/domain.ts'
 import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
 import type { GuestKind, GuestKinds } from './domains/guest-kind.ts'
@@ -31,9 +32,9 @@ import type { TypedHypercallsByDomain } from './guests/typescript/typed-hypercal
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
-import type { Scheduler } from './scheduler/index.ts'
+import type { CpuPools } from './scheduler/index.ts'
 import type { HostClock } from './time/host-clock.ts'
-import type { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
+import type { GuestTime, TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
 import type { WorkMeter } from './time/work-meter.ts'
 
 /** Frames: whose they are, and what they are used as. */
@@ -57,31 +58,38 @@ export interface CoreParts extends MemoryParts {
   readonly clock: HostClock
   readonly random: Random
   readonly hub: EventHub<HypervisorEvent>
-  readonly scheduler: Scheduler<Vcpu>
+  readonly scheduler: CpuPools<Vcpu>
   readonly timers: TimerQueue
+  /** What domains are shown as the time; absent where all are shown the host's. */
+  readonly guestTime?: GuestTime | undefined
   readonly tsc: TscScale
   readonly timeRecords: TimeRecords
+  readonly wallClock: WallClock
   readonly console: HypervisorConsole
   readonly cpus: PhysicalCpus
   readonly events: EventChannels
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
   readonly kinds: GuestKinds
+  /** Who may ask what of whom. */
+  readonly access: Access
   readonly processors: Processors
   readonly typedHypercalls: TypedHypercallsByDomain
   /** Frames that the toolstack has mapped. */
   readonly foreignFrames: ForeignFrames
   readonly reservation: Reservation
+  readonly lifecycle: DomainLifecycle
+  /** How often each hypercall was made by registers, by number. No part of the state. */
+  readonly hypercallCounts: Float64Array
   updateTime(vcpu: Vcpu): void
   typedHypercallsOf(domain: Domain): TypedHypercalls
   /** The hypercalls of all kinds of guests with some that are a kind's own, for callers of one ABI: the native one unless given. */
-  tableOf(own: readonly HypercallRow[], abi?: GuestAbi): HypercallTable
+  tableOf(own: () => readonly HypercallRow[], abi?: GuestAbi): HypercallTable
 }
 
 /** All parts of one hypervisor. */
 export interface HypervisorParts extends CoreParts {
   readonly loop: RunLoop
-  readonly lifecycle: DomainLifecycle
   /** What does not add up. */
   check(): Finding[]
 }

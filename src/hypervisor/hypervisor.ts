@@ -4,22 +4,27 @@
  */
 import { ERRNO, HYPERVISOR } from '../abi/index.ts'
 import {
-  type Check, type DomId, type OptionChecks, type SavedTree, XenError, anything, callable, checkOptions, flag, hashParts, hashState, having,
+  type Check, type DomId, type OptionChecks, type Part, type Rewind, type SavedTree, XenError, anything, callable, checkArgument, checkOptions, flag, hashParts, hashState, having, once,
   oneOf, real, text, whole,
 } from '../util/index.ts'
 import type { Finding } from './checks/recount.ts'
 import { silentFrames } from './checks/silent-frames.ts'
 import { compose } from './composition.ts'
-import type { FrameRows } from './frames/frame-table.ts'
+import type { Policy } from './domains/access.ts'
+import type { FrameRows } from './frames/frame-rows.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
 import type { HypervisorParts } from './hypervisor-parts.ts'
 import { DomainActivity } from './control/core/activity.ts'
+import { CpuPoolOperations } from './control/core/cpu-pools.ts'
 import { Frames } from './control/core/frames.ts'
 import { writeHypercallPage } from './control/core/hypercall-page.ts'
 import { LogDirty } from './control/core/log-dirty.ts'
 import { Scheduling } from './control/core/scheduling.ts'
 import { VcpuOperations } from './control/core/vcpus.ts'
 import type { ControlInterface } from './control/typed/control-interface.ts'
+import { cpuPoolFace } from './control/typed/cpu-pools.ts'
+import { checked } from './control/typed/checked.ts'
+import { guarded } from './control/typed/guarded.ts'
 import { domainFace } from './control/typed/domains.ts'
 import { hostFace } from './control/typed/host.ts'
 import { memoryFace } from './control/typed/memory.ts'
@@ -27,19 +32,22 @@ import { sharingFace } from './control/typed/sharing.ts'
 import { translatedFace } from './control/typed/translated.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
 import type { DomainHypercalls } from './guests/typescript/typed-hypercalls.ts'
-import { SCHEDULER_NAMES } from './scheduler/index.ts'
+import { MOST_LATE, SCHEDULER_NAMES, type Director } from './scheduler/index.ts'
 import { type LoadOptions, type SaveOptions, hypervisorPart } from './state/hypervisor-state.ts'
 import { hashMemory } from './state/memory-hash.ts'
 
 const bigint: Check = (value) => (typeof value === 'bigint' ? undefined : `must be a BigInt, got ${String(value)}`)
 
+const isPolicy: Check = (value) => (value === 'dummy' || value === 'silo' || (typeof value === 'object' && value !== null && typeof (value as Policy).name === 'string')
+  ? undefined : 'must be "dummy", "silo" or an object with a name and rules')
+
 const rows: Check = (value) => (value === undefined || value === 'apart' ? undefined : 'must be "apart"')
 const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
   memory: /* @__PURE__ */ having('markWritten'), clock: /* @__PURE__ */ having('now'), random: /* @__PURE__ */ having('next'),
-  createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES),
+  createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES), schedulerParameters: anything,
   physicalCpus: /* @__PURE__ */ whole(1, 2 ** 12), tscKilohertz: /* @__PURE__ */ real(1, 1e9), bootTime: bigint,
   commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ real(1, Infinity), onListenerError: callable,
-  before: anything,
+  before: anything, interference: anything, policy: isPolicy,
 }
 
 /** Everything of {@link ControlInterface}, and what only a hypervisor of this library has. */
@@ -61,16 +69,31 @@ export interface Hypervisor extends ControlInterface {
  */
 export class Hypervisor {
   private readonly parts: HypervisorParts
+  /** Its tree of parts, with the rows of the frame table or without. */
+  private readonly trees = once((how: 'apart' | undefined) => hypervisorPart(this.parts, how === undefined ? {} : { rows: how, trusted: true }))
 
   constructor(options: HypervisorOptions) {
     checkOptions('Hypervisor', options, HYPERVISOR_CHECKS)
     this.parts = compose(options)
-    Object.assign(this, controlOf(options, this.parts))
+    const control = controlOf(options, this.parts)
+    Object.assign(this, checked(this.parts.access.asksControl ? guarded(control, this.parts.access) : control))
   }
 
   /** Recounts frame table, page tables, ports and grants; what does not add up. For tests and fault finding. */
   checkInvariants(): Finding[] {
     return this.parts.check()
+  }
+
+  /**
+   * Lets somebody decide which vCPU runs when, in the scheduler's place, how late timers of vCPUs come, and what guests in TypeScript do first
+   * of what is ready, within bounds that hold on any host; without an argument nobody does any more. Every physical CPU is asked at once. It is no part of what is saved.
+   */
+  direct(director?: Director): void {
+    const { scheduler, cpus, timers } = this.parts
+    if (director !== undefined) checkArgument('a director', director, having('decide'))
+    scheduler.direct(director)
+    timers.lateness = director?.lateness === undefined ? undefined : (now) => Math.max(0, Math.min(MOST_LATE, director.lateness!(now)))
+    for (let cpu = 0; cpu < scheduler.cpuCount; cpu += 1) cpus.reschedule(cpu)
   }
 
   /**
@@ -80,14 +103,27 @@ export class Hypervisor {
    * runs, or takes a domain apart.
    */
   save(options: SaveOptions = {}): SavedTree {
-    checkOptions('save', options, { rows })
+    checkOptions('save', options, { rows, before: anything })
+    this.checkStands()
+    return this.partOf(options).save(options.before) as SavedTree
+  }
+
+  /** Parts that take themselves for what was saved and are not: for checks of whoever brings hosts back. */
+  overlooked(state: SavedTree, options: SaveOptions = {}): readonly string[] {
+    return this.partOf(options).overlooked(state)
+  }
+
+  private checkStands(): void {
     const { loop, lifecycle } = this.parts
     const domid = lifecycle.underWay()
-    if (loop.isRunning || domid !== undefined) {
-      const why = loop.isRunning ? 'while it runs' : `while domain ${domid} is taken apart`
+    if (loop.isRunning || loop.isStanding || domid !== undefined) {
+      const why = loop.isRunning ? 'while it runs' : loop.isStanding ? 'while a run stands in its midst' : `while domain ${domid} is taken apart`
       throw new XenError('BUSY', `a hypervisor cannot be saved ${why}`, { details: { domid } })
     }
-    return treeOf(this.parts, options)
+  }
+
+  private partOf({ rows: how }: SaveOptions): Part {
+    return this.trees(how)
   }
 
   /** Rows of the frame table, for whoever keeps images of memory. */
@@ -110,6 +146,22 @@ export class Hypervisor {
     hypervisorPart(this.parts, options).load(state)
   }
 
+  /**
+   * What brings this hypervisor back in place to what it has saved with the same options, once memory and the frame table are what they
+   * were; undefined where it has to be made anew. Nobody directs it then. Changes nothing.
+   */
+  rewind(state: SavedTree, options: SaveOptions = {}): readonly Rewind[] | undefined {
+    const rewinds = this.partOf(options).rewind(state)
+    return rewinds && [() => this.leaveUndirected(), ...rewinds]
+  }
+
+  private leaveUndirected(): void {
+    const { scheduler, timers, loop } = this.parts
+    loop.abandon()
+    scheduler.direct(undefined)
+    timers.lateness = undefined
+  }
+
   /** 16 digits for all that is saved, and for memory: the same inputs give the same, at every moment. */
   stateHash(): string {
     return hashState(this.stateHashes())
@@ -117,7 +169,7 @@ export class Hypervisor {
 
   /** The same by part, so that a difference has a name. */
   stateHashes(): Readonly<Record<string, string>> {
-    return { ...hashParts(treeOf(this.parts)), memory: hashMemory(this.parts) }
+    return { ...hashParts(this.partOf({}).save() as SavedTree), memory: hashMemory(this.parts) }
   }
 
   /** Numbers of the hypercalls that some kind of guest has. */
@@ -127,12 +179,12 @@ export class Hypervisor {
 }
 
 /** The tree as it is: a tree of parts saves one. */
-const treeOf = (parts: HypervisorParts, options?: SaveOptions): SavedTree => hypervisorPart(parts, options).save() as SavedTree
 
 /** The faces, each over its part of the core. */
 function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlInterface {
   return {
     ...hostFace(parts),
+    ...cpuPoolFace({ ...parts, pools: new CpuPoolOperations(parts) }),
     ...domainFace({ ...parts, activity: new DomainActivity(parts) }),
     ...memoryFace({
       ...parts, hostFrames: new Frames(parts), logDirty: new LogDirty({ ...parts, tracking: options.memory }),

@@ -17,18 +17,19 @@ export { MemoryImage } from './image/memory-image.ts'
 export type { ImageFacts } from './image/memory-image.ts'
 export type { MachineImages } from './image/machine-images.ts'
 export type { Restoration } from './image/memory-history.ts'
-export { DEFAULT_LEVEL, Disassembler, PROCESSOR_LEVELS, disassemble, disassembleAll } from './cpu/index.ts'
+export { DEFAULT_LEVEL, Disassembler, PROCESSOR_LEVELS, disassemble, disassembleAll, offeredFeatures, prepareProcessors } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize, ProcessorLevel,
 } from './cpu/index.ts'
 export type {
-  Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
+  Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction, WatchedBytes,
 } from './interface/trace.ts'
 export type {
   CacheFault, CacheInspection, CachedTranslation, CodeInspection,
 } from './interface/inspection.ts'
 export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 export type { ProcessorProfile, ProfileSample, RegionProfile } from './interface/profile.ts'
+export type { CoveredBlock, MachineCoverage } from './interface/coverage.ts'
 export { mergeProfiles } from './profile/merge.ts'
 export { speedscopeProfile } from './profile/speedscope.ts'
 export type { NamedProfile, SpeedscopeFile } from './profile/speedscope.ts'
@@ -43,3 +44,5 @@ export type {
 } from './interface/sources.ts'
 export type { ProcessorState, ProcessorSystemState } from './interface/saved-state.ts'
 export type { Registers, SegmentState, SystemView, TableState } from './interface/registers.ts'
+export { CPUID_BITS } from '../x86/index.ts'
+export type { CpuFeature } from '../x86/index.ts'

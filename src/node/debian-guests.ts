@@ -5,6 +5,8 @@ import { optionalDecompressor } from '../decompress/index.ts'
 import type { LinuxFiles } from '../testing/index.ts'
 import { XenError } from '../util/index.ts'
 import { fetchPackage } from './debian-packages.ts'
+import { dom0Ramdisk } from './dom0-image.ts'
+import { DOM0_PACKAGES } from './dom0-packages.ts'
 
 /** Packages that a Linux guest needs. */
 const PACKAGES = ['linux-image-amd64', 'busybox-static'] as const
@@ -12,9 +14,16 @@ const PACKAGES = ['linux-image-amd64', 'busybox-static'] as const
 /** Where guests are unless told otherwise: `PARAVIRT_GUESTS`, or `.guests` of the working directory. */
 const guestsFolder = (): string => process.env['PARAVIRT_GUESTS'] ?? '.guests'
 
+/** What is fetched: a Linux guest, or also what Linux as dom0 needs. */
+export type DebianSet = 'guest' | 'dom0'
+
+const SETS: Readonly<Record<DebianSet, readonly string[]>> = {
+  guest: PACKAGES, dom0: /* @__PURE__ */ [...new Set([...PACKAGES, ...DOM0_PACKAGES])],
+}
+
 /** Fetches them, where they are not there; `tell` hears of each. Throws IO, NOT_SUPPORTED. */
-export function fetchDebianGuests(tell: (line: string) => void, folder = guestsFolder()): void {
-  for (const name of PACKAGES) tell(`${name}: ${fetchPackage(name, { folder, again: false })}`)
+export function fetchDebianGuests(tell: (line: string) => void, folder = guestsFolder(), set: DebianSet = 'guest'): void {
+  for (const name of SETS[set]) tell(`${name}: ${fetchPackage(name, { folder, again: false })}`)
 }
 
 function missing(what: string, folder: string): never {
@@ -37,14 +46,36 @@ function below(folder: string, name: string): string | undefined {
   return undefined
 }
 
+/** Debian's kernel. */
+const kernelOf = (folder: string): Uint8Array =>
+  readFileSync(found(join(folder, 'linux-image-amd64', 'boot'), /^vmlinuz-/) ?? missing('a kernel', folder))
+
+/** Debian's kernel, a disk with Xen's tools, and the command line that they want: dom0 for `Host.boot`. */
+export interface DebianDom0 {
+  readonly kernel: Uint8Array
+  readonly ramdisk: Uint8Array
+  readonly commandLine: string
+}
+
+/**
+ * Debian's Linux as dom0, out of packages that `npx paravirt guests dom0` has fetched; with further files of its disk, by path
+ * without a leading slash. Throws IO where they were not fetched.
+ *
+ * @example
+ * const host = await Host.boot({ memory: 1024, decompress: optionalDecompressor, dom0: { ...debianDom0(), memory: 512 } })
+ * await host.console.waitFor('dom0: ready')
+ */
+export function debianDom0({ folder = guestsFolder(), files = {} }: { readonly folder?: string; readonly files?: Readonly<Record<string, Uint8Array | string>> } = {}): DebianDom0 {
+  return { kernel: kernelOf(folder), ramdisk: dom0Ramdisk(folder, files), commandLine: 'console=hvc0 panic=-1 rdinit=/init' }
+}
+
 /** Debian's kernel and BusyBox for `linux` of `paravirt/testing`. Throws IO where they were not fetched. */
 export function debianGuests(folder = guestsFolder()): LinuxFiles {
   const image = join(folder, 'linux-image-amd64')
-  const kernel = found(join(image, 'boot'), /^vmlinuz-/) ?? missing('a kernel', folder)
   const busybox = found(join(folder, 'busybox-static', 'bin'), /^busybox$/) ?? missing('BusyBox', folder)
   const modules = found(join(image, 'lib', 'modules'), /./)
   return {
-    kernel: readFileSync(kernel), busybox: readFileSync(busybox), decompress: optionalDecompressor,
+    kernel: kernelOf(folder), busybox: readFileSync(busybox), decompress: optionalDecompressor,
     module: (name) => readFileSync((modules && below(modules, `${name}.ko`)) ?? missing(`the module ${name}`, folder)),
   }
 }

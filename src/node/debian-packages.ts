@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { XenError } from '../util/index.ts'
 
 /** A package that only names another one, as Debian's newest kernel: the other one is unpacked in its place. */
@@ -39,7 +39,9 @@ function download(name: string, folder: string): string {
  * Fetches one package into `folder/NAME`; what it says is its name and version, or that it was there. A failure leaves what
  * was there. Throws IO, and NOT_SUPPORTED where Debian's tools are not.
  */
-export function fetchPackage(name: string, { folder, again }: { readonly folder: string; readonly again: boolean }): string {
+export function fetchPackage(name: string, { folder: given, again }: { readonly folder: string; readonly again: boolean }): string {
+  // The programs that are run stand in folders of their own.
+  const folder = resolve(given)
   const target = join(folder, name)
   if (!again && existsSync(join(target, STAMP))) return 'there already'
   mkdirSync(folder, { recursive: true })

@@ -5,9 +5,9 @@
  * A discard overwrites by zeros what is not zero, so that a guest cannot make a sparse file fill the disk that it lies on.
  * It gives nothing back: Node has no way to punch holes.
  */
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import type { BlockStore } from '../drivers/index.ts'
-import { SECTOR_SIZE, checkRange, checkWritable } from '../drivers/index.ts'
+import { SECTOR_SIZE, checkRange, checkSize, checkWritable } from '../drivers/index.ts'
 import { XenError, checkOptions, flag } from '../util/index.ts'
 
 /** How a file is opened as a disk. */
@@ -45,11 +45,33 @@ export class FileBlockStore implements BlockStore {
     return this.bytes
   }
 
+  /** Which file it is, how long, and when it was written last. Throws IO once it is closed. */
+  get stamp(): string {
+    try {
+      const { ino, size, mtimeNs } = fstatSync(this.descriptor, { bigint: true })
+      return `${ino} ${size} ${mtimeNs}`
+    } catch (cause) {
+      throw new XenError('IO', `disk image ${this.path} cannot be looked at`, { details: { path: this.path }, cause })
+    }
+  }
+
   /** Looks at the file's size again, after somebody has changed it, and tells guests that use it. */
   refresh(): void {
     const before = this.bytes
     this.bytes = this.measure()
     if (this.bytes !== before) for (const listener of this.listeners) listener()
+  }
+
+  /** Makes the file larger, by zeros that take no room, or smaller. Throws IO, PERMISSION_DENIED, INVALID_ARGUMENT. */
+  resize(size: number): void {
+    checkWritable(this)
+    checkSize(size)
+    try {
+      ftruncateSync(this.descriptor, size)
+    } catch (cause) {
+      throw new XenError('IO', `disk image ${this.path} cannot have ${size} bytes`, { details: { path: this.path, size }, cause })
+    }
+    this.refresh()
   }
 
   onResize(listener: () => void): () => void {

@@ -1,3 +1,9 @@
+/**
+ * What Node has and browsers have not: files as disks, kernels and moments, sockets for services, migrations, XenStore, gdb and the XenAPI, threads that
+ * explore, Debian's packages, catalogues in folders, the command `npx paravirt`.
+ *
+ * @module
+ */
 export { BusyPoll } from './busy-poll.ts'
 export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
 export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'
@@ -11,4 +17,21 @@ export { nodeDisks } from './disks.ts'
 export { FileBlockStore } from './file-block-store.ts'
 export type { FileStoreOptions } from './file-block-store.ts'
 export { cacheFolder, folderCache } from './folder-cache.ts'
-export { debianGuests, fetchDebianGuests } from './debian-guests.ts'
+export { exploreWorkers } from './explore-workers.ts'
+export type { ExploreWorkersOptions } from './explore-workers.ts'
+export { brotliCompression, deflateCompression, nodeCompressions, zstdCompression } from './compressions.ts'
+export type { CompressionLevel } from './compressions.ts'
+export { debianDom0, debianGuests, fetchDebianGuests } from './debian-guests.ts'
+export type { DebianDom0, DebianSet } from './debian-guests.ts'
+export { artifactFolder, goldenFolder } from './test-files.ts'
+export { catalogueFolder } from './catalogue-folder.ts'
+export { DIAGNOSTICS_CHANNEL, publishDiagnostics } from './diagnostics.ts'
+export { serveChannels } from './channel-sockets.ts'
+export type { ChannelSockets, ChannelSocketsOptions } from './channel-sockets.ts'
+export { connectService, listenService } from './service-socket.ts'
+export type { ServiceAddress, ServiceListener } from './service-socket.ts'
+export { xl } from './xl/terminal.ts'
+export { listenXapi } from './xapi-server.ts'
+export type { XapiListener } from './xapi-server.ts'
+export { listenGdb } from './gdb-socket.ts'
+export type { GdbListenOptions, GdbListener } from './gdb-socket.ts'

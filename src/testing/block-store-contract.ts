@@ -3,7 +3,7 @@
  * Each check makes its own store and throws INVALID_STATE with what was wrong.
  */
 import type { BlockStore } from '../drivers/index.ts'
-import { SeededRandom, XenError, below, fillRandom } from '../util/index.ts'
+import { SeededRandom, XenError, below, checkArgument, fillRandom, having } from '../util/index.ts'
 
 /** How a kind of store is made. */
 export interface BlockStoreMaker {
@@ -108,6 +108,22 @@ async function refusesWhatIsOutside(store: BlockStore): Promise<void> {
   expectThat(end.every((byte) => byte === 0), 'was written by a request that it refused')
 }
 
+async function changesItsSize(store: BlockStore): Promise<void> {
+  if (store.resize === undefined) return
+  let told = 0
+  const end = store.onResize?.(() => { told += 1 })
+  await store.write(SIZE - SECTOR, new Uint8Array(SECTOR).fill(7))
+  await store.resize(SIZE + SECTOR)
+  const last = new Uint8Array(2 * SECTOR)
+  await store.read(SIZE - SECTOR, last)
+  expectThat(store.size === SIZE + SECTOR && last[0] === 7 && last.subarray(SECTOR).every((byte) => byte === 0), 'has not grown by zeros')
+  await store.resize(SECTOR)
+  await expectCode(() => store.read(SECTOR, new Uint8Array(SECTOR)), 'INVALID_ARGUMENT', 'reads what was cut off')
+  for (const size of [-SECTOR, 100, Number.NaN]) await expectCode(() => store.resize?.(size), 'INVALID_ARGUMENT', `takes ${size} for a size`)
+  expectThat(store.size === SECTOR && (end === undefined || told === 2), 'has not told of its sizes')
+  end?.()
+}
+
 async function refusesToBeWritten(store: BlockStore): Promise<void> {
   expectThat(store.readOnly, 'does not say that it is read-only')
   await expectCode(() => store.write(0, new Uint8Array(SECTOR)), 'PERMISSION_DENIED', 'is read-only and is written')
@@ -116,7 +132,7 @@ async function refusesToBeWritten(store: BlockStore): Promise<void> {
 }
 
 /**
- * The checks for one kind of store.
+ * The checks for one kind of store. Throws INVALID_ARGUMENT for what makes none.
  *
  * @example
  * for (const { name, skip, run } of blockStoreContract({ make: (size) => new MemoryBlockStore(size) })) {
@@ -124,6 +140,7 @@ async function refusesToBeWritten(store: BlockStore): Promise<void> {
  * }
  */
 export function blockStoreContract(maker: BlockStoreMaker): readonly ContractCheck[] {
+  checkArgument('maker', maker, having('make'))
   const check = (name: string, body: (store: BlockStore) => Promise<void>, make = maker.make.bind(maker), skip?: string): ContractCheck => ({
     name, skip,
     run: async () => {
@@ -141,6 +158,7 @@ export function blockStoreContract(maker: BlockStoreMaker): readonly ContractChe
     check('reads back what was written and discarded, like an array of bytes', readsBack),
     check('keeps apart two writes that are under way in one cluster', keepsWritesApart),
     check('refuses what is not within it, and changes nothing', refusesWhatIsOutside),
+    check('is made larger and smaller, where it can be', changesItsSize),
     check('refuses to be written when it is read-only', refusesToBeWritten, maker.makeReadOnly?.bind(maker) ?? maker.make.bind(maker),
       maker.makeReadOnly === undefined ? 'this kind of store is always writable' : undefined),
   ]

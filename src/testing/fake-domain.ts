@@ -21,6 +21,7 @@ export type FakeChannel =
   | { readonly kind: 'ipi' }
 
 /** Entries in a frame of a grant table. */
+const NANOSECONDS = 1e9
 const ENTRIES = PAGE_SIZE / GrantEntryV1.size
 
 /** How a domain of a {@link FakeHypervisor} is made. */
@@ -75,6 +76,8 @@ export class FakeDomain {
   readonly maxPages: number
   /** Host time at which its timer fires; 0 for never. */
   deadline = 0
+  /** When its watchdogs end it; 0 for one that is free. */
+  readonly watchdogs = [0, 0]
   /** False while it waits for an event. */
   runnable = true
   /** Why it has shut down; undefined while it has not. */
@@ -271,6 +274,15 @@ export class FakeDomain {
     return taken
   }
 
+  /** SCHEDOP_watchdog, as the hypervisor has it. */
+  private watch(id: number, seconds: number): number {
+    const index = id === 0 ? this.watchdogs.indexOf(0) : id - 1
+    if (index < 0) return -ERRNO.ENOSPC
+    if (!(index in this.watchdogs) || (id !== 0 && this.watchdogs[index] === 0)) return -ERRNO.EINVAL
+    this.watchdogs[index] = id !== 0 && seconds === 0 ? 0 : this.hub.clock.now() + seconds * NANOSECONDS
+    return id === 0 ? index + 1 : 0
+  }
+
   private makePort(): HypercallPort {
     const { hub } = this
     const isPrivileged = this.id === 0
@@ -290,6 +302,9 @@ export class FakeDomain {
       sendEvent: (port) => this.send(port),
       unmaskPort: (port) => this.unmask(port),
       bindVcpu: () => 0,
+      // Only the 2-level ABI.
+      initControl: () => -ERRNO.ENOSYS,
+      expandArray: () => -ERRNO.ENOSYS,
       setupGrantTable: (frames) => this.setupGrantTable(frames),
       mapGrant: ({ domid, ref, readOnly }) => this.map({ domid, ref, readOnly: readOnly === true }),
       unmapGrant: (handle) => this.unmap(handle),
@@ -299,6 +314,7 @@ export class FakeDomain {
       currentReservation: () => this.owned.size,
       maximumReservation: () => this.maxPages,
       setTimer: (deadline) => { this.deadline = deadline; return 0 },
+      watchdog: (id, seconds) => this.watch(id, seconds),
       shutdown: (reason) => { this.shutdownReason = reason; this.runnable = false; return 0 },
       consoleWrite: (text) => { hub.log.push(new TextDecoder().decode(text)); return 0 },
       version: () => 0x0004_0011,

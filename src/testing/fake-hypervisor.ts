@@ -3,7 +3,7 @@
  * for several guests in TypeScript, and a loop that runs them on a virtual clock. It checks what the real one checks where
  * tests depend on it, and nothing else; for everything else there is a host.
  */
-import { PAGE_SIZE, VIRQ } from '../abi/index.ts'
+import { PAGE_SIZE, SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { GuestProgram } from '../guest/index.ts'
 import type { EventPort, GrantHandle, Mfn } from '../util/index.ts'
 import { ManualClock, XenError } from '../util/index.ts'
@@ -88,7 +88,7 @@ export class FakeHypervisor {
       await macrotask()
       const alive = [...this.domains.values()].filter((domain) => domain.shutdownReason === undefined)
       if (alive.some((domain) => domain.runnable)) continue
-      const deadlines = alive.map((domain) => domain.deadline).filter((deadline) => deadline !== 0)
+      const deadlines = alive.flatMap((domain) => [domain.deadline, ...domain.watchdogs]).filter((deadline) => deadline !== 0)
       const next = Math.min(...deadlines)
       if (next > end) {
         if (end > this.clock.now()) this.clock.advance(end - this.clock.now())
@@ -117,6 +117,10 @@ export class FakeHypervisor {
 
   private fireTimers(): void {
     for (const domain of this.domains.values()) {
+      if (domain.shutdownReason === undefined && domain.watchdogs.some((deadline) => deadline !== 0 && deadline <= this.clock.now())) {
+        domain.shutdownReason = SHUTDOWN.watchdog
+        domain.runnable = false
+      }
       if (domain.deadline === 0 || domain.deadline > this.clock.now()) continue
       domain.deadline = 0
       const port = virqPort(domain, VIRQ.TIMER)

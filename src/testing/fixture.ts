@@ -2,14 +2,17 @@
  * Fixtures: hosts that are built once - booted, brought to where tests begin - and begin there from then on. The first run
  * keeps a moment in a cache, by what it was built from; later ones load it.
  */
-import { Host, type BranchOptions, type ByteInput, type ByteOutput, type Compression, type LoadMomentOptions, type Moment } from '../toolstack/index.ts'
-import { XenError } from '../util/index.ts'
+import { prepareProcessors } from '../machine/index.ts'
+import {
+  Host, knowBytes, type BranchOptions, type ByteInput, type ByteOutput, type Compression, type KnownBytes, type LoadMomentOptions, type Moment,
+} from '../toolstack/index.ts'
+import { joinBytes, XenError } from '../util/index.ts'
 
 /** Where moments are kept. `paravirt/node` has a folder. */
 export interface FixtureCache {
   /** How its files are packed. */
   readonly compression: Compression
-  /** What was kept under a key; undefined when nothing was. */
+  /** What was kept under a key, as `write` has written it; undefined when nothing was. Whoever keeps it answers for nobody else having touched it. */
   read(key: string): Promise<ByteInput | undefined>
   /** Keeps what `save` writes, whole or not at all. */
   write(key: string, save: (target: ByteOutput) => Promise<void>): Promise<void>
@@ -31,8 +34,23 @@ export interface FixtureOptions {
 /** Codes of moments that were kept by another version, or not whole: they are built anew. */
 const STALE = ['INVALID_STREAM', 'INVALID_STATE', 'NOT_SUPPORTED'] as const
 
+const isStale = (error: unknown): boolean => STALE.some((code) => XenError.is(error, code))
+
 /** Separates inputs from each other in what is hashed. */
 const encoder = /* @__PURE__ */ new TextEncoder()
+
+/** A moment, and the first host that begins there. */
+interface Ready {
+  readonly moment: Moment<Host>
+  readonly first: Promise<Host>
+}
+
+/** What was asked for with wrong options rejects alone. */
+function firstOf(moment: Moment<Host>, options: BranchOptions): Ready {
+  const first = moment.branch(options)
+  first.catch(() => undefined)
+  return { moment, first }
+}
 
 /** A host that is built once. */
 export class Fixture {
@@ -48,40 +66,53 @@ export class Fixture {
   }
 
   /** The moment, built or loaded when it is first asked for. Rejects with what building rejects with. */
-  moment(): Promise<Moment<Host>> {
-    this.ready ??= this.find()
-    return this.ready
+  async moment(): Promise<Moment<Host>> {
+    if (this.ready === undefined) await (await this.host()).shutdown()
+    return this.ready!
   }
 
   /** A host of one's own that begins there; whoever has it shuts it down. */
   async host(options: BranchOptions = {}): Promise<Host> {
-    return (await this.moment()).branch(options)
+    if (this.ready !== undefined) return (await this.ready).branch(options)
+    const found = this.find(options)
+    this.ready = found.then(({ moment }) => moment)
+    // Whoever asks next hears of it, too.
+    this.ready.catch(() => undefined)
+    return (await found).first
   }
 
-  private async find(): Promise<Moment<Host>> {
-    const { cache } = this.options
-    if (cache === undefined) return this.make()
-    const key = await this.key()
-    return (await this.load(cache, key)) ?? this.keep(cache, key)
+  /** The moment, with the first host of it. */
+  private async find(options: BranchOptions): Promise<Ready> {
+    const { cache, inputs = [] } = this.options
+    if (cache === undefined) return firstOf(await this.make(), options)
+    const known = await Promise.all(inputs.map((input) => knowBytes(typeof input === 'string' ? encoder.encode(input) : input)))
+    const key = await this.key(known)
+    // What it is built from need not be kept with it.
+    const apart = known.filter((_, i) => typeof inputs[i] !== 'string')
+    return (await this.load(await cache.read(key), apart, options)) ?? firstOf(await this.keep(cache, key, apart), options)
   }
 
-  private async load(cache: FixtureCache, key: string): Promise<Moment<Host> | undefined> {
-    const file = await cache.read(key)
+  /** What was kept; undefined where there is nothing, or something from which no host stands up, which is found out while it can still be built. */
+  private async load(file: ByteInput | undefined, apart: readonly KnownBytes[], options: BranchOptions): Promise<Ready | undefined> {
     if (file === undefined) return undefined
     try {
-      const moment = await Host.loadMoment(file, { ...this.options.load, compression: cache.compression })
-      // Whether a host stands up from it is found out here, while it can still be built.
-      await (await moment.branch()).shutdown()
-      return moment
+      const loading = { ...this.options.load, compression: this.options.cache?.compression, apart, trusted: true }
+      const moment = Host.loadMoment(file, loading)
+      // The disk is read meanwhile.
+      prepareProcessors()
+      const ready = firstOf(await moment, options)
+      const failure = await ready.first.then(() => undefined, (error: unknown) => error)
+      return isStale(failure) ? undefined : ready
     } catch (error) {
-      if (STALE.some((code) => XenError.is(error, code))) return undefined
+      if (isStale(error)) return undefined
       throw error
     }
   }
 
-  private async keep(cache: FixtureCache, key: string): Promise<Moment<Host>> {
+  private async keep(cache: FixtureCache, key: string, known: readonly KnownBytes[]): Promise<Moment<Host>> {
     const moment = await this.make()
-    await cache.write(key, (target) => moment.save(target, { compression: cache.compression }))
+    const apart = known.map(({ bytes }) => bytes)
+    await cache.write(key, (target) => moment.save(target, { compression: cache.compression, apart }))
     return moment
   }
 
@@ -93,19 +124,9 @@ export class Fixture {
   }
 
   /** SHA-256 of the name and of each input's own. */
-  private async key(): Promise<string> {
-    const digests = [encoder.encode(this.name)]
-    for (const input of this.options.inputs ?? []) {
-      const bytes = typeof input === 'string' ? encoder.encode(input) : new Uint8Array(input)
-      digests.push(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes)))
-    }
-    const all = new Uint8Array(digests.reduce((sum, each) => sum + each.length, 0))
-    let at = 0
-    for (const each of digests) {
-      all.set(each, at)
-      at += each.length
-    }
-    return [...new Uint8Array(await crypto.subtle.digest('SHA-256', all))].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+  private async key(known: readonly KnownBytes[]): Promise<string> {
+    const { sha256 } = await knowBytes(joinBytes([encoder.encode(this.name), ...known.map((each) => each.sha256)]))
+    return [...sha256].map((byte) => byte.toString(16).padStart(2, '0')).join('')
   }
 }
 

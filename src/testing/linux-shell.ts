@@ -6,6 +6,9 @@ const SECOND = 1e9
 /** The shell's prompt, at the end of what is shown. */
 const PROMPT = /\/ # (?:\u001b\[6n)?$/
 
+/** Makes the terminal wide. */
+export const WIDE_TERMINAL = 'stty cols 2000'
+
 /** How a command is run. */
 export interface CommandOptions {
   /** The status that it is to end with. Default 0. */
@@ -14,15 +17,23 @@ export interface CommandOptions {
   readonly timeout?: number
 }
 
+/** What is known of a shell. */
+export interface ShellState {
+  /** `'narrow'`, the default: the first command makes it wide, since a narrow terminal's shell breaks the lines that it echoes. */
+  readonly terminal?: 'narrow' | 'wide' | undefined
+}
+
 /** A running Linux, and its shell. */
 export class LinuxShell {
   readonly host: Host
   readonly domain: Domain
+  private isWide: boolean
   private asked = 0
 
-  constructor(host: Host, domain: Domain) {
+  constructor(host: Host, domain: Domain, { terminal = 'narrow' }: ShellState = {}) {
     this.host = host
     this.domain = domain
+    this.isWide = terminal === 'wide'
   }
 
   /** Waits for the shell that init starts. */
@@ -35,11 +46,11 @@ export class LinuxShell {
   /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
   async run(command: string, { status = 0, timeout = 600 * SECOND }: CommandOptions = {}): Promise<string> {
     const { console } = this.domain
-    if (this.asked === 0) {
-      // A narrow terminal's shell breaks the lines that it echoes.
-      await console.write('stty cols 2000\r')
+    if (!this.isWide) {
+      await console.write(`${WIDE_TERMINAL}\r`)
       await console.waitFor(/cols 2000\n/, { timeout })
       await console.waitFor(PROMPT, { timeout })
+      this.isWide = true
     }
     const word = `end-${++this.asked}`
     // What is typed is echoed: the word is spelled differently there.

@@ -1,8 +1,8 @@
 /** Debian's Linux with BusyBox as a fixture: its boot takes seconds once, and a shell is there in a blink from then on. */
-import { Host, type BranchOptions, type Decompressor } from '../toolstack/index.ts'
+import { Host, type BranchOptions, type Decompressor, type Moment } from '../toolstack/index.ts'
 import { Fixture, type FixtureCache } from './fixture.ts'
 import { busyboxInitramfs } from './initramfs.ts'
-import { LinuxShell } from './linux-shell.ts'
+import { LinuxShell, WIDE_TERMINAL } from './linux-shell.ts'
 
 /** Where Linux comes from. `paravirt/node` has Debian's, fetched by `npx paravirt guests`. */
 export interface LinuxFiles {
@@ -38,7 +38,7 @@ export class LinuxFixture {
   constructor(options: LinuxOptions) {
     const { guests, cache, vcpus = 1, memory = 256, modules = [], files = {} } = options
     const own = Object.fromEntries(modules.map((name) => [`modules/${name}.ko`, guests.module(name)]))
-    const script = `${modules.map((name) => `insmod /modules/${name}.ko\n`).join('')}echo "initramfs: ready"\nexec setsid cttyhack sh\n`
+    const script = [...modules.map((name) => `insmod /modules/${name}.ko`), WIDE_TERMINAL, 'echo "initramfs: ready"', 'exec setsid cttyhack sh', ''].join('\n')
     const ramdisk = busyboxInitramfs({ busybox: guests.busybox, files: { ...files, ...own }, script })
     const { kernel, decompress } = guests
     const build = async (): Promise<Host> => {
@@ -52,10 +52,15 @@ export class LinuxFixture {
     this.fixture = new Fixture(`linux ${JSON.stringify({ vcpus, memory, modules })}`, build, { cache, inputs: [kernel, ramdisk], load: { decompress } })
   }
 
+  /** The moment at its shell, where tests may begin: booted or loaded when it is first asked for. */
+  moment(): Promise<Moment<Host>> {
+    return this.fixture.moment()
+  }
+
   /** A Linux of one's own, at its shell; whoever has it shuts its host down. */
   async start(options: BranchOptions = {}): Promise<LinuxShell> {
     const host = await this.fixture.host(options)
-    return new LinuxShell(host, host.domain('linux'))
+    return new LinuxShell(host, host.domain('linux'), { terminal: 'wide' })
   }
 }
 

@@ -19,7 +19,18 @@ export interface ResourceSnapshot {
   readonly storeNodes: readonly string[]
   /** Connections to XenStore. */
   readonly storeClients: number
+  /** Watches of all connections to XenStore, but for those of dom0's services. */
+  readonly watches: number
+  /** Transactions that are open on all connections to XenStore. */
+  readonly transactions: number
+  /** Pages that dom0 has granted to others. */
+  readonly dom0Grants: number
+  /** Timers of programs that are set in dom0. */
+  readonly dom0Timers: number
 }
+
+/** Everything that is a number. */
+const COUNTS = ['freeFrames', 'domains', 'dom0Ports', 'dom0Mappings', 'dom0Grants', 'dom0Timers', 'storeClients', 'watches', 'transactions'] as const
 
 function paths(store: LocalStore, path: string): string[] {
   return store.list(path === '' ? '/' : path).flatMap((name) => [`${path}/${name}`, ...paths(store, `${path}/${name}`)])
@@ -34,12 +45,16 @@ export function resourceSnapshot(host: Host): ResourceSnapshot {
     dom0Mappings: host.dom0.kernel.grants.mappings,
     storeNodes: paths(host.store, '').sort(),
     storeClients: host.dom0.server.clients,
+    watches: host.xenstore.watchCount - host.dom0.kernel.keptWatches,
+    transactions: host.xenstore.transactionCount,
+    dom0Grants: host.dom0.kernel.grants.granted,
+    dom0Timers: host.dom0.kernel.openTimers,
   }
 }
 
 /** Differences between two snapshots, in words; none when nothing has leaked. */
 export function compareResources(before: ResourceSnapshot, after: ResourceSnapshot): readonly string[] {
-  const counts = (['freeFrames', 'domains', 'dom0Ports', 'dom0Mappings', 'storeClients'] as const)
+  const counts = COUNTS
     .filter((name) => before[name] !== after[name])
     .map((name) => `${name}: ${before[name]} before, ${after[name]} after`)
   const known = new Set(before.storeNodes)

@@ -8,7 +8,7 @@ import type {
 import type { CpuidAnswer } from '../x86/index.ts'
 import { PAGE_SHIFT, RFLAGS, SEGMENT } from '../x86/index.ts'
 import { EXIT, disassemble } from '../machine/index.ts'
-import { XenError } from '../util/index.ts'
+import { XenError, sameState } from '../util/index.ts'
 
 const ARITHMETIC_FLAGS = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
 const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
@@ -42,6 +42,10 @@ export class PlainRegisters implements Registers {
 
   rip(): number {
     return this.instruction
+  }
+
+  keepRip(general: number): void {
+    this.set(general, this.instruction, Math.floor(this.instruction / 2 ** 32))
   }
 
   setRip(low: number, high: number): void {
@@ -283,6 +287,10 @@ export class ScriptedProcessor implements Processor {
       debug: pairs([0, 1, 2, 3, 6, 7], (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
       fpu: [...this.saveFpu()], xcr0: 1, shadow: 'none', debugTrap: 0, system: undefined,
     }
+  }
+
+  isAsSaved(state: ProcessorState): boolean {
+    return sameState(this.save(), state)
   }
 
   load(): void {

@@ -98,6 +98,11 @@ export class TestStore {
         note(`RM ${path}`)
         await access.remove(path)
       },
+      getPermissions: (path) => access.getPermissions(path),
+      setPermissions: async (path, permissions) => {
+        note(`SET_PERMS ${path}`)
+        await access.setPermissions(path, permissions)
+      },
     })
     return {
       ...record(store),

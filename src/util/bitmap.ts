@@ -1,9 +1,13 @@
+import { sameState } from './same-state.ts'
+
 /** A fixed-size set of small whole numbers, one bit each: frames, ports, dirty pages. */
 export class Bitmap {
   /** How many numbers it can hold: 0 to length - 1. */
   readonly length: number
   private readonly words: Uint32Array
   private population = 0
+  /** The bits as they were saved or restored last, while they are those. */
+  private saved: Uint32Array | undefined
 
   constructor(length: number) {
     this.length = length
@@ -25,7 +29,24 @@ export class Bitmap {
     if (index < 0 || index >= this.length || this.has(index)) return false
     this.words[index >>> 5]! |= 1 << (index & 31)
     this.population += 1
+    this.saved = undefined
     return true
+  }
+
+  /** Sets all bits from `from` on that are below `end`. */
+  addRange(from: number, end: number): void {
+    const [first, last] = [Math.max(from, 0), Math.min(end, this.length)]
+    for (let index = first; index < last;) {
+      if ((index & 31) === 0 && last - index >= 32) {
+        const word = index >>> 5
+        this.population += 32 - bitsOf(this.words[word]!)
+        this.words[word] = 0xffff_ffff
+        index += 32
+      } else {
+        this.add(index)
+        index += 1
+      }
+    }
   }
 
   /** Clears a bit; true when it was set before. */
@@ -33,6 +54,7 @@ export class Bitmap {
     if (!this.has(index)) return false
     this.words[index >>> 5]! &= ~(1 << (index & 31))
     this.population -= 1
+    this.saved = undefined
     return true
   }
 
@@ -40,17 +62,31 @@ export class Bitmap {
   clear(): void {
     this.words.fill(0)
     this.population = 0
+    this.saved = undefined
   }
 
-  /** The bits as they are now, for {@link Bitmap.restore}. */
+  /** The bits as they are now, for {@link Bitmap.restore}: the same row, which nobody changes, as long as they are the same. */
   save(): Uint32Array {
-    return this.words.slice()
+    this.saved ??= this.words.slice()
+    return this.saved
+  }
+
+  /** True where the bits are those of a saved row; told at once of the one that was saved or restored last. */
+  isAsSaved(words: Uint32Array): boolean {
+    if (words === this.saved) return true
+    if (!sameState(this.words, words)) return false
+    this.saved = words
+    return true
   }
 
   /** Makes a map of the same length what it was when the bits were saved. */
   restore(words: Uint32Array): void {
+    if (words === this.saved) return
     this.words.set(words)
-    this.population = words.reduce((sum, word) => sum + bitsOf(word), 0)
+    let population = 0
+    for (const word of words) population += bitsOf(word)
+    this.population = population
+    this.saved = words
   }
 
   /** First clear bit at or after `from`, or -1. */

@@ -2,7 +2,8 @@
  * Reading and writing binary records in order. Lengths come from outside, so every read is bounds-checked
  * and an error says which structure and which offset.
  */
-import { XenError, type XenErrorCode } from './errors.ts'
+import type { XenErrorCode } from './error-codes.ts'
+import { XenError } from './errors.ts'
 
 /** Bytes with a buffer of their own. Spelled so that compilers before TypeScript 5.7, to which arrays are not generic, take it. */
 export type OwnBytes = InstanceType<Uint8ArrayConstructor>
@@ -150,4 +151,15 @@ export class ByteWriter {
   finish(): OwnBytes {
     return this.buffer.subarray(0, this.end)
   }
+}
+
+/** Runs of bytes one behind the other, in memory of its own. */
+export function joinBytes(pieces: readonly Uint8Array[]): OwnBytes {
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    bytes.set(piece, at)
+    at += piece.length
+  }
+  return bytes
 }

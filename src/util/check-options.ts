@@ -6,6 +6,7 @@
 import { parseDuration, shown, type Duration, type DurationBounds } from './duration.ts'
 import { XenError, type XenErrorDetails } from './errors.ts'
 import { nearestWord } from './nearest.ts'
+import { thrownMessage } from './thrown.ts'
 
 /** What is wrong with a value, as the rest of a sentence that begins with its name; undefined when nothing is. */
 export type Check = (value: unknown) => string | undefined
@@ -24,6 +25,12 @@ export const flag: Check = /* @__PURE__ */ check((value) => typeof value === 'bo
 
 /** A text. */
 export const text: Check = /* @__PURE__ */ check((value) => typeof value === 'string', 'must be a text')
+
+/** An object with named fields, of any kind; no list. */
+export const record: Check = /* @__PURE__ */ check((value) => typeof value === 'object' && value !== null && !Array.isArray(value), 'must be an object')
+
+/** A list of anything. */
+export const list: Check = /* @__PURE__ */ check(Array.isArray, 'must be a list')
 
 /** A function. */
 export const callable: Check = /* @__PURE__ */ check((value) => typeof value === 'function', 'must be a function')
@@ -69,6 +76,9 @@ export const listOf = (element: Check): Check => (value) => {
   return undefined
 }
 
+/** A set whose elements pass. */
+export const setOf = (element: Check): Check => (value) => (value instanceof Set ? listOf(element)([...value]) : `must be a set, got ${shown(value)}`)
+
 /** A length of time. */
 export const duration = (bounds: DurationBounds = {}): Check => (value) => {
   try {
@@ -84,8 +94,30 @@ export const timeLimit: Check = /* @__PURE__ */ duration({ most: Infinity })
 
 /** Throws INVALID_ARGUMENT where a single argument does not pass. */
 export function checkArgument(name: string, value: unknown, accepts: Check): void {
-  const wrong = accepts(value)
+  const wrong = faultIn(value, accepts)
   if (wrong !== undefined) throw new XenError('INVALID_ARGUMENT', `${name} ${wrong}`, { details: { name, value } })
+}
+
+/** What a check finds. Where a getter or a trap of the caller's throws, nobody knows what the value is. */
+function faultIn(value: unknown, accepts: Check): string | undefined {
+  try {
+    return accepts(value)
+  } catch (error) {
+    return `cannot be read: ${thrownMessage(error)}`
+  }
+}
+
+/**
+ * A plain copy of an object with named fields, so that what was checked is what is used. Throws INVALID_ARGUMENT for what is no object, and
+ * for one whose fields cannot be read.
+ */
+export function readRecord<T extends object>(name: string, value: T): T {
+  let copy: T | undefined
+  checkArgument(name, value, (given) => {
+    copy = { ...value }
+    return record(given)
+  })
+  return copy!
 }
 
 /**
@@ -109,6 +141,15 @@ interface Fault {
 }
 
 function findFault<T extends object>(what: string, options: T, checks: OptionChecks<T>): Fault | undefined {
+  try {
+    return faultOf(what, options, checks)
+  } catch (error) {
+    // A getter or a trap of the caller's has thrown: nobody knows what the options are.
+    return { message: `the options of ${what} cannot be read: ${thrownMessage(error)}`, details: { what, thrown: error } }
+  }
+}
+
+function faultOf<T extends object>(what: string, options: T, checks: OptionChecks<T>): Fault | undefined {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     return { message: `the options of ${what} must be an object, got ${shown(options)}`, details: { what } }
   }

@@ -106,7 +106,7 @@ export interface DurationBounds {
  * parseDuration('1.5s', 'timeout') === parseDuration({ seconds: 1, milliseconds: 500 }, 'timeout')
  */
 export function parseDuration(duration: Duration, what: string, bounds: DurationBounds = {}): number {
-  const { least = 0, most = Number.MAX_SAFE_INTEGER } = bounds
+  const { least = 0, most = Number.MAX_SAFE_INTEGER } = checkedBounds(what, bounds)
   const nanoseconds = nanosecondsOf(duration)
   if (nanoseconds === undefined || Number.isNaN(nanoseconds)) {
     throw refusal(what, duration, "must be a length of time: nanoseconds, a text such as '5s', or { seconds: 5 }")
@@ -115,6 +115,21 @@ export function parseDuration(duration: Duration, what: string, bounds: Duration
   const limit = nanoseconds === Infinity ? most : Math.min(most, Number.MAX_SAFE_INTEGER)
   if (nanoseconds > limit) throw refusal(what, duration, `must be at most ${limit} ns`)
   return Math.round(nanoseconds)
+}
+
+/** Bounds that are some; `what` is the caller's own word. */
+function checkedBounds(what: string, bounds: DurationBounds): DurationBounds {
+  const isSet = (bound: unknown): boolean => bound === undefined || (typeof bound === 'number' && bound >= 0)
+  try {
+    const isKnown = typeof what === 'string' && typeof bounds === 'object' && bounds !== null && isSet(bounds.least) && isSet(bounds.most)
+      && Object.keys(bounds).every((key) => key === 'least' || key === 'most') && !Array.isArray(bounds)
+    if (isKnown) return bounds
+  } catch {
+    // A getter or a trap of the caller's has thrown: they are refused like any others.
+  }
+  throw new XenError('INVALID_ARGUMENT', `parseDuration takes a text and bounds { least, most } in nanoseconds, got ${shown(what)} and ${shown(bounds)}`, {
+    details: { what, bounds },
+  })
 }
 
 const refusal = (what: string, duration: unknown, why: string): XenError =>

@@ -3,38 +3,7 @@
  * Callers match by code (`XenError.is(error, 'DOMAIN_NOT_FOUND')`), never by class: ESM and CJS copies differ.
  */
 
-/** Stable codes of {@link XenError}. A code never changes its meaning; new ones may come with a minor version. */
-export type XenErrorCode =
-  | 'INVALID_ARGUMENT'
-  | 'INVALID_CONFIG'
-  | 'INVALID_IMAGE'
-  | 'INVALID_STREAM'
-  | 'INVALID_STATE'
-  | 'INVALID_ADDRESS'
-  | 'OUT_OF_MEMORY'
-  | 'OUT_OF_RESOURCES'
-  | 'DOMAIN_NOT_FOUND'
-  | 'DOMAIN_EXISTS'
-  /** What was awaited of a domain will not come: it has crashed. `details.crash` tells how. */
-  | 'DOMAIN_CRASHED'
-  /** What is awaited cannot happen: nothing can run on the host, no timer is set, and nothing is expected from outside. */
-  | 'IDLE'
-  | 'DEVICE_NOT_FOUND'
-  | 'DEVICE_EXISTS'
-  | 'PERMISSION_DENIED'
-  | 'NOT_SUPPORTED'
-  | 'HYPERCALL_FAILED'
-  | 'XENSTORE'
-  | 'TIMED_OUT'
-  /** A migration was cut at the moment of the handover: nobody here can know whether the other side runs the domain. */
-  | 'MIGRATION_UNDECIDED'
-  | 'ABORTED'
-  /** Something is under way that excludes what was asked for; it goes on. */
-  | 'BUSY'
-  /** A newer wish of the same kind has taken the place of this one before it was fulfilled. */
-  | 'SUPERSEDED'
-  | 'CLOSED'
-  | 'IO'
+import type { XenErrorCode } from './error-codes.ts'
 
 /** Facts about the failure, by name: what was wrong, where, and what would have been right. */
 export type XenErrorDetails = Readonly<Record<string, unknown>>
@@ -64,8 +33,12 @@ export class XenError extends Error {
 
   /** True for a XenError of any copy of this package, and of the given code where one is given. */
   static is(error: unknown, code?: XenErrorCode): error is XenError {
-    if (typeof error !== 'object' || error === null || !(brand in error)) return false
-    return code === undefined || (error as unknown as XenError).code === code
+    if (typeof error !== 'object' || error === null) return false
+    try {
+      return brand in error && (code === undefined || (error as unknown as XenError).code === code)
+    } catch {
+      return false // A proxy may throw even here.
+    }
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { EventEmitter } from 'eventemitter3'
 import { callGuarded } from './callbacks.ts'
-import { abortSignal, callable, checkArgument, checkOptions, whole } from './check-options.ts'
+import { abortSignal, callable, checkArgument, checkOptions, listOf, text, whole } from './check-options.ts'
 import { XenError } from './errors.ts'
 import { nearestWord } from './nearest.ts'
 
@@ -31,12 +31,29 @@ export interface EventsLost extends EventStamp {
 /** The member of union `E` whose type is `T`. */
 export type EventOf<E extends EventBase, T extends E['type']> = Extract<E, { readonly type: T }>
 
+/** Which events a reader wants: all that pass every filter that is given. */
+export interface EventFilter<E extends EventBase = EventBase> {
+  /** Of these types. */
+  readonly types?: readonly E['type'][] | undefined
+  /** Of this domain: those whose `domid` it is. */
+  readonly domid?: number | undefined
+  /** Those that it takes. */
+  readonly accept?: ((event: E & EventStamp) => boolean) | undefined
+}
+
 /** How a stream of events is opened. */
-export interface StreamOptions {
+export interface StreamOptions<E extends EventBase = EventBase> extends EventFilter<E> {
   /** Ends the stream when aborted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
   /** Events kept for a reader that is behind; older ones are dropped and counted. Default 1024. */
-  readonly limit?: number
+  readonly limit?: number | undefined
+  /** Begins with so many of the last events that the source keeps. */
+  readonly replay?: number | undefined
+  /**
+   * Begins behind the event with this number, where a reader has stopped before; what the source does not keep any more is told
+   * as lost.
+   */
+  readonly since?: number | undefined
 }
 
 /** The reading side of a hub: what a layer hands to its users. */
@@ -52,35 +69,67 @@ export interface EventSource<E extends EventBase> {
     options?: { readonly signal?: AbortSignal },
   ): Promise<EventOf<E, T> & EventStamp>
   /** All events from now on, for `for await`. */
-  stream(options?: StreamOptions): AsyncIterable<(E & EventStamp) | EventsLost>
+  stream(options?: StreamOptions<E>): AsyncIterable<(E & EventStamp) | EventsLost>
+  /** The last events that the source keeps, oldest first; those that pass the filter. */
+  recent(filter?: EventFilter<E>): readonly (E & EventStamp)[]
+  /** The number of the last event; 0 before the first. */
+  readonly last: number
 }
 
 /** The names of all events of a union, by which a hub knows a name that is none. */
 export type EventNames<E extends EventBase> = Readonly<Record<E['type'], true>>
 
+/** How a hub is made. */
+export interface HubOptions<E extends EventBase> {
+  /** With the names of all events nobody can listen for one that there is not. */
+  readonly names?: EventNames<E> | undefined
+  /** So many of the last events are kept for readers that come later. Default: none. */
+  readonly keep?: number | undefined
+}
+
+/** Events that come from elsewhere, and only while somebody listens for them. */
+interface Feed {
+  readonly types: readonly string[]
+  readonly open: () => () => void
+  close: (() => void) | undefined
+}
+
 const ANY = '*'
+
+const FILTER_CHECKS = { types: /* @__PURE__ */ listOf(text), domid: /* @__PURE__ */ whole(0, 0x7fff), accept: callable }
+
+/** Whether an event passes a filter. */
+function passes<E extends EventBase>(event: E & EventStamp, { types, domid, accept }: EventFilter<E>): boolean {
+  if (types !== undefined && !types.includes(event.type)) return false
+  if (domid !== undefined && (event as { readonly domid?: number }).domid !== domid) return false
+  return accept === undefined || accept(event)
+}
 
 /** Owns the listeners of one layer and numbers its events. */
 export class EventHub<E extends EventBase> implements EventSource<E> {
   private readonly emitter = new EventEmitter()
   private readonly now: () => number
-  private readonly onListenerError: (error: unknown) => void
+  /** Hears of what others' code has thrown: listeners, and whatever else a layer asks. */
+  readonly onListenerError: (error: unknown) => void
   private readonly names: EventNames<E> | undefined
+  private readonly keep: number
+  private readonly kept: (E & EventStamp)[] = []
+  private readonly feeds: Feed[] = []
   private seq = 0
   private listeners = 0
 
   /**
-   * `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does). With `names`
-   * nobody can listen for an event that there is not.
+   * `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does).
    */
   constructor(
     now: () => number,
     onListenerError: (error: unknown) => void = (error) => console.error(error),
-    names?: EventNames<E>,
+    { names, keep = 0 }: HubOptions<E> = {},
   ) {
     this.now = now
     this.onListenerError = onListenerError
     this.names = names
+    this.keep = keep
   }
 
   /** True when somebody listens to events of this type: check it before building an expensive event. */
@@ -92,13 +141,55 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   /** Tells every listener. To be called last, when the state that the event speaks of is consistent. */
   emit(event: E): void {
     this.seq += 1
-    if (!this.wants(event.type)) return
+    const isWanted = this.wants(event.type)
+    if (!isWanted && this.keep === 0) return
     const stamped = { ...event, seq: this.seq, time: this.now() }
+    if (this.keep > 0) {
+      if (this.kept.length >= this.keep) this.kept.shift()
+      this.kept.push(stamped)
+    }
+    if (!isWanted) return
     for (const name of [event.type, ANY]) {
       for (const listener of this.emitter.listeners(name)) {
         callGuarded(() => listener(stamped), this.onListenerError)
       }
     }
+  }
+
+  get last(): number {
+    return this.seq
+  }
+
+  /**
+   * Takes events from elsewhere while somebody listens for one of `types`: `open` begins to emit them, and answers with what ends
+   * it. Such events are not kept while nobody does.
+   */
+  feed(types: readonly E['type'][], open: () => () => void): void {
+    const feed: Feed = { types, open, close: undefined }
+    this.feeds.push(feed)
+    this.tend(feed)
+  }
+
+  /** Ends all feeds: what they come from is gone. */
+  endFeeds(): void {
+    for (const feed of this.feeds.splice(0)) feed.close?.()
+  }
+
+  private tend(feed: Feed): void {
+    const isWanted = feed.types.some((type) => this.wants(type))
+    if (isWanted === (feed.close !== undefined)) return
+    if (isWanted) {
+      feed.close = feed.open()
+      return
+    }
+    feed.close?.()
+    feed.close = undefined
+  }
+
+  recent(filter: EventFilter<E> = {}): readonly (E & EventStamp)[] {
+    checkOptions('events.recent', filter, FILTER_CHECKS)
+    for (const type of filter.types ?? []) this.checkName(type)
+    return this.kept.filter((event) => passes(event, filter))
   }
 
   on<T extends E['type']>(type: T, listener: (event: EventOf<E, T> & EventStamp) => void): () => void {
@@ -121,12 +212,14 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     checkArgument('the listener of an event', listener, callable)
     this.emitter.on(name, listener)
     this.listeners += 1
+    for (const feed of this.feeds) this.tend(feed)
     let listening = true
     return () => {
       if (!listening) return
       listening = false
       this.listeners -= 1
       this.emitter.off(name, listener)
+      for (const feed of this.feeds) this.tend(feed)
     }
   }
 
@@ -155,10 +248,16 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     })
   }
 
-  stream(options: StreamOptions = {}): AsyncIterable<(E & EventStamp) | EventsLost> {
-    checkOptions('events.stream', options, { signal: abortSignal, limit: whole(1, 1e9) })
-    const queue = new StreamQueue<E & EventStamp>(options.limit ?? 1024)
-    const off = this.onAny((event) => queue.push(event))
+  stream(options: StreamOptions<E> = {}): AsyncIterable<(E & EventStamp) | EventsLost> {
+    const count = whole(0, Number.MAX_SAFE_INTEGER)
+    checkOptions('events.stream', options, { signal: abortSignal, limit: whole(1, 1e9), replay: count, since: count, ...FILTER_CHECKS })
+    for (const type of options.types ?? []) this.checkName(type)
+    const queue = this.earlier(options)
+    const take = (event: E & EventStamp): void => {
+      if (passes(event, options)) queue.push(event)
+    }
+    const offs = options.types === undefined ? [this.onAny(take)] : options.types.map((type) => this.on(type, take as (event: object) => void))
+    const off = (): void => { for (const end of offs) end() }
     const close = (): void => {
       off()
       queue.close()
@@ -182,6 +281,17 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
       },
     }
   }
+
+  /** A queue that begins with what a reader missed and the hub has kept. */
+  private earlier({ limit = 1024, replay = 0, since, ...filter }: StreamOptions<E>): StreamQueue<E & EventStamp> {
+    const queue = new StreamQueue<E & EventStamp>(limit)
+    const all = this.kept.filter((event) => passes(event, filter))
+    const wanted = since === undefined ? all.slice(all.length - Math.min(replay, all.length)) : all.filter(({ seq }) => seq > since)
+    const oldest = this.kept[0]?.seq ?? this.seq + 1
+    if (since !== undefined && since + 1 < oldest) queue.miss(oldest - since - 1)
+    for (const event of wanted) queue.push(event)
+    return queue
+  }
 }
 
 /** A bounded queue with one reader that may be behind. */
@@ -194,6 +304,11 @@ class StreamQueue<T> {
 
   constructor(limit: number) {
     this.limit = Math.max(1, limit)
+  }
+
+  /** Counts what was lost before the reader came. */
+  miss(count: number): void {
+    this.dropped += count
   }
 
   push(item: T): void {

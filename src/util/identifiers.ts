@@ -2,6 +2,7 @@
  * Numbers that carry their kind, so that mixing a frame number with a grant reference is a compile error.
  * They cost nothing at run time. Reference: xen/include/xen/mm-frame.h, which does the same for C.
  */
+import { shown } from './duration.ts'
 import { XenError } from './errors.ts'
 
 declare const kind: unique symbol
@@ -30,7 +31,7 @@ export type EventPort = Branded<'EventPort'>
 function checked<T extends number>(name: string, limit: number): (value: number) => T {
   return (value) => {
     if (!Number.isInteger(value) || value < 0 || value > limit) {
-      throw new XenError('INVALID_ARGUMENT', `${name} must be a whole number from 0 to ${limit}, got ${value}`, {
+      throw new XenError('INVALID_ARGUMENT', `${name} must be a whole number from 0 to ${limit}, got ${shown(value)}`, {
         details: { name, value, limit },
       })
     }

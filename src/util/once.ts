@@ -9,3 +9,13 @@ export function once<K, V>(make: (key: K) => V): (key: K) => V {
     return value
   }
 }
+
+/** The same for objects that come and go: what is remembered goes with them. */
+export function onceFor<K extends object, V>(make: (key: K) => V): (key: K) => V {
+  const known = new WeakMap<K, { readonly value: V }>()
+  return (key) => {
+    let entry = known.get(key)
+    if (entry === undefined) known.set(key, entry = { value: make(key) })
+    return entry.value
+  }
+}

@@ -1,5 +1,5 @@
 /** Chance as a parameter: nothing below the toolstack calls Math.random. */
-import { type StateOf, shape } from './state-shape.ts'
+import { shape } from './state-shape.ts'
 import type { Stateful } from './state.ts'
 
 /** A source of random numbers; a seeded one makes a run repeatable. */
@@ -60,6 +60,11 @@ export class SeededRandom implements Random, Stateful<RandomState> {
 
   save(): RandomState {
     return Array.from(this.state)
+  }
+
+  isAsSaved(words: RandomState): boolean {
+    const { state } = this
+    return state[0] === words[0] && state[1] === words[1] && state[2] === words[2] && state[3] === words[3]
   }
 
   load(words: RandomState): void {

@@ -9,6 +9,7 @@
  * Reference for the plan: propolis, lib/propolis/src/lifecycle.rs; cloud-hypervisor, vm-migration/src/lib.rs.
  */
 import { XenError } from './errors.ts'
+import { sameState } from './same-state.ts'
 import type { Shape, StateArray } from './state-shape.ts'
 
 /** Plain data. */
@@ -25,7 +26,26 @@ export interface Stateful<State> {
    * INVALID_STATE, before anything has changed.
    */
   load(state: State): void
+  /**
+   * Whether it is what it has saved before, looked at where it lies: true only where `save` would give the same, and nothing is made
+   * for it. Absent: whoever asks saves, and compares. `Part.overlooked` finds who is wrong.
+   */
+  isAsSaved?(state: State): boolean
+  /**
+   * What brings a part that has gone on, in place, to a state that it has saved before; `now` is what it would save now, which
+   * differs. Undefined where it must be made anew. Absent: always. Changes nothing.
+   */
+  rewind?(state: State, now: State): Rewind | undefined
 }
+
+/** Brings a part back in place. It is not refused any more. */
+export type Rewind = () => void
+
+/** A part that is loaded in place as it is loaded when it was freshly made: all that it is are fields that are set. */
+export const inPlace = <State>(body: Stateful<State>): Stateful<State> => ({
+  save: () => body.save(), load: (state) => body.load(state), rewind: (state) => () => body.load(state),
+  ...(body.isAsSaved === undefined ? {} : { isAsSaved: (state: State) => body.isAsSaved!(state) }),
+})
 
 /**
  * What can have work in flight that no plain data holds: a disk's reads, a step of a handshake, code that waits. Nobody stops
@@ -57,10 +77,17 @@ export interface SavedTree {
 /** A part as whoever is above it sees it. */
 export interface Part {
   readonly name: string
-  /** All that the part is, as plain data. Changes nothing. */
-  save(): SavedPart | SavedTree
+  /** All that the part is, as plain data, and `before` itself, or those parts of it, where it is what was saved then. Changes nothing. */
+  save(before?: SavedPart | SavedTree): SavedPart | SavedTree
+  /** Parts that take themselves for what was saved and are not, by their paths: for checks, which find what `isAsSaved` does not look at. */
+  overlooked(saved: SavedPart | SavedTree): readonly string[]
   /** Throws INVALID_STATE, which names the part, for what the part cannot have saved. Changes nothing. */
   check(saved: unknown): void
+  /**
+   * What brings a part that has gone on back in place to what this process has saved of it, in this order; nothing where it is that
+   * already, undefined where some part must be made anew. Changes nothing.
+   */
+  rewind(saved: SavedPart | SavedTree): readonly Rewind[] | undefined
   /** Checks and takes over. A leaf that refuses has changed nothing; a tree that does is half loaded, and to be thrown away. */
   load(saved: unknown): void
 }
@@ -106,6 +133,27 @@ function opened(saved: unknown, version: number, content: 'state' | 'parts'): un
   return saved[content]
 }
 
+/**
+ * What has been looked at and is about to be taken over: a tree looks at all that is below it before anything is loaded. It is forgotten as
+ * soon as it is asked for, so that what somebody changes meanwhile is looked at again.
+ */
+class Examined {
+  private readonly by = new WeakMap<object, object>()
+
+  add(saved: unknown, examiner: object): void {
+    this.by.set(saved as object, examiner)
+  }
+
+  /** True once for what this examiner has looked at. */
+  take(saved: unknown, examiner: object): boolean {
+    const isKnown = typeof saved === 'object' && saved !== null && this.by.get(saved) === examiner
+    if (isKnown) this.by.delete(saved)
+    return isKnown
+  }
+}
+
+const examined = /* @__PURE__ */ new Examined()
+
 /** Makes a stateful part a named one. */
 export function part<State>(facts: PartFacts<State>, body: Stateful<State>): Part {
   const { name, version, shape } = facts
@@ -115,15 +163,83 @@ export function part<State>(facts: PartFacts<State>, body: Stateful<State>): Par
     if (wrong !== undefined) throw badState(`it${wrong}`)
     return state as State
   }
+  // Looked at just now, or looked at here.
+  const taken = (saved: unknown): State => (examined.take(saved, examine) ? (saved as { readonly state: State }).state : examine(saved))
   return {
     name,
-    save: () => ({ version, state: body.save() }),
-    check: (saved) => inside(name, () => void examine(saved)),
-    load: (saved) => inside(name, () => body.load(examine(saved))),
+    save: (before) => {
+      // This process has saved it.
+      const known = before === undefined || 'parts' in before ? undefined : before as { readonly version: number; readonly state: State }
+      if (known !== undefined && body.isAsSaved?.(known.state) === true) return known
+      const state = body.save()
+      return known !== undefined && sameState(state, known.state) ? known : { version, state }
+    },
+    overlooked: (saved) => {
+      const { state } = saved as { readonly state: State }
+      return body.isAsSaved?.(state) === true && !sameState(body.save(), state) ? [name] : []
+    },
+    check: (saved) => inside(name, () => {
+      examine(saved)
+      examined.add(saved, examine)
+    }),
+    load: (saved) => inside(name, () => body.load(taken(saved))),
+    rewind: (saved) => {
+      // This process has saved it.
+      const { state } = saved as { readonly state: State }
+      if (body.isAsSaved?.(state) === true) return NOTHING
+      const now = body.save()
+      if (sameState(now, state)) return NOTHING
+      const rewind = body.rewind?.(state, now)
+      return rewind && [rewind]
+    },
   }
 }
 
-const saveAll = (parts: readonly Part[]): SavedTree['parts'] => Object.fromEntries(parts.map((one) => [one.name, one.save()]))
+const NOTHING: readonly Rewind[] = /* @__PURE__ */ Object.freeze([])
+
+/** How many parts a saved tree has: asked of the same trees again and again. */
+function countOf(saved: SavedTree['parts']): number {
+  let count = 0
+  for (const _ in saved) count += 1
+  return count
+}
+
+/** What brings all parts back that were saved; undefined where others are there now. */
+function rewindAll(parts: readonly Part[], saved: SavedTree['parts']): readonly Rewind[] | undefined {
+  if (countOf(saved) !== parts.length) return undefined
+  let all: Rewind[] | undefined
+  for (const one of parts) {
+    const rewinds = Object.hasOwn(saved, one.name) ? one.rewind(saved[one.name]!) : undefined
+    if (rewinds === undefined) return undefined
+    if (rewinds.length > 0) (all ??= []).push(...rewinds)
+  }
+  return all ?? NOTHING
+}
+
+/** The tree of some parts; `before` itself where all are what they were, in the same order. */
+function saveAll(version: number, parts: readonly Part[], before: SavedPart | SavedTree | undefined): SavedTree {
+  const known = before !== undefined && 'parts' in before ? before.parts : undefined
+  const saved: Record<string, SavedPart | SavedTree> = {}
+  let isSame = known !== undefined && countOf(known) === parts.length
+  for (const one of parts) {
+    const old = known !== undefined && Object.hasOwn(known, one.name) ? known[one.name] : undefined
+    const now = one.save(old)
+    saved[one.name] = now
+    if (now !== old) isSame = false
+  }
+  return isSame && sameOrder(known!, saved) ? before as SavedTree : { version, parts: saved }
+}
+
+/** Sets are loaded in the order of the record. */
+function sameOrder(first: SavedTree['parts'], second: SavedTree['parts']): boolean {
+  const names = Object.keys(second)
+  let at = 0
+  for (const name in first) if (name !== names[at++]) return false
+  return true
+}
+
+const overlookedAll = (name: string, parts: readonly Part[], { parts: saved }: SavedTree): readonly string[] =>
+  parts.flatMap((one) => (Object.hasOwn(saved, one.name) ? one.overlooked(saved[one.name]!).map((path) => `${name}.${path}`) : []))
 
 /** Several parts under one name. They are loaded in the order given, after the shapes of all have been checked. */
 export function partTree(facts: { readonly name: string; readonly version: number }, parts: readonly Part[]): Part {
@@ -140,12 +256,17 @@ export function partTree(facts: { readonly name: string; readonly version: numbe
   }
   return {
     name,
-    save: () => ({ version, parts: saveAll(parts) }),
-    check: (saved) => inside(name, () => void examine(saved)),
+    save: (before) => saveAll(version, parts, before),
+    overlooked: (saved) => overlookedAll(name, parts, saved as SavedTree),
+    check: (saved) => inside(name, () => {
+      examine(saved)
+      examined.add(saved, examine)
+    }),
     load: (saved) => inside(name, () => {
-      const found = examine(saved)
+      const found = examined.take(saved, examine) ? (saved as SavedTree).parts : examine(saved)
       for (const one of parts) one.load(found[one.name])
     }),
+    rewind: (saved) => rewindAll(parts, (saved as SavedTree).parts),
   }
 }
 
@@ -170,7 +291,8 @@ export function partSet(facts: { readonly name: string; readonly version: number
   }
   return {
     name,
-    save: () => ({ version, parts: saveAll(source.present()) }),
+    save: (before) => saveAll(version, source.present(), before),
+    overlooked: (saved) => overlookedAll(name, source.present(), saved as SavedTree),
     check: (saved) => inside(name, () => void examine(saved)),
     load: (saved) => inside(name, () => {
       const made = Object.entries(examine(saved)).map(([key, state]) => {
@@ -184,5 +306,6 @@ export function partSet(facts: { readonly name: string; readonly version: number
       }
       for (const [one, state] of made) one.load(state)
     }),
+    rewind: (saved) => rewindAll(source.present(), (saved as SavedTree).parts),
   }
 }

@@ -17,7 +17,8 @@ const PV = 'src/hypervisor/guests/pv'
 const PAGING = 'src/hypervisor/guests/direct-paging'
 const CPU = 'src/machine/cpu'
 
-const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
+/** One replacement. */
+export const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
 
 /** All of them. */
 export const MUTANTS: readonly Mutant[] = [
@@ -25,7 +26,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a page table is writable while an instruction stores into it, and is rolled back behind it',
     patches: [patch(`${PAGING}/writable-tables.ts`, 'if (!processor.storeAside(place, entry)) return \'refused\'', `
       const at0 = at & ~1023
-      const leaf0 = findLeaf(words, paged.kernelTable, place)
+      const leaf0 = findLeaf(this.parts.memory, paged.kernelTable, place)
       const mapping = words[leaf0]!
       const before = words.slice(at0, at0 + 1024)
       words[leaf0] = mapping | PTE.WRITABLE
@@ -70,7 +71,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the stamp of a frame whose writable use ends is forgotten',
-    patches: [patch('src/hypervisor/frames/frame-types.ts', '      frames.stamp[mfn] = this.tlb.now()\n', '')],
+    patches: [patch('src/hypervisor/frames/frame-types.ts', '      frames.rows.setStamp(mfn, this.tlb.now())\n', '')],
     within: 10, found: /waits for no flush|writes a frame of type|lacks USER|counts/,
   },
   {

@@ -2,9 +2,10 @@
  * What random kernels are put together of: frames, entries near valid ones, addresses at which entries are seen and
  * pages are mapped, places for arguments of calls.
  */
-import { type SeededRandom, below } from '../../src/util/index.ts'
+import type { SeededRandom } from '../../src/util/index.ts'
 import { PTE } from '../../src/x86/index.ts'
 import { type MachineGuest, TABLES, WINDOWS } from '../support/machine-host.ts'
+import { Draws } from './draws.ts'
 
 /** Frames of one vCPU, by number in the guest, from its first one on. */
 export const PLACE = { trap: 0, code: 1, stack: 5, data: 6, privateA: 7, privateB: 8, user: 9, count: 10 } as const
@@ -31,29 +32,16 @@ const FLAGS = [PTE.PRESENT, PTE.WRITABLE, PTE.USER, PTE.ACCESSED, PTE.DIRTY, PTE
 const NX = 1n << 63n
 
 /** Random values for one vCPU of a guest. */
-export class Values {
-  protected readonly random: SeededRandom
+export class Values extends Draws {
   protected readonly field: ProgramField
   /** The vCPU's first frame. */
   protected readonly first: number
   private nextArgument: number = DATA.arguments
 
   constructor(random: SeededRandom, field: ProgramField) {
-    this.random = random
+    super(random)
     this.field = field
     this.first = field.vcpu * PLACE.count
-  }
-
-  chance(oneIn: number): boolean {
-    return below(this.random, oneIn) === 0
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[below(this.random, list.length)]!
-  }
-
-  below(end: number): number {
-    return below(this.random, end)
   }
 
   protected data(offset: number): number {

@@ -162,7 +162,7 @@ class Explorer {
       await first.console.waitFor('up')
       await first.destroy()
       await host.settled()
-      host.events.on('memory-target', ({ id, mebibytes }) => this.targetBegins(host, id, mebibytes))
+      host.events.on('memory-target', ({ domid: id, mebibytes }) => this.targetBegins(host, id, mebibytes))
       this.sides.push({ host, before: resourceSnapshot(host), nodes: dump(host.store) })
     }
   }

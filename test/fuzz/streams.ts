@@ -2,9 +2,11 @@
  * Hostile saved domains: a real one is damaged record by record, field by field, and given to a host. Every case must
  * end in a typed error that says where, or in a domain; and when that is gone, the host must be as it was.
  */
+import { readFileSync } from 'node:fs'
 import { Host, XenError, type Domain } from '../../src/index.ts'
 import { compareResources, resourceSnapshot } from '../../src/testing/index.ts'
 import { SeededRandom, below } from '../../src/util/index.ts'
+import { type MiniKind, buildMini } from '../support/build-mini.ts'
 
 /** What the cases led to. */
 export interface StreamFuzzResult {
@@ -32,10 +34,12 @@ const LIFE = 50_000
 
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
-/** A saved domain of a few dozen pages. */
-async function smallDomain(): Promise<Uint8Array> {
+/** A saved domain of a few dozen pages: mini, built for a kind of guests. */
+async function smallDomain(kind: MiniKind): Promise<Uint8Array> {
+  const { path, reason } = buildMini(kind)
+  if (path === undefined) throw new Error(`no mini for ${kind}: ${reason}`)
   const host = await Host.boot({ memory: 32, dom0Memory: 4 })
-  const domain = await host.createDomain({ name: 'victim', memory: 4 })
+  const domain = await host.createDomain({ name: 'victim', memory: 4, type: kind === 'pvh' ? 'pvh' : 'pv', kernel: readFileSync(path) })
   await domain.console.waitFor('tick 3')
   await domain.console.write('balloon 200\r')
   await domain.console.waitFor(/KiB -> /)
@@ -188,9 +192,9 @@ function checkRefusal(error: unknown): string {
   return error.code
 }
 
-/** Gives `count` damaged files to a host, and checks it. */
-export async function fuzzStreams(count: number, seed = 1): Promise<StreamFuzzResult> {
-  const damager = new Damager(await smallDomain(), seed)
+/** Gives `count` damaged files of a domain of a kind to a host, and checks it. */
+export async function fuzzStreams(kind: MiniKind, count: number, seed = 1): Promise<StreamFuzzResult> {
+  const damager = new Damager(await smallDomain(kind), seed)
   const host = await Host.boot({ memory: 16, dom0Memory: 4 })
   await host.settled()
   const before = resourceSnapshot(host)

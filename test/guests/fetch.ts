@@ -4,11 +4,13 @@
  * Without a name it is GRUB and BusyBox, the small ones.
  * Debian's packages are downloaded by name with apt-get and unpacked with dpkg-deb; no root, nothing is installed.
  * What is there already is left alone, unless asked for again. So that description files can name Linux and its disk
- * without knowing their versions, `.guests/vmlinuz` leads to the kernel and `.guests/busybox.cpio` is a disk with BusyBox.
+ * without knowing their versions, `.guests/vmlinuz` leads to the kernel, `.guests/busybox.cpio` is a disk with BusyBox, and
+ * `.guests/dom0.cpio` one with Xen's tools.
  */
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { dom0Ramdisk } from '../../src/node/dom0-image.ts'
 import { fetchPackage } from '../../src/node/debian-packages.ts'
 import { busyboxInitramfs } from '../../src/testing/index.ts'
 import { XenError } from '../../src/util/index.ts'
@@ -33,6 +35,7 @@ function nameForDescriptions(): void {
   const link = join(GUESTS_FOLDER, 'vmlinuz')
   rmSync(link, { force: true })
   if (kernel !== undefined) symlinkSync(relative(GUESTS_FOLDER, kernel), link)
+  if (kernel !== undefined && guestFile('dom0Tools') !== undefined) writeFileSync(join(GUESTS_FOLDER, 'dom0.cpio'), dom0Ramdisk(GUESTS_FOLDER))
   if (busybox === undefined) return
   writeFileSync(join(GUESTS_FOLDER, 'busybox.cpio'), busyboxInitramfs({ busybox: readFileSync(busybox) }))
 }

@@ -49,8 +49,7 @@ struct receive_page {
     } slots[SLOTS];
 };
 
-#define PAGE __attribute__((aligned(4096), section(".bss.pages")))
-static char table_page[PAGE_SIZE] PAGE, transmit_bytes[PAGE_SIZE] PAGE, receive_bytes[PAGE_SIZE] PAGE;
+static char transmit_bytes[PAGE_SIZE] PAGE, receive_bytes[PAGE_SIZE] PAGE;
 static char sent_page[PAGE_SIZE] PAGE, pages[PAGES][PAGE_SIZE] PAGE;
 static struct transmit_page *const transmit = (struct transmit_page *)transmit_bytes;
 static struct receive_page *const receiving = (struct receive_page *)receive_bytes;
@@ -74,10 +73,10 @@ static void grant(u32 ref, const void *page)
 
 static void grant_all(void)
 {
-    u64 frame = 0;
+    word frame = 0;
     struct gnttab_setup_table setup = { DOMID_SELF, 1, 0, &frame };
-    s64 result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, ADDRESS(&setup), 1, 0);
-    if (result || setup.status || map_page(table_page, frame, PTE_DATA))
+    sword result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, ADDRESS(&setup), 1, 0);
+    if (result || setup.status || share_grant_table(table_page, frame))
         fail("no grant table");
     grant(REF_TRANSMIT, transmit_bytes);
     grant(REF_RECEIVE, receive_bytes);
@@ -96,7 +95,7 @@ static void await_value(const char *path, const char *value)
     }
 }
 
-static void write_number(const char *name, u64 value)
+static void write_number(const char *name, word value)
 {
     char path[64], text[24];
     format(path, sizeof(path), "device/vif/0/%s", name);

@@ -5,7 +5,7 @@
  */
 import { below, type Random, SeededRandom } from '../../src/util/index.ts'
 import type { Form } from './forms.ts'
-import { dataAddress, generalValue, randomCase } from './initial-state.ts'
+import { dataAddress, generalValue, randomCase, vectorBytes } from './initial-state.ts'
 import { type CodeMode, FLAT_MODE, LONG_MODE, baseOf, local } from './segments.ts'
 import { type Address, bytesOf, oneIn, shortAddress } from './short-address.ts'
 import { type OracleCase, type Patch, REGIONS } from './wire.ts'
@@ -230,6 +230,7 @@ function special(random: Random, form: Form, draft: Draft, place: { target: numb
     const region = REGIONS.find((r) => at >= r.address && at + bytes.length <= r.address + r.pages * 0x1000)
     if (region !== undefined) draft.patches.push({ address: at, bytes: Uint8Array.from(bytes) })
   }
+  if (/^v|p[sd]$|s[sd]$/.test(name) && oneIn(random, 2)) patch([...vectorBytes(random)])
   if (name.startsWith('cmpxchg') && oneIn(random, 2)) {
     const [low, high] = [generalValue(random), generalValue(random)]
     draft.general.set(0, low)

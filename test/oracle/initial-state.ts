@@ -71,6 +71,13 @@ function xmm(random: Random, view: DataView, at: number): void {
   }
 }
 
+/** What a vector in memory may hold: numbers of one kind, their edges among them. */
+export function vectorBytes(random: Random): Uint8Array {
+  const bytes = new Uint8Array(32)
+  for (const at of [0, 16]) xmm(random, new DataView(bytes.buffer), at)
+  return bytes
+}
+
 /** Random upper halves of the vector registers; now and then there are none. */
 function upperHalves(random: Random): Uint8Array {
   const bytes = new Uint8Array(UPPER_BYTES)

@@ -165,3 +165,26 @@ export function makeElf32({ entry = 0n, segments, notes = [] }: Pick<TestElf, 'e
   })
   return file
 }
+
+/** A copy of a 32-bit file without sections whose notes are gone; a `__xen_guest` section says the text instead. */
+export function withGuestSection(file: Uint8Array, text: string): Uint8Array<ArrayBuffer> {
+  const names = '\0.shstrtab\0__xen_guest\0'
+  const contents = [names, text].map((content) => new TextEncoder().encode(content))
+  const start = (file.length + 3) & ~3
+  const table = start + contents.reduce((sum, { length }) => sum + padded(length), 0)
+  const made = new Uint8Array(table + 3 * 40)
+  made.set(file)
+  const view = new DataView(made.buffer)
+  const [segments, size, count] = [view.getUint32(28, true), view.getUint16(42, true), view.getUint16(44, true)]
+  for (let i = 0; i < count; i += 1) if (view.getUint32(segments + i * size, true) === 4) view.setUint32(segments + i * size, 0, true)
+  view.setUint32(32, table, true)
+  for (const [offset, value] of [[46, 40], [48, 3], [50, 1]] as const) view.setUint16(offset, value, true)
+  let at = start
+  contents.forEach((content, i) => {
+    made.set(content, at)
+    const words = [names.indexOf(i === 0 ? '.shstrtab' : '__xen_guest'), i === 0 ? 3 : 1, 0, 0, at, content.length, 0, 0, 1, 0]
+    words.forEach((word, j) => view.setUint32(table + (i + 1) * 40 + j * 4, word, true))
+    at += padded(content.length)
+  })
+  return made
+}

@@ -3,7 +3,7 @@
  * page tables that are typed when they are pinned, and vCPU contexts. System tests use the real one.
  */
 import {
-  FRAME_KIND, type CpuPolicy, type DomainInfo, type FrameInfo, type HostInfo, type MsrEntry, type VcpuContext, type VcpuInfoSnapshot,
+  FRAME_KIND, type CompatEntries, type CpuPolicy, type DomainInfo, type FrameInfo, type MsrEntry, type TscInfo, type VcpuContext, type VcpuInfoSnapshot,
 } from '../../src/hypervisor/index.ts'
 import type { RestoreControl } from '../../src/toolstack/save/pv-image-reader.ts'
 import type { SaveControl } from '../../src/toolstack/save/pv-image-writer.ts'
@@ -33,6 +33,9 @@ export class FrameHost implements SaveControl, RestoreControl {
   /** Extended state as it was set, and the bits of XCR0 that may be. */
   readonly extended = new Map<number, Uint8Array>()
   offered = 0
+  /** Entries of 32-bit system calls, and the time-stamp counter. */
+  readonly entries = new Map<number, CompatEntries>()
+  tsc: TscInfo = { mode: 0, kilohertz: 1_000_000, nanoseconds: 5_000_000n, incarnation: 1 }
   /** Bits of the guest's machine word. */
   addressSize: 32 | 64 = 64
   private readonly total: number
@@ -190,19 +193,24 @@ export class FrameHost implements SaveControl, RestoreControl {
       sharedInfoFrame: this.sharedInfoFrame,
       cpuTime: 0,
       onlineVcpus: this.contexts.size,
-      maxVcpu: this.vcpus - 1,
+      maxVcpu: this.vcpus - 1, pool: 0, outstandingPages: 0,
       handle: new Uint8Array(16),
     }
   }
 
-  hostInfo(): HostInfo {
-    return {
-      totalFrames: this.total,
-      freeFrames: this.total - this.frames.size,
-      physicalCpus: 1, guestKinds: [],
-      scheduler: 'none',
-      time: 5_000_000,
-      tscHertz: 1e9,
-    }
+  getTscInfo(): TscInfo {
+    return this.tsc
+  }
+
+  setTscInfo(_: DomId, info: TscInfo): void {
+    this.tsc = info
+  }
+
+  getVcpuEntries(_: DomId, vcpu: number): CompatEntries | undefined {
+    return this.entries.get(vcpu)
+  }
+
+  setVcpuEntries(_: DomId, vcpu: number, entries: CompatEntries): void {
+    this.entries.set(vcpu, entries)
   }
 }

@@ -5,6 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { DOM0_PACKAGES } from '../../src/node/dom0-packages.ts'
 
 /** Where packages are unpacked. */
 export const GUESTS_FOLDER = fileURLToPath(new URL('../../.guests', import.meta.url))
@@ -15,7 +16,8 @@ export const GUEST_SETS = {
   busybox: ['busybox-static'],
   linux: ['linux-image-amd64'],
   tools: ['xen-utils-4.17', 'grub-common'],
-  kernels: ['linux-image-cloud-amd64', 'linux-image-6.12-amd64'],
+  kernels: ['linux-image-cloud-amd64', 'linux-image-6.12-amd64', 'linux-image-rt-amd64'],
+  mach: ['gnumach-image-1.8-xen-486'],
   programs: [
     'libc6', 'libc-bin', 'libgcc-s1', 'bash', 'libtinfo6', 'coreutils', 'libacl1', 'libattr1', 'libgmp10', 'libselinux1',
     'libpcre2-8-0', 'sed', 'diffutils', 'perl-base', 'libcrypt1', 'python3.11-minimal', 'libpython3.11-minimal', 'libpython3.11-stdlib',
@@ -23,6 +25,9 @@ export const GUEST_SETS = {
   ],
   installer: ['debian-installer-12-netboot-amd64'],
   acpi: ['acpica-tools'],
+  shim: ['xen-utils-4.17'],
+  xen: ['xen-hypervisor-4.17-amd64'],
+  dom0: DOM0_PACKAGES,
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -53,6 +58,10 @@ const PLACES = {
   /** Debian's kernel for clouds, and the one of the next release as this one has it. */
   linuxCloud: { set: 'kernels', package: 'linux-image-cloud-amd64', folder: 'boot', name: /^vmlinuz-/ },
   linux612: { set: 'kernels', package: 'linux-image-6.12-amd64', folder: 'boot', name: /^vmlinuz-/ },
+  /** Debian's kernel with real-time preemption. */
+  linuxRt: { set: 'kernels', package: 'linux-image-rt-amd64', folder: 'boot', name: /^vmlinuz-/ },
+  /** GNU Mach as a PV kernel, whose demands stand in the older `__xen_guest` section. */
+  gnumach: { set: 'mach', package: 'gnumach-image-1.8-xen-486', folder: 'boot', name: /^gnumach-.*\.gz$/ },
   /** Debian's installer for the text console: its kernel and its initial RAM disk. */
   installerKernel: { set: 'installer', package: 'debian-installer-12-netboot-amd64', folder: INSTALLER, name: 'linux' },
   installerRamdisk: { set: 'installer', package: 'debian-installer-12-netboot-amd64', folder: INSTALLER, name: 'initrd.gz' },
@@ -61,7 +70,11 @@ const PLACES = {
   /** BusyBox, linked statically: a whole user space in one file. */
   busybox: { set: 'busybox', package: 'busybox-static', folder: 'bin', name: 'busybox' },
   /** Xen's own checker of saved images, a Python program. */
+  /** Xen itself, for an emulator to run. */
+  xen: { set: 'xen', package: 'xen-hypervisor-4.17-amd64', folder: 'boot', name: /^xen-4\.17-amd64\.gz$/ },
   verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
+  /** Xen built to run as a PVH guest around one PV guest. */
+  xenShim: { set: 'shim', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/boot', name: 'xen-shim' },
   /** The program that reads description files on a real host. */
   xl: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'xl' },
   /** The boot loader that reads a guest's kernel out of its disk, a Python program. */
@@ -74,6 +87,8 @@ const PLACES = {
   grubShare: { set: 'tools', package: 'grub-common', folder: 'usr/share', name: 'grub' },
   /** Intel's compiler and disassembler of ACPI's definitions. */
   iasl: { set: 'acpi', package: 'acpica-tools', folder: 'usr/bin', name: 'iasl' },
+  /** A library of the tools in Linux as dom0: all of its packages are there when the last is. */
+  dom0Tools: { set: 'dom0', package: 'libcom-err2', folder: 'usr/share/doc', name: 'libcom-err2' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

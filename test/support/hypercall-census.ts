@@ -5,11 +5,11 @@ import type { EventSource } from '../../src/util/index.ts'
 import { hypercallTables } from './hypercall-table.ts'
 
 /** Hypercalls whose sub-operations the census tells apart. */
-const TOLD_APART = ['sched_op', 'event_channel_op', 'grant_table_op', 'vcpu_op', 'memory_op', 'xen_version']
+const TOLD_APART = ['sched_op', 'event_channel_op', 'grant_table_op', 'vcpu_op', 'memory_op', 'xen_version', 'hvm_op', 'vm_assist', 'domctl', 'sysctl']
 
 /** Their sub-operations by name, as the table of hypercalls lists them. */
 const SUBS: Readonly<Record<string, Readonly<Record<string, number>>>> = Object.fromEntries(
-  hypercallTables().pv.filter(({ name }) => TOLD_APART.includes(name)).map(({ name, operations = [] }) =>
+  [...hypercallTables().pv, ...hypercallTables().pvh.filter(({ name }) => name === 'hvm_op')].filter(({ name }) => TOLD_APART.includes(name)).map(({ name, operations = [] }) =>
     [name, Object.fromEntries(operations.flatMap(({ rows }) => rows.map((row) => [row.name, row.number])))]),
 )
 
@@ -37,7 +37,8 @@ export function takeCensus(events: EventSource<HypervisorEvent>): { readonly cou
 export function readCensus(text: string): Map<string, number> {
   const counts = new Map<string, number>()
   for (const [, name, sub, count] of text.matchAll(/^ +([a-z_]+)(?:\/(\S+))? +(\d+) .*$/gm)) {
-    const key = SUBS[name!] === undefined || sub === undefined ? name! : `${name}/${sub}`
+    // What stands behind a sub-operation is its argument.
+    const key = SUBS[name!] === undefined || sub === undefined ? name! : `${name}/${sub.split('/')[0]}`
     counts.set(key, (counts.get(key) ?? 0) + Number(count))
   }
   return counts

@@ -4,7 +4,7 @@
  */
 import { FLAT, HYPERVISOR, VGCF, VMASST_TYPE } from '../../src/abi/index.ts'
 import * as hypervisorLayer from '../../src/hypervisor/index.ts'
-import type { Hypervisor, VcpuContext } from '../../src/hypervisor/index.ts'
+import type { Hypervisor, PolicyChoice, VcpuContext } from '../../src/hypervisor/index.ts'
 import * as machineLayer from '../../src/machine/index.ts'
 import type { Machine, MachineOptions, Processor } from '../../src/machine/index.ts'
 import { SeededRandom, type DomId, type Mfn } from '../../src/util/index.ts'
@@ -46,6 +46,7 @@ export interface MachineHostOptions {
   readonly accounting?: 'instructions' | 'work'
   /** What the machine's processors compile; by default what a machine does by default. */
   readonly compiler?: MachineOptions['compiler']
+  readonly policy?: PolicyChoice
   /** Work after which long hypercalls pause; by default the hypervisor's own. */
   readonly portion?: number
 }
@@ -66,7 +67,7 @@ export class MachineHost {
     })
     this.hypervisor = new library.hypervisor.Hypervisor({
       memory: this.machine.memory, clock: new library.hypervisor.VirtualClock(), random: new SeededRandom(1),
-      physicalCpus: options.physicalCpus ?? 1,
+      physicalCpus: options.physicalCpus ?? 1, policy: options.policy ?? 'dummy',
       ...(options.portion === undefined ? {} : { portion: options.portion }),
       createProcessor: (settings) => {
         const accounting = options.accounting ?? 'instructions'

@@ -50,7 +50,7 @@ const CLASSES: readonly (readonly [name: string, fits: Fits])[] = [
   ['a VEX prefix behind prefixes that may not stand before it, or with bits that have to be clear', (bytes, _, ours) =>
     ours.kind === 'bad' && bytes.some((byte, i) => /^c[45]$/.test(byte) && bytes.slice(0, i).every(isPrefixByte))],
   ['VEX.L and VEX.W where they mean nothing: objdump goes by them for stores of scalars, and for integers in 32-bit code', (_, theirs, ours) =>
-    (/^vmovs[sd] /.test(theirs) && theirs.includes('ymm')) || (/^vcvtsi2s[sd] /.test(theirs) && ours.mnemonic.startsWith('vcvtsi2s'))],
+    (/(^| )vmovs[sd] /.test(theirs) && theirs.includes('ymm')) || (/^vcvtsi2s[sd] /.test(theirs) && ours.mnemonic.startsWith('vcvtsi2s'))],
   ['registers of a gather that are the same: objdump marks them', (_, theirs) => theirs.includes('/(bad)')],
   ['prefixes that belong to no instruction stand on a line of their own', (bytes) => bytes.every(isPrefixByte)],
   ['WAIT before an x87 instruction is one instruction to objdump and two to the processor', (bytes) =>

@@ -33,7 +33,7 @@ class PlayedGuests implements GuestKind {
     this.core = core
     this.abi = abi
     this.name = abi.name
-    this.hypercalls = core.tableOf([], abi)
+    this.hypercalls = core.tableOf(() => [], abi)
   }
 
   admit(): number {

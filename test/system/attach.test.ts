@@ -84,7 +84,7 @@ describe('a domain with devices', () => {
       for (const text of ['nonsense', '4', '9'.repeat(1000), '-1']) await kernel.store!.write('device/vbd/51712/state', text)
       kernel.console!.log('lied')
     } })
-    host.events.on('device-state', ({ id, kind, device, half, from, to }) => {
+    host.events.on('device-state', ({ domid: id, kind, device, half, from, to }) => {
       expect([id, kind, device]).toEqual([domain.id, 'vbd', 51712])
       seen.push([half, from, to])
     })
@@ -164,7 +164,7 @@ describe('a domain with devices', () => {
     const mac = host.store.read(`/local/domain/0/backend/vif/${domain.id}/0/mac`)
     const restarted = host.events.once('domain-restarted')
     await domain.reboot()
-    const again = host.domain((await restarted).newId)
+    const again = host.domain((await restarted).newDomid)
     expect(again.uuid).toBe(domain.uuid)
     expect(again.config).toMatchObject({ memory: 10, maxMemory: 12 })
     expect(again.devices().map(({ kind, device }) => [kind, device])).toEqual([['vbd', 51712], ['vif', 0]])

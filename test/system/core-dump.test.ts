@@ -2,7 +2,7 @@
  * The core of a domain that has crashed: written where the host's settings say, before the domain is destroyed or
  * restarted, in the form that binutils and Xen's tools read.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +12,7 @@ import { decodeVcpuContext } from '../../src/hypervisor/index.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 
 const hosts: Host[] = []
+const hasGdb = spawnSync('gdb', ['--version']).status === 0
 afterEach(async () => {
   for (const host of hosts.splice(0)) await host.shutdown()
 })
@@ -129,4 +130,39 @@ test('binutils reads a core', async () => {
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+})
+
+describe('the core of a running domain', () => {
+  test('is written while it stands still, and it goes on; aborted, it goes on as well', async () => {
+    const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+    hosts.push(host)
+    const domain = await host.createDomain({ name: 'mini', memory: 4 })
+    await domain.console.waitFor('mini> ')
+    const output = new ByteCollector()
+    const paused: boolean[] = []
+    const dump = domain.dumpCore(output)
+    dump.progress.on('pages', () => paused.push(domain.info().paused))
+    await dump
+    expect([new Set(paused), domain.info().paused, output.closed]).toEqual([new Set([true]), false, true])
+    const abort = new AbortController()
+    const given = domain.dumpCore(new ByteCollector(), { signal: abort.signal })
+    given.progress.on('pages', () => abort.abort())
+    await expect(given).rejects.toMatchObject({ code: 'ABORTED' })
+    await domain.console.write('echo still here\n')
+    await domain.console.waitFor(/^still here$/)
+    // What gdb reads: a thread with its registers, code at its instruction pointer, the kernel's text.
+    if (!hasGdb) return
+    const folder = mkdtempSync(join(tmpdir(), 'paravirt-'))
+    try {
+      const file = join(folder, 'mini.core')
+      writeFileSync(file, output.bytes())
+      const kernel = new URL('../../examples/guests/mini/mini.elf', import.meta.url).pathname
+      const said = execFileSync('gdb', ['-batch', '-nx', '-ex', 'info threads', '-ex', 'p/x $rip', '-ex', 'x/i $rip', kernel, file], { encoding: 'utf8' })
+      expect(said).toMatch(/LWP 1/)
+      expect(said).toMatch(/\$1 = 0xffffffff8000/)
+      expect(said).toMatch(/=> 0xffffffff8000[0-9a-f]+:\s+[a-z]+/)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
 })

@@ -1,12 +1,11 @@
 /** Crashes that explain themselves, wherever somebody looks: events, handles, waits; and hosts that can never go on. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BlockFrontend, MemoryBlockStore } from '../../src/drivers/index.ts'
 import { FrontendBus } from '../../src/guest/index.ts'
 import { Host, type Domain, type GuestProgram, type KernelSource } from '../../src/index.ts'
+import { buildMini } from '../support/build-mini.ts'
 import { makeElf } from '../support/elf-image.ts'
 
 let host: Host
@@ -176,29 +175,22 @@ describe('a crash', () => {
 })
 
 describe('symbols that a user gives', () => {
-  test('name what a stripped kernel does not, as GNU addr2line does', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'paravirt-mini-'))
-    try {
-      cpSync(new URL('../../examples/guests/mini', import.meta.url), folder, { recursive: true })
-      const flags = /LDFLAGS = ([^]*?),-s\n/.exec(readFileSync(join(folder, 'Makefile'), 'utf8'))![1]!.replaceAll('\\\n', '').replace(/,?-Wl$/, '')
-      execFileSync('make', ['-s', `LDFLAGS=${flags}`, 'mini.elf', '-B'], { cwd: folder })
-      const elf = join(folder, 'mini.elf')
-      const domain = await host.createDomain(
-        { name: 'symbols', memory: 8, actions: { crash: 'preserve' } }, { symbols: new Uint8Array(readFileSync(elf)) },
-      )
-      await domain.console.waitFor('mini> ')
-      await domain.console.write('fault\r')
-      await domain.waitForShutdown()
-      const { exception, calls } = domain.crash!
-      expect(exception).toMatchObject({ name: 'page fault', symbol: expect.stringMatching(/^run_fault\+0x0/) })
-      const asked = calls.map(({ address }) => `0x${(address - 1n).toString(16)}`)
-      const answers = execFileSync('addr2line', ['-f', '-e', elf, ...asked], { encoding: 'utf8' }).split('\n').filter((_, i) => i % 2 === 0)
-      expect(calls.map(({ symbol }) => symbol.split('+')[0])).toEqual(answers.slice(0, calls.length))
-      expect(calls.length).toBeGreaterThan(3)
-      await domain.destroy()
-    } finally {
-      rmSync(folder, { recursive: true, force: true })
-    }
+  const withSymbols = buildMini('pv64', { variables: { STRIP: '' } })
+  test.skipIf(withSymbols.path === undefined)('name what a stripped kernel does not, as GNU addr2line does', async () => {
+    const elf = withSymbols.path!
+    const domain = await host.createDomain(
+      { name: 'symbols', memory: 8, actions: { crash: 'preserve' } }, { symbols: new Uint8Array(readFileSync(elf)) },
+    )
+    await domain.console.waitFor('mini> ')
+    await domain.console.write('fault\r')
+    await domain.waitForShutdown()
+    const { exception, calls } = domain.crash!
+    expect(exception).toMatchObject({ name: 'page fault', symbol: expect.stringMatching(/^run_fault\+0x0/) })
+    const asked = calls.map(({ address }) => `0x${(address - 1n).toString(16)}`)
+    const answers = execFileSync('addr2line', ['-f', '-e', elf, ...asked], { encoding: 'utf8' }).split('\n').filter((_, i) => i % 2 === 0)
+    expect(calls.map(({ symbol }) => symbol.split('+')[0])).toEqual(answers.slice(0, calls.length))
+    expect(calls.length).toBeGreaterThan(3)
+    await domain.destroy()
   })
 
   test('are refused where they are none', async () => {

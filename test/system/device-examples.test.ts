@@ -60,3 +60,8 @@ test('moments begins each round anew, and goes on from a file', { timeout: 60_00
   expect(shown).toMatch(/^the first, and of others: nothing\nthe second, and of others: nothing\nthe third, and of others: nothing\n\d+ bytes in .*\nand on it goes\n$/)
   rmSync(folder, { recursive: true })
 })
+
+test('testing holds a guest against its failing disk, and repeats with its seed', { timeout: 60_000 }, () => {
+  expect(run('testing', '7')).toBe('4 writes have failed, and everything is on the disk\n')
+  expect(run('testing', '9')).toMatch(/^\d+ writes have failed, and everything is on the disk\n$/)
+})

@@ -1,14 +1,15 @@
 /**
  * Debian's GRUB for Xen reads a disk of ours by its own block front-end: a file system that mke2fs made, a file out of it,
- * and the image's own grub.cfg. What it reads is compared with what is in the image.
+ * and the image's own grub.cfg. What it reads is compared with what is in the image. A kernel in it is started by the image's
+ * grub.cfg, by GRUB for 64-bit and for 32-bit PV guests; PVH is in test/debian/grub.test.ts.
  */
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
-import { Host, MemoryFiles } from '../../src/index.ts'
+import { Host, MemoryFiles, embeddedKernel } from '../../src/index.ts'
 import { playConsole } from '../../src/testing/index.ts'
+import { buildMini } from '../support/build-mini.ts'
 import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 
@@ -50,6 +51,35 @@ describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () =>
     expect(found[4]?.[1]).toBe(createHash('md5').update(big).digest('hex'))
     expect(await domain.waitForShutdown()).toBe('poweroff')
     await host.settled()
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+})
+
+const mini32 = buildMini('pv32')
+const unbuilt = mini32.reason === undefined ? '' : ` (${mini32.reason})`
+const noKernels = whyMissing('grub64', 'grub32') ?? whyNoImages() ?? (unbuilt === '' ? undefined : unbuilt)
+
+describe.skipIf(noKernels !== undefined)(`GRUB in a guest${noKernels ?? ''}`, () => {
+  test.each([
+    ['64-bit', 'grub64', 'ext4', () => embeddedKernel(), 'xen-3.0-x86_64'],
+    ['32-bit', 'grub32', 'ext2', () => readFileSync(mini32.path!), 'xen-3.0-x86_32p'],
+  ] as const)("starts a %s PV kernel out of the disk by the image's grub.cfg", { timeout: 120_000 }, async (_, grub, fileSystem, kernel, magic) => {
+    const image = extImage({ kibibytes: 4096, make: ['-t', fileSystem], files: {
+      'boot/mini': kernel(), 'boot/module': 'x'.repeat(5000),
+      'boot/grub/grub.cfg': "set timeout=0\nmenuentry 'mini' {\n linux /boot/mini run=mem from=grub.cfg\n initrd /boot/module\n}\n",
+    } })
+    const host = await Host.boot({
+      memory: 96, dom0Memory: 16, files: new MemoryFiles({ grub: readFileSync(guestFile(grub)!) }), openDisk: () => new MemoryBlockStore(image, { readOnly: true }),
+    })
+    hosts.push(host)
+    const domain = await host.createDomain('name = "grub"\nkernel = "grub"\nmemory = 32\ndisk = ["/images/boot.img,raw,xvda,r"]')
+    await domain.console.waitFor("Booting `mini'")
+    await domain.console.waitFor(`magic ${magic}`)
+    await domain.console.waitFor(', 5000 bytes')
+    await domain.console.waitFor('command line: run=mem from=grub.cfg')
+    await domain.console.waitFor(/memory: 32768 KiB of 32768 KiB.* 0 frames disagree/)
+    await domain.console.waitFor('domain 1, name: grub')
+    expect(await domain.shutdown()).toBe('poweroff')
     expect(host.hypervisor.checkInvariants()).toEqual([])
   })
 })

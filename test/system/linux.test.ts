@@ -66,7 +66,7 @@ describe.skipIf(missing !== undefined)(`Linux on one vCPU${missing ?? ''}`, { ti
     const names = [...onXen.keys()].filter((name) => !AT_POWER_OFF.includes(name))
     expect(names.filter((name) => !first.calls.has(name))).toEqual([])
     expect([...first.calls.keys()].filter((name) => !onXen.has(name))).toEqual([])
-    for (const name of ['set_gdt', 'vm_assist', 'callback_op', 'set_debugreg', 'memory_op/memory_map', 'event_channel_op/bind_ipi']) {
+    for (const name of ['set_gdt', 'vm_assist/enable', 'callback_op', 'set_debugreg', 'memory_op/memory_map', 'event_channel_op/bind_ipi']) {
       expect([name, first.calls.get(name)]).toEqual([name, onXen.get(name)])
     }
     // Its kernel's base is set at each switch of tasks; the user's are written by instructions.

@@ -36,7 +36,7 @@ describe('the embedded kernel', () => {
     const domain = await mini(host, { vcpus: 1, maxVcpus: 3 })
     const wishes = () => [0, 1, 2].map((vcpu) => host.store.read(`/local/domain/${domain.id}/cpu/${vcpu}/availability`))
     const told: unknown[] = []
-    host.events.on('vcpu-target', ({ id, vcpus }) => told.push([id, vcpus]))
+    host.events.on('vcpu-target', ({ domid: id, vcpus }) => told.push([id, vcpus]))
     const asking = domain.setVcpus(2, { wait: true, timeout: 1e9 })
     asking.progress.on('vcpus', ({ online, wanted }) => told.push([online, wanted, wishes()[1]]))
     await expect(asking).rejects.toMatchObject({ code: 'TIMED_OUT' })

@@ -1,17 +1,24 @@
 /** The file of a moment: written as a stream, read by another process, and refused when it is anything else. */
 import { afterEach, describe, expect, test } from 'vitest'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
+import { brotliCompression, deflateCompression, nodeCompressions } from '../../src/node/index.ts'
 import { PagePool } from '../../src/machine/index.ts'
+import { writeBlocks } from '../../src/toolstack/moment-file/blocks.ts'
 import type { FileContent } from '../../src/toolstack/moment-file/content.ts'
 import { readMomentFile } from '../../src/toolstack/moment-file/read-moment.ts'
+import { FILE_VERSION, MAGIC, recordBytes } from '../../src/toolstack/moment-file/records.ts'
 import { writeMomentFile } from '../../src/toolstack/moment-file/write-moment.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
-import { DEFLATE, Host, NO_COMPRESSION, verifyMomentFile, type HostOptions } from '../../src/toolstack/index.ts'
+import { DEFLATE, Host, NO_COMPRESSION, verifyMomentFile, type Compression, type GivenChunks, type HostOptions } from '../../src/toolstack/index.ts'
 import { SeededRandom, XenError, below } from '../../src/util/index.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const OPTIONS: HostOptions = { memory: 32, dom0Memory: 8, seed: 7, openDisk: () => new MemoryBlockStore(1 << 16) }
 const boot = hostsOfTests(OPTIONS)
+
+const MINI = new URL('../../examples/guests/mini/mini.elf', import.meta.url)
 
 const branches: Host[] = []
 const halted: (() => void)[] = []
@@ -24,6 +31,34 @@ afterEach(async () => {
 function collector(): { readonly write: (chunk: Uint8Array) => void; bytes(): Uint8Array } {
   const chunks: Uint8Array[] = []
   return { write: (chunk) => void chunks.push(chunk.slice()), bytes: () => new Uint8Array(Buffer.concat(chunks)) }
+}
+
+/** Where the fields of a file lie that is not packed, as docs/moment-format.md has them. */
+function fieldsOf(file: Uint8Array): readonly { readonly name: string; readonly at: number }[] {
+  const view = new DataView(file.buffer, file.byteOffset, file.length)
+  const fields = ['magic', 'version', 'packing', 'zeros'].map((name, i) => ({ name, at: [0, 8, 12, 16][i]! }))
+  /** The bytes in blocks, by where they lie. */
+  const places: number[] = []
+  for (let at = 24; at < file.length;) {
+    const length = view.getUint32(at, true)
+    fields.push({ name: 'packed length', at }, { name: 'length', at: at + 4 })
+    for (let i = 0; i < length; i += 1) places.push(at + 8 + i)
+    if (length % 8 !== 0) fields.push({ name: 'padding', at: at + 8 + length })
+    at += 8 + Math.ceil(length / 8) * 8
+  }
+  const word = (from: number): number => file[places[from]!]! | file[places[from + 1]!]! << 8 | file[places[from + 2]!]! << 16 | file[places[from + 3]!]! << 24
+  for (let at = 0; at < places.length;) {
+    const [kind, length] = [word(at), word(at + 4)]
+    const of = (name: string, offset: number): void => void fields.push({ name: `${name} of a record ${kind}`, at: places[at + offset]! })
+    of('kind', 0)
+    of('length', 4)
+    if (length > 0) of('first byte', 8)
+    if (length > 1) of('last byte', 8 + length - 1)
+    of('hash', 8 + length)
+    of('hash of the sample', 16 + length)
+    at += 24 + length
+  }
+  return fields
 }
 
 async function begin() {
@@ -60,6 +95,85 @@ describe('a moment goes through a file', () => {
     expect(branches[1]!.domain('one').console.text()).toContain('\ntyped\n')
   })
 
+  test('packed by Node, without the bytes that its reader has, and trusted', { timeout: 60_000 }, async () => {
+    const host = await boot()
+    const [kernel, ramdisk] = [new Uint8Array(readFileSync(MINI)), Uint8Array.from({ length: 50_000 }, (_, i) => (i * i) >> 3)]
+    const domain = await host.createDomain({ name: 'one', memory: 8, kernel, ramdisk })
+    await domain.console.waitFor('mini> ')
+    const moment = await host.checkpoint()
+    const [whole, without] = [collector(), collector()]
+    const apart = [ramdisk, kernel]
+    await moment.save(whole, { compression: NO_COMPRESSION })
+    await moment.save(without, { compression: brotliCompression({ level: 1 }), apart })
+    const unpacked = collector()
+    await moment.save(unpacked, { compression: NO_COMPRESSION, apart })
+    expect(whole.bytes().length - unpacked.bytes().length).toBeGreaterThan(kernel.length + ramdisk.length - 200)
+    const compression = nodeCompressions()
+    await expect(Host.loadMoment(without.bytes())).rejects.toMatchObject({ code: 'NOT_SUPPORTED', details: { name: 'brotli' } })
+    await expect(Host.loadMoment(without.bytes(), { compression, apart: [kernel] })).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED', details: { length: ramdisk.length, sha256: createHash('sha256').update(ramdisk).digest('hex') },
+    })
+    const loaded = await Host.loadMoment(without.bytes(), { compression, apart: [new Uint8Array(7), kernel, ramdisk], trusted: true })
+    expect(loaded.hashes()).toEqual(moment.hashes())
+    const branch = await loaded.branch()
+    branches.push(branch)
+    expect(branch.domain('one').config.ramdisk).toEqual(ramdisk)
+    expect((await verifyMomentFile(without.bytes(), { compression })).pages).toBe((await verifyMomentFile(whole.bytes())).pages)
+    for (const options of [{ compress: DEFLATE }, { apart: 'kernel' }]) {
+      await expect(moment.save(collector(), options as object)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    }
+  })
+
+  test('as blocks that Node and the web pack alike, and a reader to whom memory is given takes', { timeout: 60_000 }, async () => {
+    const { moment } = await begin()
+    const bytes = Uint8Array.from({ length: 100_000 }, (_, i) => (i * i) >> 5)
+    const ways = [DEFLATE, deflateCompression()]
+    for (const [one, other] of [ways, [...ways].reverse()]) {
+      const packed = await one!.pack(bytes)
+      expect(packed.length).toBeLessThan(bytes.length)
+      expect(new Uint8Array(await other!.unpack(packed, bytes.length))).toEqual(bytes)
+    }
+    for (const way of [NO_COMPRESSION, ...ways, ...nodeCompressions()]) {
+      const packed = await way.pack(bytes)
+      for (const length of [bytes.length - 1, bytes.length + 1]) await expect(way.unpack(packed, length)).rejects.toThrow()
+      if (way !== NO_COMPRESSION) await expect(way.unpack(packed.slice(0, packed.length >> 1), bytes.length)).rejects.toThrow()
+    }
+    const target = collector()
+    await moment.save(target, { compression: NO_COMPRESSION })
+    const file = target.bytes()
+    const given = (whole: Uint8Array): GivenChunks => ({ given: true, async *[Symbol.asyncIterator]() { yield whole } })
+    const own = file.slice()
+    const loaded = await Host.loadMoment(given(own), { openDisk: OPTIONS.openDisk })
+    expect(loaded.hashes()).toEqual(moment.hashes())
+    // What is not given is copied: whoever has it may change it.
+    const kept = await Host.loadMoment(file, { openDisk: OPTIONS.openDisk })
+    const before = file.slice()
+    file.fill(0)
+    expect(kept.hashes()).toEqual(moment.hashes())
+    // Who trusts a file still finds what is cut off, and what is torn.
+    for (const damaged of [before.subarray(0, before.length - 5000), before.slice().fill(0, before.length >> 1, (before.length >> 1) + 8192)]) {
+      await expect(Host.loadMoment(given(damaged.slice()), { trusted: true })).rejects.toMatchObject({ code: 'INVALID_STREAM' })
+    }
+  })
+
+  test.each([['pages', 9 << 20], ['head', 2 << 20], ['end', 4]] as const)('and a record %s of %i bytes is refused before it is read', async (kind, length) => {
+    const target = collector()
+    const head = new Uint8Array(24)
+    head.set(MAGIC)
+    head[8] = FILE_VERSION
+    target.write(head)
+    let packed = 0
+    const counting: Compression = { ...NO_COMPRESSION, unpack: async (bytes, size) => {
+      packed += 1
+      return NO_COMPRESSION.unpack(bytes, size)
+    } }
+    await writeBlocks([recordBytes(kind, new Uint8Array(length)), [new Uint8Array(64 << 20)]], NO_COMPRESSION, async (bytes) => target.write(bytes))
+    await expect(verifyMomentFile(target.bytes(), { compression: counting })).rejects.toMatchObject({
+      code: 'INVALID_STREAM', message: expect.stringContaining(`record 1 (${kind})`) as string,
+    })
+    expect(packed).toBeLessThanOrEqual(6)
+  })
+
   test('and is refused with a code, wherever it is cut or changed', { timeout: 120_000 }, async () => {
     const { host, moment } = await begin()
     const target = collector()
@@ -87,6 +201,24 @@ describe('a moment goes through a file', () => {
     const damaged = packed.bytes()
     damaged[damaged.length >> 1]! ^= 1
     expect(await outcome(damaged)).toBe('INVALID_STREAM')
+  })
+
+  test('and is refused with a code whichever of its fields is another', { timeout: 60_000 }, async () => {
+    const { moment } = await begin()
+    const target = collector()
+    await moment.save(target, { compression: NO_COMPRESSION })
+    const file = target.bytes()
+    const outcomes = new Map<string, string>()
+    for (const { name, at } of fieldsOf(file)) {
+      file[at]! ^= 0x11
+      const outcome = await verifyMomentFile([file]).then(() => 'read', (error: unknown) => (XenError.is(error) ? error.code : String(error)))
+      file[at]! ^= 0x11
+      outcomes.set(name, outcome)
+    }
+    expect(outcomes.size).toBeGreaterThan(30)
+    const others = [...outcomes].filter(([, outcome]) => outcome !== 'INVALID_STREAM')
+    expect(others).toEqual([['version', 'NOT_SUPPORTED']])
+    expect((await verifyMomentFile([file])).label).toBe('ready')
   })
 
   test('and what is no host is refused by its part when it is branched from, or runs and adds up', { timeout: 120_000 }, async () => {

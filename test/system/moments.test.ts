@@ -12,7 +12,7 @@ import { SERVED_DISKS } from '../../src/toolstack/device-kinds/disk/disk-service
 import { XenError } from '../../src/util/index.ts'
 import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { Host, MemoryFiles, NO_COMPRESSION, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
+import { Host, MemoryFiles, NO_COMPRESSION, transportPair, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import { LINUX_FILES, bootLinux } from '../support/linux.ts'
 import { hostsOfTests } from '../support/mini.ts'
@@ -61,9 +61,10 @@ describe('a host that is brought back in place', () => {
   test('is what it was, and goes on as a branch does, and as it did before, again and again', { timeout: 60_000 }, async () => {
     const { host, moment } = await begin()
     await host.reset(moment)
+    await halt(host)
     const other = await moment.branch()
+    await halt(other)
     branches.push(other)
-    for (const each of [host, other]) await halt(each)
     const first = await host.stateHash()
     expect(await other.stateHash()).toEqual(first)
     const expected = await work(host)
@@ -152,8 +153,16 @@ test.skipIf(noDisks !== undefined)(`what guests write to a disk outside stays ab
   await expect(moment.branch()).rejects.toMatchObject({ code: 'IO' })
   await read(host)
   refuse = false
+  writeFileSync(file, bytes)
+  const changed = { code: 'INVALID_STATE', details: { disk: 'xvda', domid: host.domain(name).id } }
+  await expect(host.reset(moment)).rejects.toMatchObject(changed)
+  await expect(moment.branch()).rejects.toMatchObject(changed)
+  await read(host)
   truncateSync(file, 512 * 1024)
   await expect(moment.branch()).rejects.toMatchObject({ code: 'INVALID_STATE', message: expect.stringContaining('smaller') as string })
+  await expect(host.reset(moment)).rejects.toMatchObject({ code: 'INVALID_STATE' })
+  await host.domain(name).console.write('\r')
+  await host.domain(name).console.waitFor('grub> ')
 })
 
 describe('moments', () => {
@@ -178,6 +187,20 @@ describe('moments', () => {
     await expect(host.reset(third)).resolves.toBeUndefined()
   })
 
+  test('are not taken, and hosts not brought back, while a domain is saved or moves; both go on', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin()
+    const other = await boot()
+    const { ends } = transportPair()
+    const arrival = other.receiveMigration(ends[1], { trust: 'all' })
+    const movements = [host.domain('one').save({ write: () => undefined }), host.domain('two').migrate(ends[0])]
+    for (const call of [() => host.checkpoint(), () => host.reset(moment), () => host.stateHash()]) await expect(call()).rejects.toMatchObject({ code: 'BUSY' })
+    await Promise.all(movements)
+    await (await arrival).console.waitFor('mini: restored')
+    await host.checkpoint()
+    await host.reset(moment)
+    expect(host.domains().map(({ name }) => name)).toEqual(['one', 'two'])
+  })
+
   test('share their pages, make room by the rule, or are refused with nothing changed', { timeout: 30_000 }, async () => {
     const { host, moment } = await begin({ moments: { memory: 2, whenFull: 'evict' } })
     const moments = []
@@ -196,6 +219,52 @@ describe('moments', () => {
     await small.createDomain({ name: 'big', memory: 8, ramdisk: Uint8Array.from({ length: 2 << 20 }, (_, i) => i >> 8) })
     await expect(small.checkpoint()).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', details: { limit: 1, moments: 0 } })
     await small.createDomain({ name: 'goes on', memory: 4 })
+  })
+
+  test('have machines made ahead for branches, which then are as any others', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin()
+    const earlier = await host.checkpoint()
+    moment.prepare(2)
+    moment.prepare()
+    const hosts = [await moment.branch(), await moment.branch(), await moment.branch(), await earlier.branch()]
+    branches.push(...hosts)
+    const hashes = await Promise.all(hosts.map(async (each) => {
+      await halt(each)
+      return each.stateHash()
+    }))
+    expect(hashes).toEqual([moment.hashes(), moment.hashes(), moment.hashes(), earlier.hashes()])
+    for (const count of [0, 5, 1.5, '2']) expect(() => moment.prepare(count as number)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }) as Error)
+    moment.dispose()
+    expect(() => moment.prepare()).toThrow(expect.objectContaining({ code: 'CLOSED' }) as Error)
+    for (const ready of [-1, 5, 0.5, '1' as unknown as number]) await expect(Host.boot({ ...OPTIONS, moments: { ready } })).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
+  })
+
+  test.each([0, 1, 4])('are as any others where the first checkpoint has made %i machines ready', { timeout: 30_000 }, async (ready) => {
+    const { host, moment } = await begin({ moments: { ready } })
+    const hosts = [await moment.branch(), await moment.branch()]
+    branches.push(...hosts)
+    for (const each of [host, ...hosts]) await halt(each)
+    for (const each of hosts) expect(await each.stateHash()).toEqual(moment.hashes())
+  })
+
+  test('of a host without the wall\'s time branch into one that follows it, from the moment\'s own time on, and waits', { timeout: 30_000 }, async () => {
+    const host = await boot({ idle: '1ms' })
+    const moment = await host.checkpoint()
+    const branch = await moment.branch({ clock: 'realtime' })
+    branches.push(branch)
+    const [begun, wall] = [branch.now(), performance.now()]
+    expect(begun).toBeGreaterThanOrEqual(moment.time)
+    expect(begun).toBeLessThan(moment.time + 60e9)
+    // Nothing happens on it: a virtual clock would be there at once, and its host would say that nothing can come.
+    await branch.until('nothing', () => false, { timeout: '50ms' }).catch((error: unknown) => { if (!XenError.is(error, 'TIMED_OUT')) throw error })
+    expect(performance.now() - wall).toBeGreaterThan(45)
+    // What is taken of it follows the wall, too.
+    const later = await (await branch.checkpoint()).branch()
+    branches.push(later)
+    const again = performance.now()
+    await expect(later.until('nothing', () => false, { timeout: '20ms' })).rejects.toMatchObject({ code: 'TIMED_OUT' })
+    expect(performance.now() - again).toBeGreaterThan(15)
+    await expect(moment.branch({ clock: 'sundial' as never })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
   })
 
   test('of a branch with another seed go on with other chance', { timeout: 30_000 }, async () => {

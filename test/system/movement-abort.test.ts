@@ -5,7 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import {
-  Host, SaveStreamReader, transportPair, type ByteSink, type Domain, type MigrationTransport,
+  Host, SaveStreamReader, transportPair, type ByteSink, type MigrationTransport,
 } from '../../src/toolstack/index.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 

@@ -114,7 +114,7 @@ describe('saves and migrations', () => {
       outcome(domain.migrate(transportPair().ends[0])), outcome(host.receiveMigration(transportPair().ends[1])),
       outcome(host.restore((async function* () { await never(); yield new Uint8Array() })())),
       outcome(host.createDomain({ name: 'other', memory: 4, kernel: idle, disks: ['/x,raw,xvda,w'] })),
-      outcome(domain.attachDisk('/y,raw,xvda,w')), outcome(other.shutdown()), outcome(domain.console.waitFor('never')),
+      outcome(other.attachDisk('/y,raw,xvda,w')), outcome(other.shutdown()), outcome(domain.console.waitFor('never')),
     ]
     for (let turns = 0; turns < 50; turns += 1) await new Promise((resolve) => setImmediate(resolve))
     await host.shutdown()
@@ -207,8 +207,8 @@ describe('the end of a domain', () => {
     }
     const host = await boot({ seed: 1, openDisk })
     const told: string[] = []
-    host.events.on('domain-destroyed', ({ id, name, reason }) => told.push(`${id} ${name} ${reason}`))
-    host.events.on('action-failed', ({ id, action }) => told.push(`${id} ${action} failed`))
+    host.events.on('domain-destroyed', ({ domid: id, name, reason }) => told.push(`${id} ${name} ${reason}`))
+    host.events.on('action-failed', ({ domid: id, action }) => told.push(`${id} ${action} failed`))
     const domain = await host.createDomain({ name: 'it', memory: 8, kernel: idle, disks: ['/x,raw,xvda,w'], actions: { reboot: 'restart' } })
     await domain.console.waitFor('up')
     await domain.reboot().catch(() => undefined)

@@ -49,7 +49,7 @@ describe.skipIf(missing !== undefined)(`a domain with pygrub${missing ?? ''}`, (
     expect([host.store.tryRead(`${vm}/image/kernel`), host.store.tryRead(`${vm}/image/cmdline`)]).toEqual(['/boot/mini', 'first more'])
 
     disk = miniDisk('second')
-    const restarted = new Promise<number>((resolve) => { host.events.on('domain-restarted', ({ newId }) => resolve(newId)) })
+    const restarted = new Promise<number>((resolve) => { host.events.on('domain-restarted', ({ newDomid }) => resolve(newDomid)) })
     await domain.reboot()
     const again = host.domain(await restarted)
     await again.console.waitFor('command line: second more')
@@ -62,7 +62,7 @@ describe.skipIf(missing !== undefined)(`a domain with pygrub${missing ?? ''}`, (
     disk = miniDisk('third')
     const other = await boot({ openDisk })
     const moved = await other.restore(saved.bytes(), { trust: { disks: ['/images/guest.img'] } })
-    const elsewhere = new Promise<number>((resolve) => { other.events.on('domain-restarted', ({ newId }) => resolve(newId)) })
+    const elsewhere = new Promise<number>((resolve) => { other.events.on('domain-restarted', ({ newDomid }) => resolve(newDomid)) })
     await moved.reboot()
     await other.domain(await elsewhere).console.waitFor('command line: third more')
   })

@@ -55,7 +55,7 @@ describe('a traced domain', () => {
   test('is paused where a hook says stop, and goes on from there', async () => {
     const { host, domain } = await mini()
     const told: unknown[] = []
-    host.events.on('domain-paused', ({ id }) => told.push(id))
+    host.events.on('domain-paused', ({ domid: id }) => told.push(id))
     let stops = 0
     const trace = domain.trace({
       instruction: ({ instruction }) => (instruction?.mnemonic === 'syscall' && stops++ === 0 ? 'stop' : undefined),

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { Host, formatDomainList, type GuestProgram, type HostOptions } from '../../src/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
-import type { DomId, EventPort, GrantRef } from '../../src/util/index.ts'
+import type { DomId, EventPort, GrantRef, XenError } from '../../src/util/index.ts'
 
 const hosts: Host[] = []
 async function boot(options: HostOptions = {}): Promise<Host> {
@@ -154,7 +154,7 @@ describe('a guest written in TypeScript', () => {
     const domain = await host.createDomain({ name: 'b', memory: 4, maxMemory: 6, kernel: echo })
     await domain.console.waitFor('hello')
     const seen: unknown[] = []
-    host.events.on('memory-maximum', ({ id, mebibytes }) => seen.push({ id, mebibytes }))
+    host.events.on('memory-maximum', ({ domid: id, mebibytes }) => seen.push({ id, mebibytes }))
     const raising = domain.setMaxMem(10)
     raising.progress.on('limit', ({ pages }) => seen.push(pages))
     await raising
@@ -249,9 +249,34 @@ describe('a guest written in TypeScript', () => {
     await domain.console.waitFor('hello')
     const restarted = host.events.once('domain-restarted')
     expect(await domain.reboot()).toBe('reboot')
-    const { id, newId } = await restarted
-    expect([id, newId]).toEqual([1, 2])
+    const { domid, newDomid } = await restarted
+    expect([domid, newDomid]).toEqual([1, 2])
     await host.domain('again').console.waitFor('hello from domain 2, again')
+  })
+
+  test('says who may read its nodes', async () => {
+    const host = await boot()
+    const tell = await host.createDomain({
+      name: 'tell', memory: 4, kernel: async (kernel) => {
+        const store = kernel.store!
+        for (const name of ['open', 'closed']) await store.write(`data/${name}`, '42')
+        await store.setPermissions('data/open', ['r1'])
+        const refused = await Promise.all([
+          store.setPermissions('/local/domain/0/name', ['b1']), store.setPermissions('data/open', ['x1']), store.getPermissions('data/none'),
+        ].map((call) => call.then(() => 'done', (error: XenError) => error.details['error'])))
+        const lists = [await store.getPermissions('data/open'), await store.getPermissions('data/closed')]
+        kernel.console!.log(`${JSON.stringify(lists)}, others: ${refused.join(' ')}`)
+      },
+    })
+    await tell.console.waitFor(/^\[\["r1"\],\["n1"\]\], others: EACCES EINVAL ENOENT$/)
+    const reads = ['open', 'closed'].map((name) => `/local/domain/1/data/${name}`)
+    const reader = await host.createDomain({
+      name: 'reader', memory: 4, kernel: async (kernel) => {
+        const found = await Promise.all(reads.map((path) => kernel.store!.read(path).catch((error: XenError) => error.details['error'])))
+        kernel.console!.log(found.join(' '))
+      },
+    })
+    await reader.console.waitFor(/^42 EACCES$/)
   })
 
   test('runs twice exactly alike with the same seed', async () => {

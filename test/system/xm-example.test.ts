@@ -1,5 +1,5 @@
-/** The tool of examples/xm.ts: two hosts in processes of their own, and commands as processes that talk to one. */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+/** The tool of examples/xm.ts: two hosts in processes of their own, and commands that talk to one, some of them as processes. */
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,9 +7,12 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { runXl } from '../../src/node/xl/tool.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const COMMAND = ['--import', 'tsx', join(ROOT, 'examples/xm.ts')]
+/** The package's own command, with the same tool in it. */
+const PARAVIRT = ['--import', 'tsx', join(ROOT, 'src/node/cli.ts'), 'xl']
 const KERNEL = join(ROOT, 'examples/guests/mini/mini.elf')
 const PATIENCE = 120_000
 /** What Ctrl-] sends. */
@@ -55,12 +58,29 @@ class Daemon {
     return (await ended)[0]
   }
 
-  /** Runs a command; what it printed, or its error and status. */
-  xm(...words: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
-    return new Promise((resolve) => {
-      execFile(process.execPath, [...COMMAND, ...words], this.settings, (error, out, err) =>
-        resolve({ status: error === null ? 0 : Number(error.code ?? -1), out, err }))
+  /** Runs a command here; what it printed, or its error and status. */
+  async xm(...words: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
+    let [out, err] = ['', '']
+    const status = await runXl(words, {
+      tool: 'xm', socket: this.socket, folder: ROOT, typed: (async function* () {})(), signal: new AbortController().signal,
+      out: (bytes) => { out += typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('latin1') }, err: (text) => { err += text },
     })
+    return { status, out, err }
+  }
+
+  /** The same in a process of its own. */
+  alone(...words: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
+    return this.node([...COMMAND, ...words])
+  }
+
+  /** Whatever Node is told, with xend's socket. */
+  async node(words: readonly string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
+    const child = spawn(process.execPath, words, { ...this.settings, stdio: ['ignore', 'pipe', 'pipe'] })
+    let [out, err] = ['', '']
+    child.stdout.on('data', (bytes) => { out += String(bytes) })
+    child.stderr.on('data', (bytes) => { err += String(bytes) })
+    const [status] = await once(child, 'close') as [number]
+    return { status, out, err }
   }
 
   /** Runs a command that has to succeed and say nothing on the error stream; what it printed. */
@@ -121,13 +141,16 @@ afterAll(async () => {
 describe('examples/xm.ts', () => {
   test('serves its owner alone, and one host at a socket', { timeout: PATIENCE }, async () => {
     expect(statSync(here.socket).mode & 0o777).toBe(0o600)
-    expect(await here.xm('xend')).toMatchObject({ status: 1, err: expect.stringContaining('another xend listens') })
-    expect(await here.done('help')).toContain('xm create FILE [KEY=VALUE ...]\n')
+    expect(await here.alone('xend')).toMatchObject({ status: 1, err: expect.stringContaining('another process listens') })
+    expect(await here.done('help')).toContain('xm create [-n] [-p] [FILE] [KEY=VALUE ...]\n')
+    expect(await here.node([...PARAVIRT, 'list'])).toMatchObject({ status: 0, err: '', out: expect.stringMatching(/^Name .*\nDomain-0 .*\n$/) })
+    expect(await here.node([...PARAVIRT, 'pause', 'nobody'])).toMatchObject({ status: 1, err: 'nobody is an invalid domain identifier (rc=-6)\n' })
+    expect(await here.node([...PARAVIRT, 'lst'])).toMatchObject({ status: 1, err: expect.stringContaining('paravirt xl help lists them') })
   })
 
   test('creates a domain, lists it and types into its console', { timeout: PATIENCE }, async () => {
     expect(await here.done('create', join(folder, 'guest'), 'name=first')).toBe('Started domain first, id=1\n')
-    expect(await here.done('list')).toMatch(/^Name {40}ID {3}Mem VCPUs\tState\tTime\(s\)\nDomain-0 +0 /)
+    expect((await here.alone('list')).out).toMatch(/^Name {40}ID {3}Mem VCPUs\tState\tTime\(s\)\nDomain-0 +0 /)
     await here.converse('first', 'mem\r', /command line: from a file[^]*memory: \d+ KiB of 16384 KiB/)
     expect(await here.list('first')).toEqual([['first', '1', '16', '1', ALIVE]])
   })
@@ -150,8 +173,8 @@ describe('examples/xm.ts', () => {
     await here.done('block-attach', 'first', `file:${disk}`, 'xvda', 'w')
     await here.done('block-attach', 'first', `${disk},raw,xvdb,r`)
     await here.done('network-attach', 'first', 'mac=00:16:3e:00:00:07', 'bridge=xenbr1')
-    expect(await here.done('block-list', 'first')).toMatch(/^Vdev +BE .*\n51712 +0 +2 +1\n51728 +0 +2 +1\n$/)
-    expect(await here.done('network-list', 'first')).toMatch(/^Idx +BE .*\n0 +0 +2 +1\n$/)
+    expect(await here.done('block-list', 'first')).toMatch(/^Vdev {2}BE {2}handle .*\n51712 0 {3}1 {6}1 .*\/vbd\/1\/51712\n51728 0 {3}1 {6}1 .*\/vbd\/1\/51728\n$/)
+    expect(await here.done('network-list', 'first')).toMatch(/^Idx BE Mac .*\n0 {3}0 {2}00:16:3e:00:00:07 {5}0 .*\/vif\/1\/0\n$/)
     expect(await here.xm('block-attach', 'first', '/nosuch', 'xvdc', 'w')).toMatchObject({ status: 1 })
     await here.done('block-detach', 'first', 'xvda')
     await here.done('block-detach', 'first', 'xvdb')
@@ -180,7 +203,7 @@ describe('examples/xm.ts', () => {
     expect(await there.list()).toHaveLength(1)
     await there.done('create', join(folder, 'guest'))
     await there.done('destroy', 'guest')
-    expect(await there.xm('list', 'guest')).toMatchObject({ status: 1, err: 'Error: there is no domain guest\n' })
+    expect(await there.xm('list', 'guest')).toMatchObject({ status: 1, err: 'guest is an invalid domain identifier (rc=-6)\n' })
   })
 
   test('takes back what it was interrupted in', { timeout: PATIENCE }, async () => {
@@ -194,15 +217,22 @@ describe('examples/xm.ts', () => {
   })
 
   test.each([
-    [[], 2, /^usage: xm xend/],
     [['nosuch'], 1, /^Error: there is no command nosuch/],
     [['constructor'], 1, /^Error: there is no command constructor/],
-    [['create'], 1, /^Error: usage: xm create FILE/],
-    [['create', '/nosuch'], 1, /^Error: .*ENOENT/],
+    [['create'], 6, /^Config file not specified and none in save file\n$/],
+    [['mem-set', 'first'], 2, /^'xm mem-set' requires at least 2 arguments\.\n/],
+    [['create', '/nosuch'], 3, /^Failed to read config file: \/nosuch: No such file or directory\n$/],
+    [['restore', '/nosuch'], 1, /^Can't open restore file: No such file or directory\n$/],
+    [['destroy', '0'], 1, /^Not destroying domain 0; use -f to force\.\nThis can only/],
     [['pause', 'a', 'b'], 1, /^Error: usage: xm pause DOMAIN/],
-    [['mem-set', '0', 'much'], 1, /^Error: much is not a number/],
-    [['xend', '--nosuch'], 1, /^Error: .*--nosuch/],
+    [['mem-set', '0', 'much'], 1, /^invalid memory size: much\n$/],
   ])('answers %j by status %i', { timeout: PATIENCE }, async (words, status, err) => {
     expect(await here.xm(...words)).toEqual({ status, out: '', err: expect.stringMatching(err) })
+  })
+  test.each([
+    [[], 2, /^usage: xm xend/],
+    [['xend', '--nosuch'], 1, /^Error: .*--nosuch/],
+  ])('as a process answers %j by status %i', { timeout: PATIENCE }, async (words, status, err) => {
+    expect(await here.alone(...words)).toEqual({ status, out: '', err: expect.stringMatching(err) })
   })
 })

@@ -27,8 +27,8 @@ describe.each(SUBJECTS.map((subject) => [subject.name, subject] as const))('with
     console.log(fuzzer.report.toString())
     const { regions, samples, samplesInRegions, programs } = fuzzer.report
     if (code === 32 || samples === 0) return
-    // They would miss their aim if next to nothing were compiled.
-    expect(regions / programs).toBeGreaterThan(10)
+    // They would miss their aim if next to nothing were compiled; few instructions without a loop are not.
+    expect(regions / programs).toBeGreaterThan(6)
     expect(samplesInRegions / samples).toBeGreaterThan(0.2)
   }, 600_000)
 })

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Builds the kernel and puts it where it is kept: mini.elf here, and as text in src/toolstack/image/embedded-kernel.ts.
-# With --check nothing is written: the kernel is built elsewhere, and both copies are compared with the result.
+# Builds the kernel for the types of guests that can start it without a name, and puts both where they are kept: mini.elf (PV) and
+# mini-pvh.elf here, and as text in src/toolstack/image/embedded-kernel.ts.
+# With --check nothing is written: the kernels are built elsewhere, and all copies are compared with the result.
 # Another version of gcc may write other code; then --check says so and ends with status 77.
 set -eu
 cd "$(dirname "$0")"
@@ -10,21 +11,33 @@ EMBEDDED=../../../src/toolstack/image/embedded-kernel.ts
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+as_lines() {
+  base64 -w 112 "$1" | sed "s/.*/  '&',/"
+}
+
 as_module() {
   cat <<'HEAD'
 /**
- * The kernel that a domain gets when its configuration names none: examples/guests/mini, as its ELF image in base64.
- * Written by examples/guests/mini/build.sh, not by hand.
+ * The kernel that a domain gets when its configuration names none: examples/guests/mini, as its ELF images in base64, one for
+ * each type of guests. Written by examples/guests/mini/build.sh, not by hand.
  */
-const IMAGE = [
+import { checkArgument, oneOf } from '../../util/index.ts'
+import type { GuestType } from '../config/option-values.ts'
+
+const PV = [
 HEAD
-  base64 -w 112 "$1" | sed "s/.*/  '&',/"
+  as_lines "$1"
+  printf ']\n\nconst PVH = [\n'
+  as_lines "$2"
   cat <<'TAIL'
 ]
 
-/** A fresh copy of the embedded kernel's ELF image. */
-export function embeddedKernel(): Uint8Array {
-  const text = atob(IMAGE.join(''))
+const IMAGES: Readonly<Record<GuestType, readonly string[]>> = { pv: PV, pvh: PVH }
+
+/** A fresh copy of the embedded kernel's ELF image for a type of guests, `pv` unless said. */
+export function embeddedKernel(type: GuestType = 'pv'): Uint8Array {
+  checkArgument('the type of embeddedKernel', type, oneOf('pv', 'pvh'))
+  const text = atob(IMAGES[type].join(''))
   const image = new Uint8Array(text.length)
   for (let i = 0; i < image.length; i += 1) image[i] = text.charCodeAt(i)
   return image
@@ -39,23 +52,32 @@ loadable() {
   sha256sum <"$work/bytes"
 }
 
+build() {
+  mkdir "$work/$1"
+  make -s KIND="$1" OUT="$work/$1"
+}
+
 if [ "${1:-}" = --check ]; then
-  as_module mini.elf >"$work/module.ts"
-  cmp "$work/module.ts" "$EMBEDDED" || { echo "$EMBEDDED is not what mini.elf says: run build.sh" >&2; exit 1; }
+  as_module mini.elf mini-pvh.elf >"$work/module.ts"
+  cmp "$work/module.ts" "$EMBEDDED" || { echo "$EMBEDDED is not what the images say: run build.sh" >&2; exit 1; }
   found=$(gcc -dumpversion | cut -d. -f1)
   if [ "$found" != "$COMPILER" ]; then
     echo "gcc $found, not $COMPILER: the code cannot be compared" >&2
     exit 77
   fi
-  make -s OUT="$work"
-  loadable mini.elf >"$work/kept"
-  loadable "$work/mini.elf" >"$work/built"
-  diff "$work/kept" "$work/built" || { echo 'mini.elf is not what its source says: run build.sh' >&2; exit 1; }
-  echo "mini.elf is what its source says"
+  for pair in pv64:mini.elf pvh:mini-pvh.elf; do
+    build "${pair%%:*}"
+    loadable "${pair#*:}" >"$work/kept"
+    loadable "$work/${pair%%:*}/mini.elf" >"$work/built"
+    diff "$work/kept" "$work/built" || { echo "${pair#*:} is not what its source says: run build.sh" >&2; exit 1; }
+    echo "${pair#*:} is what its source says"
+  done
 else
-  make -s OUT="$work"
-  cp "$work/mini.elf" mini.elf
-  chmod 644 mini.elf
-  as_module mini.elf >"$EMBEDDED"
-  echo "mini.elf: $(wc -c <mini.elf) bytes"
+  for pair in pv64:mini.elf pvh:mini-pvh.elf; do
+    build "${pair%%:*}"
+    cp "$work/${pair%%:*}/mini.elf" "${pair#*:}"
+    chmod 644 "${pair#*:}"
+    echo "${pair#*:}: $(wc -c <"${pair#*:}") bytes"
+  done
+  as_module mini.elf mini-pvh.elf >"$EMBEDDED"
 fi

@@ -41,7 +41,7 @@ u32 console_port(void)
     return port;
 }
 
-static void emergency(const char *text, u64 length)
+static void emergency(const char *text, word length)
 {
     hypercall(CALL_CONSOLE_IO, CONSOLEIO_WRITE, length, ADDRESS(text), 0);
 }

@@ -6,28 +6,21 @@
  */
 #include "mini.h"
 
-#define PORTS 4096
+#define PORTS (WORD_BITS * WORD_BITS)
 
-static char shared_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
 struct shared_info *const shared = (struct shared_info *)shared_page;
 
-static u64 fired[PORTS / 64];
-static u64 upcall_count;
+static word fired[WORD_BITS];
+static word upcall_count;
 
 static struct vcpu_info *self(void)
 {
     return &shared->vcpu[0];
 }
 
-void forbid_events(void)
+static void find_shared(const struct start_info *info)
 {
-    self()->upcall_mask = 1;
-    barrier();
-}
-
-static void map_shared(const struct start_info *info)
-{
-    if (!map_page(shared_page, info->shared_info / PAGE_SIZE, PTE_DATA))
+    if (!share_info(shared_page, info))
         return;
     print("mini: cannot map the shared page\n");
     shut_down(SHUTDOWN_CRASH);
@@ -35,7 +28,7 @@ static void map_shared(const struct start_info *info)
 
 static void forget_ports(void)
 {
-    for (int i = 0; i < PORTS / 64; i++) {
+    for (word i = 0; i < WORD_BITS; i++) {
         shared->mask[i] = ~0ul;
         fired[i] = 0;
     }
@@ -43,28 +36,26 @@ static void forget_ports(void)
 
 void events_start(const struct start_info *info)
 {
-    map_shared(info);
+    find_shared(info);
     forbid_events();
     forget_ports();
-    struct callback_register event = { CALLBACKTYPE_EVENT, 0, ADDRESS(event_entry) };
-    struct callback_register failsafe = { CALLBACKTYPE_FAILSAFE, CALLBACKF_MASK_EVENTS, ADDRESS(failsafe_entry) };
-    hypercall(CALL_CALLBACK_OP, CALLBACKOP_REGISTER, ADDRESS(&event), 0, 0);
-    hypercall(CALL_CALLBACK_OP, CALLBACKOP_REGISTER, ADDRESS(&failsafe), 0, 0);
+    upcalls_start();
 }
 
-/* Events must be forbidden: without the shared page nobody may come in. A saved page table may name own frames only. */
+/* Events must be forbidden: without the shared page nobody may come in. */
 void events_suspend(void)
 {
-    map_page(shared_page, frame_of(shared_page), PTE_DATA);
+    unshare(shared_page);
 }
 
-/* Handlers are part of what was saved, ports are not. */
+/* Ports are not part of what was saved. */
 void events_resume(const struct start_info *info, int cancelled)
 {
-    map_shared(info);
+    find_shared(info);
     forbid_events();
     if (!cancelled)
         forget_ports();
+    upcalls_start();
 }
 
 /* The upcall, events masked: takes every pending port down and notes it. */
@@ -73,17 +64,17 @@ void on_event(void)
     upcall_count++;
     do {
         self()->upcall_pending = 0;
-        u64 words = __atomic_exchange_n(&self()->pending_sel, 0, __ATOMIC_SEQ_CST);
+        word words = __atomic_exchange_n(&self()->pending_sel, 0, __ATOMIC_SEQ_CST);
         for (; words; words &= words - 1) {
-            u64 i = (u64)__builtin_ctzl(words);
-            u64 bits = shared->pending[i] & ~shared->mask[i];
+            word i = (word)__builtin_ctzl(words);
+            word bits = shared->pending[i] & ~shared->mask[i];
             __atomic_and_fetch(&shared->pending[i], ~bits, __ATOMIC_SEQ_CST);
             fired[i] |= bits;
         }
     } while (self()->upcall_pending);
 }
 
-u64 upcalls(void)
+word upcalls(void)
 {
     return upcall_count;
 }
@@ -91,33 +82,18 @@ u64 upcalls(void)
 /* Whether the port has fired since it was asked last. */
 int port_fired(u32 port)
 {
-    u64 bit = 1ul << port % 64;
-    int yes = (fired[port / 64] & bit) != 0;
-    fired[port / 64] &= ~bit;
+    word bit = 1ul << port % WORD_BITS;
+    int yes = (fired[port / WORD_BITS] & bit) != 0;
+    fired[port / WORD_BITS] &= ~bit;
     return yes;
-}
-
-/* Lets events in; one that is already waiting comes on the way back from the next hypercall. */
-void allow_events(void)
-{
-    self()->upcall_mask = 0;
-    barrier();
-    if (self()->upcall_pending)
-        hypercall(CALL_XEN_VERSION, 0, 0, 0, 0);
 }
 
 static int any_fired(void)
 {
-    u64 any = 0;
-    for (int i = 0; i < PORTS / 64; i++)
+    word any = 0;
+    for (word i = 0; i < WORD_BITS; i++)
         any |= fired[i];
     return any != 0;
-}
-
-static void block(void)
-{
-    hypercall(CALL_SCHED_OP, SCHEDOP_BLOCK, 0, 0, 0); /* lets events in; returns at once if one is waiting */
-    forbid_events();
 }
 
 /* Returns when some port has fired; whoever is interested takes it with port_fired. */
@@ -148,32 +124,32 @@ void port_notify(u32 port)
 void port_close(u32 port)
 {
     struct evtchn_port argument = { port };
-    __atomic_or_fetch(&shared->mask[port / 64], 1ul << port % 64, __ATOMIC_SEQ_CST);
+    __atomic_or_fetch(&shared->mask[port / WORD_BITS], 1ul << port % WORD_BITS, __ATOMIC_SEQ_CST);
     hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_CLOSE, ADDRESS(&argument), 0, 0);
 }
 
 int port_bind_timer(void)
 {
     struct evtchn_bind_virq argument = { VIRQ_TIMER, 0, 0 };
-    s64 result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_BIND_VIRQ, ADDRESS(&argument), 0, 0);
+    sword result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_BIND_VIRQ, ADDRESS(&argument), 0, 0);
     if (result < 0)
         return (int)result;
     port_open(argument.port);
     return (int)argument.port;
 }
 
-s64 port_bind(u16 domain, u32 remote)
+sword port_bind(u16 domain, u32 remote)
 {
     struct evtchn_bind_interdomain argument = { domain, remote, 0 };
-    s64 result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, ADDRESS(&argument), 0, 0);
-    return result < 0 ? result : argument.local_port;
+    sword result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_BIND_INTERDOMAIN, ADDRESS(&argument), 0, 0);
+    return result < 0 ? result : (sword)argument.local_port;
 }
 
-s64 port_alloc(u16 domain)
+sword port_alloc(u16 domain)
 {
     struct evtchn_alloc_unbound argument = { DOMID_SELF, domain, 0 };
-    s64 result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_ALLOC_UNBOUND, ADDRESS(&argument), 0, 0);
-    return result < 0 ? result : argument.port;
+    sword result = hypercall(CALL_EVENT_CHANNEL_OP, EVTCHNOP_ALLOC_UNBOUND, ADDRESS(&argument), 0, 0);
+    return result < 0 ? result : (sword)argument.port;
 }
 
 static u64 time_stamp(void)
@@ -181,6 +157,12 @@ static u64 time_stamp(void)
     u32 low, high;
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
     return (u64)high << 32 | low;
+}
+
+/* The middle 64 bits of a product: a number times a fraction of 32 bits. */
+static u64 scaled(u64 number, u32 fraction)
+{
+    return (number >> 32) * fraction + ((number & 0xffffffff) * fraction >> 32);
 }
 
 /* Nanoseconds since the host started: read between two equal, even versions. */
@@ -192,7 +174,7 @@ u64 system_time(void)
         barrier();
         u64 ticks = time_stamp() - time->tsc_timestamp;
         ticks = time->tsc_shift >= 0 ? ticks << time->tsc_shift : ticks >> -time->tsc_shift;
-        u64 now = time->system_time + (u64)(((unsigned __int128)ticks * time->tsc_to_system_mul) >> 32);
+        u64 now = time->system_time + scaled(ticks, time->tsc_to_system_mul);
         barrier();
         if (!(version & 1) && version == time->version)
             return now;
@@ -201,5 +183,9 @@ u64 system_time(void)
 
 void set_timer(u64 deadline)
 {
+#ifdef __x86_64__
     hypercall(CALL_SET_TIMER_OP, deadline, 0, 0, 0);
+#else
+    hypercall(CALL_SET_TIMER_OP, (word)deadline, (word)(deadline >> 32), 0, 0);
+#endif
 }

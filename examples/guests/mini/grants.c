@@ -6,34 +6,44 @@
 
 #define HALF (PAGE_SIZE / 2)
 
-static char table_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
-static char mapped_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
-static char offered_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
+static char mapped_page[PAGE_SIZE] PAGE, offered_page[PAGE_SIZE] PAGE;
 static volatile struct grant_entry *const table = (struct grant_entry *)table_page;
 static int table_ready;
 static u32 offered_port;
 
-/* Maps the first frame of our grant table. */
+/* Makes the first frame of our grant table seen. */
 static int prepare_table(void)
 {
-    u64 frame = 0;
+    word frame = 0;
     struct gnttab_setup_table setup = { DOMID_SELF, 1, 0, &frame };
     if (table_ready)
         return 0;
-    s64 result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, ADDRESS(&setup), 1, 0);
-    if (result || setup.status || map_page(table_page, frame, PTE_DATA)) {
-        print("offer: no grant table (%ld, %d)\n", result, setup.status);
+    sword result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, ADDRESS(&setup), 1, 0);
+    if (result || setup.status || share_grant_table(table_page, frame)) {
+        print("mini: no grant table (%ld, %d)\n", result, setup.status);
         return -1;
     }
     table_ready = 1;
     return 0;
 }
 
-/* The table's frame is Xen's: a saved page table may not name it. */
+/* Lets another domain use a page, under a number of ours. */
+int grant_page(u32 ref, u16 domain, const void *page)
+{
+    if (prepare_table())
+        return -1;
+    table[ref].domid = domain;
+    table[ref].frame = (u32)frame_of(page);
+    barrier();
+    table[ref].flags = GTF_PERMIT_ACCESS;
+    return 0;
+}
+
+/* The table's frame is Xen's. */
 void peer_suspend(void)
 {
     if (table_ready)
-        map_page(table_page, frame_of(table_page), PTE_DATA);
+        unshare(table_page);
     table_ready = 0;
 }
 
@@ -47,9 +57,9 @@ void peer_resume(int cancelled)
 }
 
 /* Copies a text of the other side; it may change under our hands, so it is cut, not trusted to end. */
-static void copy_text(char *to, const volatile char *from, u64 size)
+static void copy_text(char *to, const volatile char *from, word size)
 {
-    u64 i = 0;
+    word i = 0;
     while (i + 1 < size && from[i]) {
         to[i] = from[i];
         i++;
@@ -61,17 +71,18 @@ static void copy_text(char *to, const volatile char *from, u64 size)
 void peer_answer(u16 domain, u32 port, u32 ref)
 {
     char text[128];
-    u64 own_frame = frame_of(mapped_page);
     struct gnttab_map_grant_ref map = { ADDRESS(mapped_page), GNTMAP_HOST_MAP, ref, domain, 0, 0, 0 };
-    s64 result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, ADDRESS(&map), 1, 0);
+    page_lend(mapped_page);
+    sword result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, ADDRESS(&map), 1, 0);
     if (result || map.status) {
+        page_take_back(mapped_page);
         print("peer: cannot map grant %u of domain %u (%ld, %d)\n", ref, domain, result, map.status);
         return;
     }
     copy_text(text, mapped_page, sizeof(text));
     print("peer: domain %u wrote: %s\n", domain, text);
     format(mapped_page + HALF, HALF, "mini has read %lu characters", length_of(text));
-    s64 local = port_bind(domain, port);
+    sword local = port_bind(domain, port);
     if (local < 0) {
         print("peer: cannot bind port %u of domain %u (%ld)\n", port, domain, local);
     } else {
@@ -80,7 +91,7 @@ void peer_answer(u16 domain, u32 port, u32 ref)
     }
     struct gnttab_unmap_grant_ref unmap = { ADDRESS(mapped_page), 0, map.handle, 0 };
     hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, ADDRESS(&unmap), 1, 0);
-    map_page(mapped_page, own_frame, PTE_DATA);
+    page_take_back(mapped_page);
     if (local >= 0)
         print("peer: answered, status %d\n", unmap.status);
 }
@@ -89,19 +100,17 @@ void peer_answer(u16 domain, u32 port, u32 ref)
 void peer_offer(u16 domain, const char *text)
 {
     char own[16];
-    if (offered_port || prepare_table())
+    if (offered_port)
         return;
-    s64 port = port_alloc(domain);
+    sword port = port_alloc(domain);
     if (port < 0) {
         print("offer: no port (%ld)\n", port);
         return;
     }
     format(offered_page, HALF, "%s", text);
     offered_page[HALF] = 0;
-    table[GNTTAB_RESERVED].domid = domain;
-    table[GNTTAB_RESERVED].frame = (u32)frame_of(offered_page);
-    barrier();
-    table[GNTTAB_RESERVED].flags = GTF_PERMIT_ACCESS;
+    if (grant_page(GNTTAB_RESERVED, domain, offered_page))
+        return;
     offered_port = (u32)port;
     port_open(offered_port);
     if (store_read("domid", own, sizeof(own)) < 0)

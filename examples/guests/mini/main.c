@@ -1,5 +1,5 @@
 /*
- * A small Xen PV kernel: says what it was started with, then lives on events - the console, XenStore's watches, the
+ * A small Xen kernel: says what it was started with, then lives on events - the console, XenStore's watches, the
  * timer, a peer - until it is told to end.
  */
 #include "mini.h"
@@ -9,7 +9,7 @@ static int timer_port;
 static void report_version(void)
 {
     char extra[16] = "";
-    s64 version = hypercall(CALL_XEN_VERSION, 0, 0, 0, 0);
+    sword version = hypercall(CALL_XEN_VERSION, 0, 0, 0, 0);
     hypercall(CALL_XEN_VERSION, 1, ADDRESS(extra), 0, 0);
     print("on Xen %ld.%ld%s\n", version >> 16, version & 0xffff, extra);
 }
@@ -22,8 +22,10 @@ void report_start(const struct start_info *info)
         print("xenstore: frame %lx, port %u\n", info->store_mfn, info->store_evtchn);
         print("console: frame %lx, port %u\n", info->console_mfn, info->console_evtchn);
     }
-    print("page tables at %lx, %lu frames\n", info->pt_base, info->nr_pt_frames);
-    print("frame list at %lx\n", info->mfn_list);
+    if (info->mfn_list) {
+        print("page tables at %lx, %lu frames\n", info->pt_base, info->nr_pt_frames);
+        print("frame list at %lx\n", info->mfn_list);
+    }
     if (info->mod_len)
         print("module at %lx, %lu bytes\n", info->mod_start, info->mod_len);
     print("command line: %s\n", info->cmd_line);
@@ -74,6 +76,8 @@ static void go_to_sleep(struct start_info *info)
     report_name();
     advertise();
     watch();
+    if (more_start)
+        more_start(info);
     shell_resume();
 }
 
@@ -112,10 +116,14 @@ static void serve(struct start_info *info)
     while (store_next_watch(token, sizeof(token))) {
         if (same(token, "control/shutdown"))
             obey_shutdown(info);
-        else
+        else if (same(token, "memory/target"))
             obey_target();
+        else if (more_watch)
+            more_watch(token);
     }
     peer_check();
+    if (more_events)
+        more_events();
 }
 
 __attribute__((noreturn)) void kernel_main(struct start_info *info)
@@ -136,6 +144,8 @@ __attribute__((noreturn)) void kernel_main(struct start_info *info)
     report_name();
     advertise();
     watch();
+    if (more_start)
+        more_start(info);
     shell_start(info);
     for (;;) {
         serve(info);

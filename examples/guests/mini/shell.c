@@ -1,24 +1,25 @@
 /* Commands typed at the console, or given on the kernel's command line as run=COMMAND;COMMAND;... */
 #include "mini.h"
 
-#define NANOSECONDS_PER_MILLISECOND 1000000ul
+#define NANOSECONDS_PER_MILLISECOND 1000000u
 #define TICK (100 * NANOSECONDS_PER_MILLISECOND)
 #define BOOT_TICKS 3
-
-struct command {
-    const char *name, *help;
-    void (*run)(char *rest);
-};
 
 static const struct command commands[];
 static const struct start_info *start;
 static char typed[256];
-static u64 typed_length;
-static u64 ticks, ticks_wanted;
-static u64 hot_kilobytes, hot_rounds;
+static word typed_length;
+static word ticks, ticks_wanted;
+static word hot_kilobytes, hot_rounds;
+
+static u64 milliseconds(void)
+{
+    u32 rest;
+    return divide(system_time(), NANOSECONDS_PER_MILLISECOND, &rest);
+}
 
 /* One tick every 100 ms until enough have come; then the timer is left alone, so that the domain can sleep. */
-static void arm(u64 count)
+static void arm(word count)
 {
     ticks = 0;
     ticks_wanted = count;
@@ -45,16 +46,23 @@ void shell_timer(void)
     if (ticks >= ticks_wanted)
         return;
     ticks++;
-    print("tick %lu at %lu ms\n", ticks, system_time() / NANOSECONDS_PER_MILLISECOND);
+    print("tick %lu at %llu ms\n", ticks, milliseconds());
     if (ticks < ticks_wanted)
         set_timer(system_time() + TICK);
+}
+
+static void print_help(const struct command *command)
+{
+    for (; command->name; command++)
+        print("%s\n", command->help);
 }
 
 static void run_help(char *rest)
 {
     (void)rest;
-    for (const struct command *command = commands; command->name; command++)
-        print("%s\n", command->help);
+    print_help(commands);
+    if (more_commands)
+        print_help(more_commands);
 }
 
 static void run_echo(char *rest)
@@ -87,19 +95,19 @@ static void run_ticks(char *rest)
 static void run_time(char *rest)
 {
     (void)rest;
-    print("time: %lu ns\n", system_time());
+    print("time: %llu ns\n", system_time());
 }
 
 /* Never blocks: shows that events interrupt a kernel that computes. */
 static void run_spin(char *rest)
 {
-    u64 end = system_time() + number_of(word_of(&rest)) * NANOSECONDS_PER_MILLISECOND;
-    u64 before = upcalls(), rounds = 0;
-    u64 seen = before;
+    u64 end = system_time() + (u64)number_of(word_of(&rest)) * NANOSECONDS_PER_MILLISECOND;
+    word before = upcalls(), rounds = 0;
+    word seen = before;
     set_timer(system_time() + 10 * NANOSECONDS_PER_MILLISECOND);
     allow_events();
     for (; system_time() < end; rounds++) {
-        if (*(volatile u64 *)&seen != upcalls()) {
+        if (*(volatile word *)&seen != upcalls()) {
             seen = upcalls();
             set_timer(system_time() + 10 * NANOSECONDS_PER_MILLISECOND);
         }
@@ -112,7 +120,7 @@ static void run_spin(char *rest)
 /* Keeps memory changing, for whoever copies it; stopped, says whether everything was where it had been written. */
 static void run_hot(char *rest)
 {
-    u64 wrong = memory_differs(hot_kilobytes, hot_rounds);
+    word wrong = memory_differs(hot_kilobytes, hot_rounds);
     if (hot_kilobytes)
         print("hot: %lu rounds, %lu pages wrong\n", hot_rounds, wrong);
     hot_rounds = 1;
@@ -216,18 +224,26 @@ static const struct command commands[] = {
     { 0, 0, 0 },
 };
 
+static const struct command *find(const struct command *command, const char *name)
+{
+    for (; command->name; command++)
+        if (same(command->name, name))
+            return command;
+    return 0;
+}
+
 static void run(char *text)
 {
     char *name = word_of(&text);
     if (!*name)
         return;
-    for (const struct command *command = commands; command->name; command++) {
-        if (same(command->name, name)) {
-            command->run(text);
-            return;
-        }
-    }
-    print("%s: unknown command, try help\n", name);
+    const struct command *command = find(commands, name);
+    if (!command && more_commands)
+        command = find(more_commands, name);
+    if (command)
+        command->run(text);
+    else
+        print("%s: unknown command, try help\n", name);
 }
 
 static void prompt(void)
@@ -243,7 +259,7 @@ void shell_start(const struct start_info *info)
         if (!starts_with(at, "run=") || (at > info->cmd_line && at[-1] != ' '))
             continue;
         for (at += 4; *at;) {
-            u64 length = 0;
+            word length = 0;
             while (*at && *at != ';' && length + 1 < sizeof(typed))
                 typed[length++] = *at++;
             typed[length] = 0;

@@ -10,7 +10,7 @@
 
 struct text {
     const char *at;
-    u64 length;
+    word length;
 };
 
 static struct store_page *page;
@@ -28,9 +28,9 @@ void store_start(const struct start_info *info)
         port_open(port);
 }
 
-static void send(const void *from, u64 count)
+static void send(const void *from, word count)
 {
-    for (u64 i = 0; i < count; i++) {
+    for (word i = 0; i < count; i++) {
         while (page->req_prod - page->req_cons >= RING) {
             port_notify(port);
             wait_for_port(port);
@@ -42,9 +42,9 @@ static void send(const void *from, u64 count)
 }
 
 /* Takes `count` bytes; those beyond `size` are thrown away. */
-static void receive(void *to, u64 count, u64 size)
+static void receive(void *to, word count, word size)
 {
-    for (u64 i = 0; i < count; i++) {
+    for (word i = 0; i < count; i++) {
         while (page->rsp_prod == page->rsp_cons) {
             port_notify(port);
             wait_for_port(port);
@@ -58,9 +58,9 @@ static void receive(void *to, u64 count, u64 size)
 }
 
 /* A watch event's payload is path, zero, token, zero. */
-static void keep_token(const char *payload, u64 length)
+static void keep_token(const char *payload, word length)
 {
-    u64 start = length_of(payload) + 1;
+    word start = length_of(payload) + 1;
     if (start >= length || length_of(payload + start) >= TOKEN_SIZE)
         return;
     for (int i = 0; i < TOKENS; i++) {
@@ -72,13 +72,13 @@ static void keep_token(const char *payload, u64 length)
 }
 
 /* Takes one message; a watch event is kept, an answer goes to `to`, ended with a zero. Says which it was. */
-static int receive_message(struct store_header *header, char *to, u64 size)
+static int receive_message(struct store_header *header, char *to, word size)
 {
     static char payload[512];
     receive(header, sizeof(*header), sizeof(*header));
     int event = header->type == XS_WATCH_EVENT;
     char *at = event ? payload : to;
-    u64 room = event ? sizeof(payload) : size;
+    word room = event ? sizeof(payload) : size;
     receive(at, header->length, room - 1);
     at[header->length < room - 1 ? header->length : room - 1] = 0;
     port_notify(port);
@@ -88,7 +88,7 @@ static int receive_message(struct store_header *header, char *to, u64 size)
 }
 
 /* Sends a request and waits for its answer; its length, or -1 and the error's name in `to`. */
-static int ask(u32 type, u32 transaction, struct text first, struct text second, char *to, u64 size)
+static int ask(u32 type, u32 transaction, struct text first, struct text second, char *to, word size)
 {
     struct store_header header = { type, ++last_request, transaction, (u32)(first.length + second.length) };
     to[0] = 0;
@@ -116,13 +116,13 @@ static struct text bare(const char *text)
 
 static const struct text nothing = { "", 0 };
 
-int store_read(const char *path, char *to, u64 size)
+int store_read(const char *path, char *to, word size)
 {
     return ask(XS_READ, 0, ended(path), nothing, to, size);
 }
 
 /* Names end with a zero each. */
-int store_list(const char *path, char *to, u64 size)
+int store_list(const char *path, char *to, word size)
 {
     return ask(XS_DIRECTORY, 0, ended(path), nothing, to, size);
 }
@@ -141,7 +141,7 @@ int store_watch(const char *path)
 }
 
 /* The token of a watch that has fired; 0 when there is none. */
-int store_next_watch(char *token, u64 size)
+int store_next_watch(char *token, word size)
 {
     struct store_header header;
     char stray[16];
@@ -158,7 +158,7 @@ int store_next_watch(char *token, u64 size)
 }
 
 /* Reads a value and empties the node, in one transaction; the length of the value, or -1. */
-int store_take(const char *path, char *to, u64 size)
+int store_take(const char *path, char *to, word size)
 {
     char answer[16];
     for (;;) {

@@ -4,21 +4,6 @@
  */
 #include "mini.h"
 
-/* Says whether it went on at its old place. */
-static int sleep_until_resumed(struct start_info *info)
-{
-    u32 reason = SHUTDOWN_SUSPEND;
-    info->store_mfn = page_of_frame(info->store_mfn);
-    info->console_mfn = page_of_frame(info->console_mfn);
-    barrier();
-    s64 result = hypercall(CALL_SCHED_OP, SCHEDOP_SHUTDOWN, ADDRESS(&reason), frame_of(info), 0);
-    if (result == 0)
-        return 0;
-    info->store_mfn = p2m[info->store_mfn];
-    info->console_mfn = p2m[info->console_mfn];
-    return 1;
-}
-
 int suspend(struct start_info *info)
 {
     peer_suspend();

@@ -1,10 +1,10 @@
-/* Text without a C library: comparison, numbers, words, and a small printf (%s %c %d %u %x, each with l). */
+/* Text without a C library: comparison, numbers, words, and a small printf (%s %c %d %u %x, numbers with l and ll). */
 #include "mini.h"
 #include "text.h"
 
-u64 length_of(const char *text)
+word length_of(const char *text)
 {
-    u64 n = 0;
+    word n = 0;
     while (text[n])
         n++;
     return n;
@@ -26,11 +26,11 @@ int starts_with(const char *text, const char *start)
 }
 
 /* Decimal; stops at the first character that is no digit. */
-u64 number_of(const char *text)
+word number_of(const char *text)
 {
-    u64 n = 0;
+    word n = 0;
     while (*text >= '0' && *text <= '9')
-        n = n * 10 + (u64)(*text++ - '0');
+        n = n * 10 + (word)(*text++ - '0');
     return n;
 }
 
@@ -50,32 +50,48 @@ char *word_of(char **rest)
     return word;
 }
 
-void copy(void *to, const void *from, u64 count)
+void copy(void *to, const void *from, word count)
 {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
 }
 
 /* The compiler calls these two for structures of its own accord. */
-void *memcpy(void *to, const void *from, u64 count)
+void *memcpy(void *to, const void *from, word count)
 {
     copy(to, from, count);
     return to;
 }
 
-void *memset(void *to, int value, u64 count)
+void *memset(void *to, int value, word count)
 {
     void *start = to;
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(value) : "memory");
     return start;
 }
 
-static void put_number(void (*put)(void *, char), void *where, u64 value, u64 base)
+/* A quotient without a C library: a 32-bit processor divides no more than 64 bits by 32, if the result has 32. */
+u64 divide(u64 value, u32 by, u32 *rest)
+{
+#ifdef __x86_64__
+    *rest = (u32)(value % by);
+    return value / by;
+#else
+    u32 high = (u32)(value >> 32), low;
+    u64 upper = high / by;
+    __asm__("divl %4" : "=a"(low), "=d"(*rest) : "0"((u32)value), "1"(high % by), "r"(by));
+    return upper << 32 | low;
+#endif
+}
+
+static void put_number(void (*put)(void *, char), void *where, u64 value, u32 base)
 {
     char digits[24];
     int n = 0;
-    do
-        digits[n++] = "0123456789abcdef"[value % base];
-    while (value /= base);
+    do {
+        u32 digit;
+        value = divide(value, base, &digit);
+        digits[n++] = "0123456789abcdef"[digit];
+    } while (value);
     while (n)
         put(where, digits[--n]);
 }
@@ -87,20 +103,21 @@ void format_to(void (*put)(void *, char), void *where, const char *format, va_li
             put(where, *format);
             continue;
         }
-        int wide = *++format == 'l';
-        format += wide;
+        int wide = 0;
+        while (*++format == 'l')
+            wide++;
         if (*format == 's') {
             for (const char *text = va_arg(arguments, const char *); *text; text++)
                 put(where, *text);
         } else if (*format == 'c') {
             put(where, (char)va_arg(arguments, int));
         } else if (*format == 'd') {
-            s64 value = wide ? va_arg(arguments, s64) : va_arg(arguments, int);
+            sword value = wide ? va_arg(arguments, sword) : va_arg(arguments, int);
             if (value < 0)
                 put(where, '-');
-            put_number(put, where, value < 0 ? -(u64)value : (u64)value, 10);
+            put_number(put, where, value < 0 ? -(word)value : (word)value, 10);
         } else {
-            u64 value = wide ? va_arg(arguments, u64) : va_arg(arguments, u32);
+            u64 value = wide == 2 ? va_arg(arguments, u64) : wide ? va_arg(arguments, word) : va_arg(arguments, u32);
             put_number(put, where, value, *format == 'x' ? 16 : 10);
         }
     }
@@ -108,7 +125,7 @@ void format_to(void (*put)(void *, char), void *where, const char *format, va_li
 
 struct target {
     char *to;
-    u64 used, size;
+    word used, size;
 };
 
 static void put_in_buffer(void *where, char c)
@@ -119,7 +136,7 @@ static void put_in_buffer(void *where, char c)
 }
 
 /* Writes at most `size` bytes, the zero at the end included; says how long the text is. */
-int format(char *to, u64 size, const char *format, ...)
+int format(char *to, word size, const char *format, ...)
 {
     struct target target = { to, 0, size };
     va_list arguments;

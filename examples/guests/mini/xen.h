@@ -1,6 +1,7 @@
 /*
- * The part of Xen's public interface that this kernel uses, for 64-bit PV guests: numbers, layouts, and how to call.
- * Declarations of our own, so that the kernel builds without Xen's headers.
+ * The part of Xen's public interface that this kernel uses: numbers, layouts, and how to call. One text for the three kinds of
+ * guests, whose words have 64 bits (KIND_PV64, KIND_PVH) or 32 (KIND_PV32). Declarations of our own, so that the kernel
+ * builds without Xen's headers.
  *
  * Reference: xen/include/public.
  */
@@ -10,18 +11,21 @@
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
-typedef unsigned long u64;
-typedef signed long s64;
+typedef unsigned long long u64;
+typedef unsigned long word;
+typedef signed long sword;
+
+#define WORD_BITS (8 * sizeof(word))
 
 /* Hypercalls. */
 enum {
     CALL_SET_TRAP_TABLE = 0, CALL_MMU_UPDATE = 1, CALL_MEMORY_OP = 12, CALL_MULTICALL = 13,
     CALL_UPDATE_VA_MAPPING = 14, CALL_SET_TIMER_OP = 15, CALL_XEN_VERSION = 17, CALL_CONSOLE_IO = 18,
-    CALL_GRANT_TABLE_OP = 20, CALL_SCHED_OP = 29, CALL_CALLBACK_OP = 30, CALL_EVENT_CHANNEL_OP = 32,
+    CALL_GRANT_TABLE_OP = 20, CALL_VCPU_OP = 24, CALL_SCHED_OP = 29, CALL_CALLBACK_OP = 30, CALL_EVENT_CHANNEL_OP = 32,
+    CALL_HVM_OP = 34,
 };
 
 #define DOMID_SELF 0x7ff0
-#define KERNEL_CS 0xe033
 
 /* start_info.flags */
 #define SIF_INITDOMAIN 2
@@ -30,21 +34,21 @@ enum {
 
 struct start_info {
     char magic[32];
-    u64 nr_pages;
-    u64 shared_info; /* machine address */
+    word nr_pages;
+    word shared_info; /* machine address */
     u32 flags;
-    u64 store_mfn;
+    word store_mfn;
     u32 store_evtchn;
-    u64 console_mfn;
+    word console_mfn;
     u32 console_evtchn;
-    u64 pt_base;
-    u64 nr_pt_frames;
-    u64 mfn_list;
-    u64 mod_start;
-    u64 mod_len;
+    word pt_base;
+    word nr_pt_frames;
+    word mfn_list;
+    word mod_start;
+    word mod_len;
     char cmd_line[1024];
-    u64 first_p2m_pfn;
-    u64 nr_p2m_frames;
+    word first_p2m_pfn;
+    word nr_p2m_frames;
 };
 
 struct vcpu_time_info {
@@ -59,23 +63,29 @@ struct vcpu_time_info {
 struct vcpu_info {
     u8 upcall_pending;
     u8 upcall_mask;
-    u64 pending_sel;
-    u64 cr2, pad;
+    word pending_sel;
+    word cr2, pad[sizeof(word) == 8 ? 1 : 5];
     struct vcpu_time_info time;
 };
 
 struct shared_info {
     struct vcpu_info vcpu[32];
-    u64 pending[64];
-    u64 mask[64];
-    u32 wc_version, wc_sec, wc_nsec, wc_sec_hi;
-    u64 max_pfn, pfn_to_mfn_frame_list_list, nmi_reason, p2m_cr3, p2m_vaddr, p2m_generation;
+    word pending[WORD_BITS];
+    word mask[WORD_BITS];
+    u32 wc_version, wc_sec, wc_nsec;
+#ifdef __x86_64__
+    u32 wc_sec_hi;
+#endif
+    word max_pfn, pfn_to_mfn_frame_list_list, nmi_reason, p2m_cr3, p2m_vaddr, p2m_generation;
+#ifndef __x86_64__
+    u32 wc_sec_hi;
+#endif
 };
 
 struct trap_info {
     u8 vector, flags;
     u16 cs;
-    u64 address;
+    word address;
 };
 
 /* callback_op */
@@ -84,11 +94,14 @@ enum { CALLBACKTYPE_EVENT = 0, CALLBACKTYPE_FAILSAFE = 1 };
 #define CALLBACKF_MASK_EVENTS 1
 struct callback_register {
     u16 type, flags;
-    u64 address;
+#ifndef __x86_64__
+    word cs;
+#endif
+    word address;
 };
 
 /* sched_op */
-enum { SCHEDOP_YIELD = 0, SCHEDOP_BLOCK = 1, SCHEDOP_SHUTDOWN = 2 }; /* suspending, rdx is start_info's frame */
+enum { SCHEDOP_YIELD = 0, SCHEDOP_BLOCK = 1, SCHEDOP_SHUTDOWN = 2, SCHEDOP_WATCHDOG = 6 }; /* suspending, the third argument is start_info's frame */
 enum { SHUTDOWN_POWEROFF = 0, SHUTDOWN_REBOOT = 1, SHUTDOWN_SUSPEND = 2, SHUTDOWN_CRASH = 3 };
 
 /* event_channel_op */
@@ -113,10 +126,10 @@ struct evtchn_port {
 };
 
 /* memory_op */
-enum { XENMEM_DECREASE_RESERVATION = 1, XENMEM_POPULATE_PHYSMAP = 6 };
+enum { XENMEM_DECREASE_RESERVATION = 1, XENMEM_POPULATE_PHYSMAP = 6, XENMEM_ADD_TO_PHYSMAP = 7 };
 struct memory_reservation {
-    u64 *extents;
-    u64 nr_extents;
+    word *extents;
+    word nr_extents;
     u32 order, flags;
     u16 domid;
 };
@@ -124,19 +137,18 @@ struct memory_reservation {
 /* Page tables. */
 #define PAGE_SIZE 4096ul
 #define PTE_PRESENT 1ul
-#define PTE_FRAME 0x000ffffffffff000ul
+#define PTE_FRAME 0x000ffffffffff000ull
 #define PTE_TABLE 0x67ul     /* present, writable, user, accessed, dirty: what an entry that names a table holds */
 #define PTE_DATA 0x63ul      /* present, writable, accessed, dirty */
 #define PTE_READ_ONLY 0x61ul
 #define UVMF_INVLPG 2
 #define INVALID_MFN (~0ul)
-#define MACHINE_TO_PHYSICAL ((volatile u64 *)0xffff800000000000ul)
 struct mmu_update {
     u64 pointer, value;
 };
 
 struct multicall_entry {
-    u64 op, result, args[6];
+    word op, result, args[6];
 };
 
 /* grant_table_op */
@@ -153,7 +165,7 @@ struct gnttab_setup_table {
     u16 dom;
     u32 nr_frames;
     short status;
-    u64 *frame_list;
+    word *frame_list;
 };
 struct gnttab_map_grant_ref {
     u64 host_addr;
@@ -189,16 +201,6 @@ struct store_header {
     u32 type, request, transaction, length;
 };
 
-/* Five arguments at most are used here. Xen may change rcx and r11; the argument registers it may change, too. */
-static inline s64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d)
-{
-    s64 result;
-    register u64 r10 __asm__("r10") = d;
-    __asm__ volatile("syscall"
-                     : "=a"(result), "+D"(a), "+S"(b), "+d"(c), "+r"(r10)
-                     : "a"(number)
-                     : "rcx", "r11", "r8", "r9", "memory");
-    return result;
-}
+#include "kind.h"
 
 #endif

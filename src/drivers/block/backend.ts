@@ -8,7 +8,8 @@ import type { BackendDevice, BackendDriver, BackendInstance, DriverState } from 
 import type { DomId, Part } from '../../util/index.ts'
 import { badState, part, shape } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
-import { BlockInstance, servedDiskState, type BlockBackendOptions, type BlockServices, type ServedDisk, type ServedDiskState } from './served-disk.ts'
+import type { BlockBackendOptions, BlockServices, ServedDisk } from './block-services.ts'
+import { BlockInstance, servedDiskState, type ServedDiskState } from './served-disk.ts'
 import { LateOverlay } from './late-overlay.ts'
 import { isHeld, listStores, saveStores, storesState, type OpenedStore, type StoreState } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
@@ -51,7 +52,7 @@ export class BlockBackend implements BackendDriver {
   // State
 
   readonly state: DriverState = {
-    version: 1,
+    version: 2,
     shape: servedDiskState,
     load: (device, state) => {
       const instance = new BlockInstance(device, this.services)
@@ -66,6 +67,8 @@ export class BlockBackend implements BackendDriver {
   part(stores: readonly BlockStore[] = []): Part {
     return part({ name: 'disks', version: 2, shape: disksState }, {
       save: () => ({ numbers: this.numbers, stores: saveStores(this.opened()) }),
+      // Told at once where there is no disk.
+      isAsSaved: ({ numbers, stores }) => this.instances.size === 0 && stores.length === 0 && numbers === this.numbers,
       load: ({ numbers }) => {
         this.numbers = numbers
         this.loaded = stores

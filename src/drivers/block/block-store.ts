@@ -10,8 +10,15 @@ export interface BlockStore {
   readonly size: number
   /** Calls `listener` whenever the size has changed, until the returned function is called. */
   onResize?(listener: () => void): () => void
+  /** Makes it larger, by zeros, or smaller; a multiple of 512 bytes. Absent where it has the size that it has. */
+  resize?(size: number): void | Promise<void>
   /** True when writing is refused. */
   readonly readOnly: boolean
+  /**
+   * What the contents that lie outside are known by: another stamp, other contents. A host is not brought back to a moment, nor is one branched from
+   * it, over contents that are others. Absent where nothing tells.
+   */
+  readonly stamp?: string | undefined
   /** Fills `target` with the bytes at `offset`. */
   read(offset: number, target: Uint8Array): void | Promise<void>
   /** Stores `source` at `offset`. */

@@ -3,7 +3,7 @@
  * can make it take is a 32,768th of its disk, whatever it asks for and in however few requests.
  */
 
-import { shape, type StateOf } from '../../util/index.ts'
+import { shape } from '../../util/index.ts'
 
 /** Clusters of one piece: 4 KiB of bits. */
 const PIECE = 1 << 15

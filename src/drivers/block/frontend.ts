@@ -21,7 +21,7 @@ interface Ring {
 }
 
 /** Makes the disk of a device, with what the bus does with it; for {@link BlockFrontend} alone. */
-let openDisk: (device: FrontendDevice) => { readonly disk: Disk; readonly instance: FrontendInstance }
+let openDisk: (device: FrontendDevice, before: Disk | undefined) => { readonly disk: Disk; readonly instance: FrontendInstance }
 
 /** One disk of a guest. */
 export class Disk {
@@ -32,8 +32,10 @@ export class Disk {
   private readonly resizeListeners = new Set<(disk: Disk) => void>()
 
   static {
-    openDisk = (device) => {
+    openDisk = (device, before) => {
       const disk = new Disk(device)
+      // Who waits for one that went away waits for the one that has come in its place.
+      disk.waiting.push(...before?.waiting.splice(0) ?? [])
       const instance = {
         publish: () => disk.publish(), connected: () => disk.begin(), changed: () => disk.lookAgain(),
         disconnect: () => disk.disconnect(),
@@ -194,7 +196,7 @@ export class BlockFrontend implements FrontendDriver {
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    const { disk, instance } = openDisk(device)
+    const { disk, instance } = openDisk(device, this.known.get(device.id))
     this.known.set(disk.id, disk)
     for (const { resolve } of this.waiting.filter(({ id }) => id === disk.id)) resolve(disk)
     this.waiting = this.waiting.filter(({ id }) => id !== disk.id)

@@ -3,7 +3,8 @@
  *
  * @module
  */
-export { SECTOR_SIZE, checkRange, checkSize, checkWritable } from './block-store.ts'
+export type { DiskInterference, DiskServices } from './interference.ts'
+export { SECTOR_SIZE, checkRange, checkSize, checkStore, checkWritable } from './block-store.ts'
 export type { BlockStore } from './block-store.ts'
 export { MemoryBlockStore } from './memory-store.ts'
 export type { MemoryStoreOptions, MemoryStoreState } from './memory-store.ts'
@@ -14,11 +15,11 @@ export { LAYOUT_32, LAYOUT_64, layoutOf } from './protocol.ts'
 export type { BlockLayout, DiskGeometry } from './protocol.ts'
 export { PERSISTENT_GRANT_LIMIT } from './persistent-grants.ts'
 export { BlockServer } from './server.ts'
-export type { BlockServerOptions, BlockStatistics } from './server.ts'
+export type { BlockLimits, BlockServerOptions, BlockStatistics } from './server.ts'
 export type { RecordedAnswer, StoreAnswer } from './waiting-requests.ts'
 export { BlockBackend, disksState } from './backend.ts'
 export type { DisksState } from './backend.ts'
-export type { BlockBackendOptions, ServedDisk } from './served-disk.ts'
+export type { BlockBackendOptions, DiskRates, ServedDisk } from './block-services.ts'
 export type { DiskRequest } from './disk-request.ts'
 export { loadStores } from './stores.ts'
 export type { SavedMemoryStore, SavedOpening, SavedOverlay, StoreState } from './stores.ts'
@@ -27,3 +28,4 @@ export type { BlockClientOptions, BlockFeatures, BlockRequest, DataPage, Segment
 export { BlockFrontend, Disk } from './frontend.ts'
 export { parseVirtualDevice } from './virtual-device.ts'
 export type { VirtualDevice } from './virtual-device.ts'
+export type { WriteObserver } from './observed-store.ts'

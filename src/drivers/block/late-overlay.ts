@@ -2,6 +2,7 @@
  * A store from outside that may have to stay as it is from some moment on: until then it is what it is, and from then on
  * changes are kept in memory above it.
  */
+import { badState } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { OverlayBlockStore, type OverlayState } from './overlay-store.ts'
 
@@ -9,12 +10,20 @@ import { OverlayBlockStore, type OverlayState } from './overlay-store.ts'
 export class LateOverlay implements BlockStore {
   /** Absent where the store below has none, so that the disk offers what it offered. */
   readonly discard?: (offset: number, length: number) => void | Promise<void>
+  /** The same. Throws INVALID_STATE once the store below is not to change. */
+  readonly resize?: (size: number) => void | Promise<void>
   readonly base: BlockStore
   private overlay: OverlayBlockStore | undefined
 
   constructor(base: BlockStore) {
     this.base = base
     if (base.discard !== undefined) this.discard = (offset, length) => this.upper.discard?.(offset, length)
+    if (base.resize !== undefined) {
+      this.resize = (size) => {
+        if (this.overlay === undefined) return base.resize?.(size)
+        throw badState('the disk\'s contents stay as they are since a moment was taken')
+      }
+    }
   }
 
   /** From now on the store below is not changed. Nothing is under way. */

@@ -1,5 +1,5 @@
 /** A disk in memory. */
-import { checkOptions, flag, shape, type StateOf } from '../../util/index.ts'
+import { checkOptions, flag, shape } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { checkRange, checkSize, checkWritable } from './block-store.ts'
 

@@ -5,7 +5,7 @@
  */
 import type { BlockStore } from './block-store.ts'
 import { checkRange } from './block-store.ts'
-import { badState, shape, type StateOf } from '../../util/index.ts'
+import { badState, shape } from '../../util/index.ts'
 import { ClusterSet, clusterSetState, type ClusterSetState } from './cluster-set.ts'
 
 /** Bytes that are copied together. */

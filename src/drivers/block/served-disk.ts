@@ -7,54 +7,20 @@
  */
 import { VDISK, XENBUS_STATE } from '../../abi/index.ts'
 import type { BackendDevice, BackendInstance, MappedPage } from '../../guest/index.ts'
-import { mappedPageState, readState } from '../../guest/index.ts'
+import { RateLimit, mappedPageState, rateLimitState, readState, type Rate, type RateLimitState } from '../../guest/index.ts'
 import type { EventPort, GrantRef, StateOf } from '../../util/index.ts'
 import { badState, shape, thrownMessage, XenError } from '../../util/index.ts'
+import type { BlockServices, DiskRates, ServedDisk } from './block-services.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE, checkStore } from './block-store.ts'
 import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
-import type { BlockStatistics } from './server.ts'
+import type { BlockLimits, BlockStatistics } from './server.ts'
 import { BlockServer, blockServerState } from './server.ts'
 import { LateOverlay } from './late-overlay.ts'
+import { observedStore, type WriteObserver } from './observed-store.ts'
 import { isHeld, type OpenedStore } from './stores.ts'
-import type { RecordedAnswer, StoreAnswer } from './waiting-requests.ts'
-
-/** How the back-end is made. */
-export interface BlockBackendOptions {
-  /** Opens the store of a disk. A rejection is told to the toolstack in `hotplug-error`. */
-  open(request: DiskRequest): BlockStore | Promise<BlockStore>
-  /** A store that was waited for has answered: `take` carries the answer to the guest. Default: at once. */
-  answered?(request: DiskRequest, answer: StoreAnswer, take: () => void): void
-  /** A store has thrown or rejected. Its request fails, or it counts as closed; nothing else is harmed. */
-  onStoreFailed?(request: DiskRequest, error: unknown): void
-}
-
-/** One disk that is being served. */
-export interface ServedDisk {
-  readonly request: DiskRequest
-  /** What has been done; undefined while no front-end is connected. */
-  readonly statistics: BlockStatistics | undefined
-  /** True when the front-end broke its ring. */
-  readonly broken: boolean
-  /** True when its contents lie elsewhere than in memory: after a load somebody has to open them. */
-  readonly opensAnew: boolean
-  /** True while its store has not answered what it was asked. */
-  readonly isAwaited: boolean
-  /** From now on contents that lie elsewhere stay as they are, and changes are kept above them. */
-  holdContents(): void
-  /** The store that its opener gave; undefined while none is open. */
-  readonly contents: BlockStore | undefined
-  /** Lets the store go, whatever becomes of the disk. */
-  release(): Promise<void>
-  /** True while the request with this number waits for its store. */
-  waitsFor(request: number): boolean
-  /**
-   * Answers a waiting request as its store did in another run. Throws INVALID_STATE when no such request waits,
-   * INVALID_ARGUMENT when it reads another number of bytes.
-   */
-  answer(answer: RecordedAnswer): void
-}
+import type { RecordedAnswer } from './waiting-requests.ts'
 
 interface Connection {
   readonly server: BlockServer
@@ -80,26 +46,11 @@ export const servedDiskState = /* @__PURE__ */ shape.record({
   /** Place among the stores of the back-end; undefined while none is open. */
   store: /* @__PURE__ */ shape.optional(shape.word),
   announced: shape.time,
+  limits: /* @__PURE__ */ shape.record({ requests: /* @__PURE__ */ shape.optional(rateLimitState), bytes: /* @__PURE__ */ shape.optional(rateLimitState) }),
   connection: /* @__PURE__ */ shape.optional(connectionState),
 })
 /** A disk as it is saved. */
 export type ServedDiskState = StateOf<typeof servedDiskState>
-
-
-/** What a disk needs of its back-end. */
-export interface BlockServices {
-  readonly options: BlockBackendOptions
-  /** A number that no store was opened under. */
-  nextNumber(): number
-  /** The place of a store among those that are saved. */
-  placeOf(store: BlockStore): number
-  /** What is served for a store that was opened: itself where its contents are in memory, one for all disks that share it. */
-  served(store: BlockStore): BlockStore
-  /** The store that was saved at a place. */
-  storeAt(place: number): BlockStore
-  /** The disk of a path is gone. */
-  forget(path: string): void
-}
 
 /** One disk: the back-end's half of its handshake, and what serves its ring. */
 export class BlockInstance implements BackendInstance, ServedDisk {
@@ -115,6 +66,8 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   /** What is to be let go with the store: listeners, and time that stands still for it. */
   private readonly releases: (() => void)[] = []
   private connection: Connection | undefined
+  private limits: BlockLimits = {}
+  private observer: WriteObserver | undefined
   /** Serves no more, and has requests that wait for the store. */
   private ending: BlockServer | undefined
 
@@ -130,6 +83,36 @@ export class BlockInstance implements BackendInstance, ServedDisk {
 
   get broken(): boolean {
     return this.connection?.server.broken === true
+  }
+
+  get rates(): DiskRates {
+    return { requests: this.limits.requests?.rate, bytes: this.limits.bytes?.rate }
+  }
+
+  setRates({ requests, bytes }: DiskRates): void {
+    this.limits.requests?.stop()
+    this.limits.bytes?.stop()
+    this.limits = { requests: this.limitOf(requests), bytes: this.limitOf(bytes) }
+    if (this.connection === undefined) return
+    this.connection.server.limits = this.usedLimits()
+    // Within the kernel, whose timers are set behind its own steps.
+    this.device.kernel.post(() => this.connection?.server.serve())
+  }
+
+  private limitOf(rate: Rate | undefined): RateLimit | undefined {
+    return rate && new RateLimit(rate, this.device.kernel, () => this.connection?.server.serve())
+  }
+
+  private loadLimit(saved: RateLimitState | undefined): RateLimit | undefined {
+    const limit = this.limitOf(saved && { amount: saved.amount, interval: saved.interval })
+    if (saved !== undefined) limit?.load(saved, this.device.kernel.attachments)
+    return limit
+  }
+
+  /** Undefined where nothing is limited: the server asks no limit then. */
+  private usedLimits(): BlockLimits | undefined {
+    const { requests, bytes } = this.limits
+    return requests === undefined && bytes === undefined ? undefined : this.limits
   }
 
   waitsFor(request: number): boolean {
@@ -195,7 +178,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   save(): ServedDiskState {
     const { store, connection, announced, request } = this
     return {
-      request: { ...request }, announced, store: store && this.backend.placeOf(store),
+      request: { ...request }, announced, limits: { requests: this.limits.requests?.save(), bytes: this.limits.bytes?.save() }, store: store && this.backend.placeOf(store),
       connection: connection && {
         page: { frame: connection.page.frame, handle: connection.page.handle }, port: connection.port,
         ...connection.ring, server: connection.server.save(),
@@ -203,7 +186,8 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     }
   }
 
-  load({ request, announced, store: place, connection }: ServedDiskState): void {
+  load({ request, announced, store: place, connection, limits }: ServedDiskState): void {
+    this.limits = { requests: this.loadLimit(limits.requests), bytes: this.loadLimit(limits.bytes) }
     const { device: { kernel } } = this
     this.request = request
     this.announced = announced
@@ -294,7 +278,8 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const ref = await device.requireOther('ring-ref')
     this.announced = store.size / SECTOR_SIZE
     this.map({ ref: ref as GrantRef, remotePort: remotePort as EventPort }, { protocol, persistent }, store)
-    await device.writeTogether(this.features(store, await device.read('discard-enable')))
+    const kind = (await device.read('device-type')) === 'cdrom' ? VDISK.CDROM | VDISK.REMOVABLE : 0
+    await device.writeTogether(this.features(store, { discardEnable: await device.read('discard-enable'), kind }))
     return true
   }
 
@@ -317,10 +302,11 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const layout = layoutOf(ring.protocol)
     if (layout === undefined) throw badState(`protocol ${ring.protocol} is not spoken here`)
     const server = new BlockServer({
-      grants: kernel.hypercalls, domid: otherEnd, store: this.readOnlyStore(store), layout,
+      grants: kernel.hypercalls, domid: otherEnd, store: this.readOnlyStore(this.observed(this.interfered(store))), layout,
       ring: page.base, persistent: ring.persistent,
       notify: () => void (this.connection && kernel.events.notify(this.connection.port)),
-      hold: () => kernel.hold(),
+      // Whoever interferes lets time stand still for what is outside.
+      hold: this.backend.options.interference === undefined ? () => kernel.hold() : () => () => undefined,
       spend: (instructions) => kernel.spend(instructions),
       pause: () => new Promise((resolve) => kernel.post(() => {
         kernel.turn()
@@ -333,15 +319,16 @@ export class BlockInstance implements BackendInstance, ServedDisk {
         else answered(this.request, answer, take)
       },
     })
+    server.limits = this.usedLimits()
     const handler = (): void => {
       this.lookAtSize()
-      server.serve()
+      this.connection?.server.serve()
     }
     return { server, handler }
   }
 
   /** What is published when the rings are up, in the order in which Linux does. */
-  private features(store: BlockStore, discardEnable: string | undefined): Record<string, string> {
+  private features(store: BlockStore, { discardEnable, kind }: { readonly discardEnable: string | undefined; readonly kind: number }): Record<string, string> {
     const { readOnly } = this.request
     const discard = store.discard !== undefined && !readOnly && !store.readOnly && discardEnable !== '0'
     return {
@@ -351,9 +338,63 @@ export class BlockInstance implements BackendInstance, ServedDisk {
       }),
       'feature-barrier': '1', 'feature-persistent': '1',
       sectors: String(this.announced),
-      info: String(readOnly || store.readOnly ? VDISK.READONLY : 0),
+      info: String(kind | (readOnly || store.readOnly ? VDISK.READONLY : 0)),
       'sector-size': String(SECTOR_SIZE), 'physical-sector-size': String(SECTOR_SIZE),
     }
+  }
+
+  /** The store, or what stands between it and the ring. */
+  private interfered(store: BlockStore): BlockStore {
+    const { request, backend: { options: { interference } }, device: { kernel } } = this
+    if (interference === undefined) return store
+    return interference.through(request, store, { now: () => kernel.now(), after: (nanoseconds, act) => void kernel.after(nanoseconds, () => this.actLater(act)), hold: () => kernel.hold() })
+  }
+
+  get size(): number {
+    return this.store?.size ?? 0
+  }
+
+  read(offset: number, target: Uint8Array): void | Promise<void> {
+    if (this.store === undefined) throw new XenError('CLOSED', `nothing is open for disk ${this.request.name}`, { details: { disk: this.request.name } })
+    return this.store.read(offset, target)
+  }
+
+  private observed(store: BlockStore): BlockStore {
+    return this.observer === undefined ? store : observedStore(store, this.observer)
+  }
+
+  observe(observer: WriteObserver): Promise<() => Promise<void>> {
+    if (this.observer !== undefined) {
+      return Promise.reject(new XenError('BUSY', `somebody observes disk ${this.request.name} already`, { details: { disk: this.request.name, doing: 'observed' } }))
+    }
+    return this.setObserver(observer).then(() => () => this.setObserver(undefined))
+  }
+
+  private setObserver(observer: WriteObserver | undefined): Promise<void> {
+    const { device } = this
+    this.observer = observer
+    return new Promise((resolve) => void device.perform(async () => {
+      const { store } = this
+      if (this.connection !== undefined && store !== undefined) await this.serveAnew(store)
+      device.kernel.post(() => this.connection?.server.serve())
+      resolve()
+    }))
+  }
+
+  /** Has another server take the ring up where the present one leaves it. */
+  private async serveAnew(store: BlockStore): Promise<void> {
+    const { connection } = this
+    if (connection === undefined) return
+    await connection.server.stop()
+    const { server } = this.makeServer(connection.page, connection.ring, store)
+    server.load(connection.server.save())
+    this.connection = { ...connection, server }
+  }
+
+  /** What is done later may resolve promises. */
+  private actLater(act: () => void): void {
+    act()
+    this.device.kernel.turn()
   }
 
   /** The store as this device may use it: a disk that was given read-only stays so, whatever the store allows. */
@@ -371,6 +412,46 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     }
   }
 
+  async resize(bytes: number): Promise<void> {
+    const { store, device, request: { name } } = this
+    if (store?.resize === undefined) {
+      throw new XenError('NOT_SUPPORTED', `the contents of disk ${name} have the size that they have`, { details: { name, bytes } })
+    }
+    await store.resize(bytes)
+    this.lookAtSize()
+    // Behind the announcement that this, or the store itself, has asked for.
+    await device.perform(() => undefined)
+  }
+
+  changeContents(store: BlockStore, params: string): Promise<void> {
+    const { device } = this
+    return new Promise((resolve, reject) => {
+      void device.perform(async () => {
+        if (this.gone) {
+          await this.closeStore(store)
+          return reject(new XenError('CLOSED', `disk ${this.request.name} was taken away meanwhile`, { details: { name: this.request.name } }))
+        }
+        await this.exchange(this.backend.served(store), params)
+        resolve()
+      })
+    })
+  }
+
+  /** Puts other contents in the place of those that are served. The ring goes on where it is, with what has not been taken from it. */
+  private async exchange(store: BlockStore, params: string): Promise<void> {
+    const { device, connection, store: before } = this
+    for (const release of this.releases.splice(0)) release()
+    await this.serveAnew(store)
+    this.request = { ...this.request, params }
+    this.keep(store)
+    this.announced = store.size / SECTOR_SIZE
+    const number = this.backend.nextNumber()
+    await device.write({ params, node: `/dev/loop${number}`, 'physical-device': `7:${number.toString(16)}`, 'physical-device-path': `/dev/loop${number}` })
+    if (connection !== undefined) await this.announceSize()
+    device.kernel.post(() => this.connection?.server.serve())
+    if (before !== undefined) await this.closeStore(before)
+  }
+
   async disconnect(): Promise<void> {
     const { connection, device: { kernel } } = this
     if (connection === undefined) return
@@ -384,6 +465,8 @@ export class BlockInstance implements BackendInstance, ServedDisk {
 
   async remove(): Promise<void> {
     this.gone = true
+    this.limits.requests?.stop()
+    this.limits.bytes?.stop()
     this.backend.forget(this.device.path)
     for (const release of this.releases.splice(0)) release()
     const store = this.store

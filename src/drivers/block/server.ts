@@ -10,10 +10,10 @@
  * Reference: public/io/blkif.h.
  */
 import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST, PAGE_SIZE } from '../../abi/index.ts'
-import type { HypercallPort } from '../../guest/index.ts'
+import type { HypercallPort, RateLimit } from '../../guest/index.ts'
 import { BackRing, ringState } from '../../rings/index.ts'
 import type { DomId, GrantHandle, GrantRef, Quiescible } from '../../util/index.ts'
-import { badState, shape, TWO_32, type StateOf } from '../../util/index.ts'
+import { badState, shape, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import { PersistentGrants, persistentState } from './persistent-grants.ts'
@@ -55,6 +55,12 @@ export interface BlockStatistics {
   sectorsRead: number
   sectorsWritten: number
   errors: number
+}
+
+/** Limits of one disk. */
+export interface BlockLimits {
+  readonly requests?: RateLimit | undefined
+  readonly bytes?: RateLimit | undefined
 }
 
 /** What the server works with. */
@@ -116,6 +122,8 @@ export class BlockServer implements Quiescible {
   /** Requests that the store has not answered. */
   private readonly waiting: WaitingRequests
   private stopped = false
+  /** How much the front-end may ask for; undefined where it may as much as it can. */
+  limits: BlockLimits | undefined
   /** Others have their turn; the ring is looked at again behind it. */
   private resting = false
   /** Segments looked at in this turn. */
@@ -179,8 +187,10 @@ export class BlockServer implements Quiescible {
     if (this.stopped || this.resting) return
     this.segments = 0
     do {
-      while (this.segments < TURN_SEGMENTS && this.ring.copyRequest(this.copy)) this.handle()
+      while (this.segments < TURN_SEGMENTS && !this.isHeldBack() && this.ring.copyRequest(this.copy)) this.handle()
       this.push()
+      // What is left in the ring is taken when there is something left to spend.
+      if (this.isHeldBack()) return
       if (this.segments >= TURN_SEGMENTS && this.rest()) return
     } while (this.ring.finalCheckForRequests())
   }
@@ -209,7 +219,13 @@ export class BlockServer implements Quiescible {
     this.release(this.persistent.clear())
   }
 
+  private isHeldBack(): boolean {
+    const { limits } = this
+    return limits !== undefined && (limits.requests?.isSpent() === true || limits.bytes?.isSpent() === true)
+  }
+
   private handle(): void {
+    this.limits?.requests?.spend(1)
     const { request } = this.options.layout
     const operation = request.operation.get(this.view, 0)
     const idLow = request.id.low(this.view, 0)
@@ -287,6 +303,7 @@ export class BlockServer implements Quiescible {
       return
     }
     transfer.sectors = sectors
+    this.limits?.bytes?.spend(sectors * SECTOR_SIZE)
     const done = this.work.move(transfer.write ? 'write' : 'read', list.first * SECTOR_SIZE, this.runs)
     this.finish(transfer.operation === BLKIF_OP.WRITE_BARRIER ? this.work.flushBehind(done) : done, transfer)
   }

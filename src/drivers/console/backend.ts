@@ -32,6 +32,9 @@ interface Refreshing {
   again: boolean
 }
 
+/** What of a console's directory says where its ring is. */
+const CONSOLE_NODES = ['ring-ref', 'port', 'limit', 'type'] as const
+
 /** Serves the consoles of other domains. */
 export class ConsoleBackend {
   private readonly services: ConsoleBackendServices
@@ -112,8 +115,9 @@ export class ConsoleBackend {
     const { store } = this.services
     if (store === undefined) return
     const path = consolePath(stream.domid)
-    const nodes: Record<string, string | undefined> = {}
-    for (const name of ['ring-ref', 'port', 'limit', 'type']) nodes[name] = await readOptional(store, `${path}/${name}`)
+    // All at once: a message at a time would be a turn of this kernel for each.
+    const read = async (name: string): Promise<readonly [string, string | undefined]> => [name, await readOptional(store, `${path}/${name}`)]
+    const nodes = Object.fromEntries(await Promise.all(CONSOLE_NODES.map(read)))
     this.services.post(() => update(parseConsoleNodes(nodes)))
   }
 }

@@ -6,7 +6,7 @@
  * more memory than one that writes pages. The ring grows with what is kept, at most to the limit.
  */
 
-import { badState, shape, type StateOf } from '../../util/index.ts'
+import { badState, shape, type StateOf, sameState } from '../../util/index.ts'
 
 /** What is kept, and the number of the byte that comes next. */
 export const byteLogState = /* @__PURE__ */ shape.record({
@@ -17,7 +17,7 @@ export const byteLogState = /* @__PURE__ */ shape.record({
 export type ByteLogState = StateOf<typeof byteLogState>
 
 /** Bytes of the ring at first. */
-const SMALLEST = 1 << 10
+const SMALLEST = 1 << 7
 
 /** A bounded log of bytes. */
 export class ByteLog {
@@ -25,6 +25,8 @@ export class ByteLog {
   private first = 0
   private last = 0
   private limit: number
+  /** What was saved or loaded last, while it is that. */
+  private saved: ByteLogState | undefined
 
   /** Keeps the last `limit` bytes. */
   constructor(limit: number) {
@@ -47,19 +49,31 @@ export class ByteLog {
   }
 
   save(): ByteLogState {
-    return { end: this.last, limit: this.limit, bytes: this.since(this.first) }
+    this.saved ??= { end: this.last, limit: this.limit, bytes: this.since(this.first) }
+    return this.saved
   }
 
-  load({ end, limit, bytes }: ByteLogState): void {
+  /** Told at once of what was saved or loaded last; otherwise compared. */
+  isAsSaved(state: ByteLogState): boolean {
+    if (state === this.saved) return true
+    if (state.end !== this.last || !sameState(this.save(), state)) return false
+    this.saved = state
+    return true
+  }
+
+  load(state: ByteLogState): void {
+    const { end, limit, bytes } = state
     if (bytes.length > Math.min(end, limit)) throw badState('a log keeps more than it has seen')
     this.limit = limit
     this.first = this.last = end - bytes.length
     this.append(bytes)
+    this.saved = state
   }
 
   /** Changes how much is kept. */
   resize(limit: number): void {
     this.limit = limit
+    this.saved = undefined
     this.first = Math.max(this.first, this.last - limit)
     if (this.ring.length > limit) this.move(limit)
   }
@@ -68,6 +82,7 @@ export class ByteLog {
   append(bytes: Uint8Array): void {
     const kept = bytes.subarray(Math.max(0, bytes.length - this.limit))
     const end = this.last + bytes.length
+    this.saved = undefined
     const needed = Math.min(this.limit, end - this.first)
     if (needed > this.ring.length) this.move(Math.min(this.limit, Math.max(SMALLEST, needed, 2 * this.ring.length)))
     this.last = end

@@ -8,7 +8,7 @@ import { GNTTAB_RESERVED_CONSOLE } from '../../abi/index.ts'
 import type { GuestKernel, MappedPage, Page } from '../../guest/index.ts'
 import { mapForeignPage } from '../../guest/index.ts'
 import { BytePipe, CONSOLE_PIPE, mirror } from '../../rings/index.ts'
-import type { DomId, EventPort, GrantRef, StateOf } from '../../util/index.ts'
+import { type DomId, type EventPort, type GrantRef, type StateOf, sameState } from '../../util/index.ts'
 import { XenError, shape } from '../../util/index.ts'
 import type { ConsoleNodes } from './protocol.ts'
 
@@ -35,6 +35,8 @@ export const consoleRingState = /* @__PURE__ */ shape.record({
 interface ConsoleRingPlace {
   readonly domid: DomId
   readonly nodes: ConsoleNodes
+  /** Whether the nodes name the ring's page by a grant of the guest's own, as those of a further console do. */
+  readonly isGranted: boolean
   handler(): void
 }
 
@@ -53,9 +55,9 @@ export class ConsoleRing {
   }
 
   /** Connects to what the nodes of a domain name; undefined when the domain has no such frame or port (any more). */
-  static connect({ domid, nodes, handler }: ConsoleRingPlace, services: ConsoleRingServices): ConsoleRing | undefined {
+  static connect({ domid, nodes, isGranted, handler }: ConsoleRingPlace, services: ConsoleRingServices): ConsoleRing | undefined {
     const { events } = services
-    const mapped = mapRing(services, domid, nodes.ringFrame)
+    const mapped = isGranted ? mapGrant(services, domid, nodes.ringFrame) : mapRing(services, domid, nodes.ringFrame)
     if (mapped === undefined) return undefined
     try {
       return new ConsoleRing(nodes, events.keep(events.bindInterdomain(domid, nodes.port as EventPort, handler)), mapped)
@@ -67,7 +69,7 @@ export class ConsoleRing {
   }
 
   /** Takes up the ring of a loaded kernel. */
-  static attach({ page: { frame, handle }, port, nodes }: ConsoleRingState, services: ConsoleRingServices, { domid, handler }: Omit<ConsoleRingPlace, 'nodes'>): ConsoleRing {
+  static attach({ page: { frame, handle }, port, nodes }: ConsoleRingState, services: ConsoleRingServices, { domid, handler }: Pick<ConsoleRingPlace, 'domid' | 'handler'>): ConsoleRing {
     const { attachPage, attachPort } = services.attachments
     const mapped = handle === undefined
       ? foreign(services, domid, { page: attachPage({ frame, handle: 0 }), frame: nodes.ringFrame })
@@ -81,6 +83,11 @@ export class ConsoleRing {
     return { nodes: { ...nodes }, port, page: { frame, handle } }
   }
 
+  isAsSaved({ nodes, port, page }: ConsoleRingState): boolean {
+    const { mapped } = this
+    return port === this.port && page.frame === mapped.page.frame && page.handle === mapped.handle && sameState(this.nodes, nodes)
+  }
+
   /** Closes the port and lets the page go. */
   disconnect(services: ConsoleRingServices): void {
     services.events.close(this.port)
@@ -91,20 +98,22 @@ export class ConsoleRing {
 /** A ring as it is saved. */
 export type ConsoleRingState = StateOf<typeof consoleRingState>
 
-function mapRing(services: ConsoleRingServices, domid: DomId, frame: number): MappedPageOfRing | undefined {
-  const { grants, hypercalls } = services
+/** What a hypercall gives; undefined where it is refused. */
+function unlessRefused<T>(map: () => T): T | undefined {
   try {
-    return granted(services, grants.map(domid, GNTTAB_RESERVED_CONSOLE as GrantRef))
-  } catch (error) {
-    if (!XenError.is(error, 'HYPERCALL_FAILED')) throw error
-  }
-  try {
-    return foreign(services, domid, { page: mapForeignPage(hypercalls, domid, frame), frame })
+    return map()
   } catch (error) {
     if (XenError.is(error, 'HYPERCALL_FAILED')) return undefined
     throw error
   }
 }
+
+const mapGrant = (services: ConsoleRingServices, domid: DomId, ref: number): MappedPageOfRing | undefined =>
+  unlessRefused(() => granted(services, services.grants.map(domid, ref as GrantRef)))
+
+const mapRing = (services: ConsoleRingServices, domid: DomId, frame: number): MappedPageOfRing | undefined =>
+  mapGrant(services, domid, GNTTAB_RESERVED_CONSOLE)
+  ?? unlessRefused(() => foreign(services, domid, { page: mapForeignPage(services.hypercalls, domid, frame), frame }))
 
 const granted = ({ grants }: ConsoleRingServices, page: MappedPage): MappedPageOfRing =>
   ({ page, handle: page.handle, release: () => grants.unmap(page) })

@@ -6,9 +6,10 @@
  */
 import type { GuestKernel } from '../../guest/index.ts'
 import type { BytePipe } from '../../rings/index.ts'
-import type { EventNames, DomId, EventSource } from '../../util/index.ts'
-import { EventHub, XenError, abortSignal, checkOptions, flag, part, shape, type Part, type StateOf } from '../../util/index.ts'
-import { ByteLog, byteLogState } from './byte-log.ts'
+import type { EventNames, DomId, EventSource, Rewind } from '../../util/index.ts'
+import { EventHub, XenError, part, sameState, shape, type Part, type StateOf } from '../../util/index.ts'
+import { byteLogState } from './byte-log.ts'
+import { ConsoleLog, type ConsoleOutputOptions } from './console-log.ts'
 import { ConsoleRing, consoleRingState } from './console-ring.ts'
 import type { ConsoleNodes } from './protocol.ts'
 import { CONSOLE_LOG_LIMIT } from './protocol.ts'
@@ -36,22 +37,16 @@ export const CONSOLE_EVENTS: EventNames<ConsoleEvent> = {
   connected: true, output: true, disconnected: true, broken: true, closed: true,
 }
 
-/** How output is read. */
-export interface ConsoleOutputOptions {
-  /** Ends the reading when aborted. */
-  readonly signal?: AbortSignal
-  /** Begins with the output from now on, not with the oldest that is kept. */
-  readonly fromNow?: boolean
-}
-
-const streamState = /* @__PURE__ */ shape.record({
+/** The form in which a console is saved. */
+export const consoleStreamState = /* @__PURE__ */ shape.record({
   log: byteLogState,
   /** Typed, and not yet taken by the guest: what each `write` has left. */
   waiting: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_WRITE_LIMIT), CONSOLE_WRITE_LIMIT),
   paused: shape.flag, broken: shape.flag,
   connection: /* @__PURE__ */ shape.optional(consoleRingState),
 })
-type StreamState = StateOf<typeof streamState>
+/** A console as it is saved. */
+export type ConsoleStreamState = StateOf<typeof consoleStreamState>
 
 interface WaitingInput {
   readonly bytes: Uint8Array
@@ -69,38 +64,54 @@ export interface ConsoleAccess {
   end(): void
   /** The console as a part of its back-end, under the number of its domain. */
   part(): Part
+  /** The console as plain data, for a back-end that saves it with its device. */
+  save(): ConsoleStreamState
+  /** Takes up what was saved, ring and all. */
+  load(state: ConsoleStreamState): void
 }
 
-/** Makes the console of a domain, for {@link ConsoleAccess | its back-end} alone. */
-export let openConsole: (domid: DomId, services: ConsoleBackendServices) => ConsoleAccess
+/** Makes the console of a domain, or one of its channels by its name, for {@link ConsoleAccess | its back-end} alone. */
+export let openConsole: (domid: DomId, services: ConsoleBackendServices, channel?: string) => ConsoleAccess
 
 /** One domain's console, seen from the host. */
 export class ConsoleStream {
   readonly domid: DomId
+  /** Name of the channel that it is; undefined for the domain's own console. */
+  readonly channel: string | undefined
   /** Everything that happens on this console. */
   readonly events: EventSource<ConsoleEvent>
   private readonly hub: EventHub<ConsoleEvent>
   private readonly services: ConsoleBackendServices
-  private readonly log = new ByteLog(CONSOLE_LOG_LIMIT)
+  private readonly log: ConsoleLog
   private readonly waiting: WaitingInput[] = []
-  private readonly readers = new Set<() => void>()
   private ring: ConsoleRing | undefined
   private paused = false
   private closed = false
   private broken = false
+  private known: Part | undefined
 
   static {
-    openConsole = (domid, services) => {
-      const stream = new ConsoleStream(domid, services)
-      return { stream, update: (nodes) => stream.update(nodes), end: () => stream.end(), part: () => stream.part() }
+    openConsole = (domid, services, channel) => {
+      const stream = new ConsoleStream(domid, services, channel)
+      return {
+        stream, update: (nodes) => stream.update(nodes), end: () => stream.end(), part: () => stream.part(),
+        save: () => stream.save(), load: (state) => stream.load(state),
+      }
     }
   }
 
-  private constructor(domid: DomId, services: ConsoleBackendServices) {
+  private constructor(domid: DomId, services: ConsoleBackendServices, channel: string | undefined) {
     this.domid = domid
+    this.channel = channel
     this.services = services
-    this.hub = new EventHub<ConsoleEvent>(() => services.now(), undefined, CONSOLE_EVENTS)
+    this.log = new ConsoleLog(CONSOLE_LOG_LIMIT, () => services.turn())
+    this.hub = new EventHub<ConsoleEvent>(() => services.now(), undefined, { names: CONSOLE_EVENTS })
     this.events = this.hub
+  }
+
+  /** What it is called in messages. */
+  get title(): string {
+    return this.channel === undefined ? 'console' : `channel ${this.channel}`
   }
 
   /** True while the guest's ring is mapped and sound. */
@@ -108,9 +119,14 @@ export class ConsoleStream {
     return this.ring !== undefined && !this.broken
   }
 
+  /** How often its output was taken back, because its host was brought back in place: what was read of it before is another. */
+  get rewound(): number {
+    return this.log.rewound
+  }
+
   /** The output that is kept, oldest first. */
   history(): Uint8Array {
-    return this.log.since(0)
+    return this.log.history()
   }
 
   /** The output that is kept, as text. */
@@ -126,24 +142,7 @@ export class ConsoleStream {
    * for await (const bytes of console.output()) process.stdout.write(bytes)
    */
   output(options: ConsoleOutputOptions = {}): AsyncGenerator<Uint8Array, void> {
-    checkOptions('console.output', options, { signal: abortSignal, fromNow: flag })
-    return this.pieces(options)
-  }
-
-  private async *pieces(options: ConsoleOutputOptions): AsyncGenerator<Uint8Array, void> {
-    let place = options.fromNow === true ? this.log.end : 0
-    for (;;) {
-      if (options.signal?.aborted === true) return
-      if (place < this.log.end) {
-        const bytes = this.log.since(place)
-        place = this.log.end
-        yield bytes
-      } else if (this.closed) {
-        return
-      } else {
-        await this.more(options.signal)
-      }
-    }
+    return this.log.output(options)
   }
 
   /**
@@ -155,7 +154,7 @@ export class ConsoleStream {
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice()
     const queued = this.waiting.reduce((sum, input) => sum + input.bytes.length - input.place, 0)
     if (queued + bytes.length > CONSOLE_WRITE_LIMIT) {
-      return Promise.reject(new XenError('OUT_OF_RESOURCES', `domain ${this.domid} does not read its console`, {
+      return Promise.reject(new XenError('OUT_OF_RESOURCES', `domain ${this.domid} does not read its ${this.title}`, {
         details: { queued, limit: CONSOLE_WRITE_LIMIT },
       }))
     }
@@ -178,7 +177,11 @@ export class ConsoleStream {
 
   private update(nodes: ConsoleNodes | undefined): void {
     const old = this.ring?.nodes
-    if (this.closed || (old?.port === nodes?.port && old?.ringFrame === nodes?.ringFrame)) return
+    if (this.closed) return
+    if (old?.port === nodes?.port && old?.ringFrame === nodes?.ringFrame) {
+      if (nodes !== undefined) this.log.resize(nodes.limit)
+      return
+    }
     this.disconnect()
     if (nodes !== undefined) this.connect(nodes)
   }
@@ -188,17 +191,26 @@ export class ConsoleStream {
     this.disconnect()
     this.closed = true
     for (const input of this.waiting.splice(0)) input.reject(this.closedError())
-    this.wakeReaders()
+    this.log.end()
     this.hub.emit({ type: 'closed', domid: this.domid })
   }
 
   // State
 
   private part(): Part {
-    return part({ name: String(this.domid), version: 1, shape: streamState }, { save: () => this.save(), load: (state) => this.load(state) })
+    this.known ??= part({ name: String(this.domid), version: 1, shape: consoleStreamState }, {
+      save: () => this.save(), isAsSaved: (state) => this.isAsSaved(state), load: (state) => this.load(state), rewind: (state, now) => this.rewind(state, now),
+    })
+    return this.known
   }
 
-  private save(): StreamState {
+  /** Told at once where no input waits. */
+  private isAsSaved({ log, waiting, paused, broken, connection }: ConsoleStreamState): boolean {
+    return this.waiting.length === 0 && waiting.length === 0 && paused === this.paused && broken === this.broken && this.log.isAsSaved(log)
+      && (this.ring === undefined ? connection === undefined : connection !== undefined && this.ring.isAsSaved(connection))
+  }
+
+  private save(): ConsoleStreamState {
     const { ring, paused, broken } = this
     return {
       log: this.log.save(), waiting: this.waiting.map(({ bytes, place }) => bytes.slice(place)), paused, broken,
@@ -206,20 +218,35 @@ export class ConsoleStream {
     }
   }
 
-  private load({ log, waiting, paused, broken, connection }: StreamState): void {
+  private load(state: ConsoleStreamState): void {
+    this.log.load(state.log)
+    this.loadOwn(state)
+    const { domid, services } = this
+    const { connection } = state
+    if (connection !== undefined) this.ring = ConsoleRing.attach(connection, services, { domid, handler: () => this.pump() })
+  }
+
+  private loadOwn({ waiting, paused, broken }: ConsoleStreamState): void {
     const ignore = (): void => undefined
-    this.log.load(log)
     for (const bytes of waiting) this.waiting.push({ bytes: bytes.slice(), place: 0, resolve: ignore, reject: ignore })
     this.paused = paused
     this.broken = broken
-    const { domid, services } = this
-    this.ring = connection && ConsoleRing.attach(connection, services, { domid, handler: () => this.pump() })
+  }
+
+  /** In place while the ring is the same. Who waits for input to be taken waits in vain. */
+  private rewind(state: ConsoleStreamState, now: ConsoleStreamState): Rewind | undefined {
+    if (state.broken !== now.broken || !sameState(state.connection, now.connection)) return undefined
+    return () => {
+      for (const { reject } of this.waiting.splice(0)) reject(this.closedError())
+      this.loadOwn(state)
+      this.log.takeBack(state.log)
+    }
   }
 
   // Ring
 
   private connect(nodes: ConsoleNodes): void {
-    const ring = ConsoleRing.connect({ domid: this.domid, nodes, handler: () => this.pump() }, this.services)
+    const ring = ConsoleRing.connect({ domid: this.domid, nodes, isGranted: this.channel !== undefined, handler: () => this.pump() }, this.services)
     if (ring === undefined) return
     this.ring = ring
     this.broken = false
@@ -252,12 +279,13 @@ export class ConsoleStream {
   }
 
   private takeOutput(pipe: BytePipe): number | undefined {
-    const bytes = new Uint8Array(pipe.input.size)
+    const queued = pipe.input.queued()
+    if (queued === undefined || queued === 0) return queued
+    const bytes = new Uint8Array(queued)
     const count = pipe.input.read(bytes)
     if (count === undefined || count === 0) return count
     const output = bytes.subarray(0, count)
     this.log.append(output)
-    this.wakeReaders()
     if (this.hub.wants('output')) this.hub.emit({ type: 'output', domid: this.domid, bytes: output.slice() })
     return count
   }
@@ -278,26 +306,8 @@ export class ConsoleStream {
     return total
   }
 
-  private more(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.readers.delete(done)
-        signal?.removeEventListener('abort', done)
-        resolve()
-      }
-      this.readers.add(done)
-      signal?.addEventListener('abort', done)
-    })
-  }
-
-  private wakeReaders(): void {
-    if (this.readers.size === 0) return
-    this.services.turn()
-    for (const wake of [...this.readers]) wake()
-  }
-
   private closedError(): XenError {
     const { domid } = this
-    return new XenError('CLOSED', `the console of domain ${domid} is closed`, { details: { domid } })
+    return new XenError('CLOSED', `the ${this.title} of domain ${domid} is closed`, { details: { domid } })
   }
 }

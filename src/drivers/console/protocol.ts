@@ -17,7 +17,7 @@ export const consolePath = (domid: DomId): string => `/local/domain/${domid}/con
 
 /** What the nodes say, checked. */
 export interface ConsoleNodes {
-  /** Frame of the ring, as its owner numbers it. */
+  /** Frame of the ring, as its owner numbers it; of a further console the grant of its page. */
   readonly ringFrame: number
   readonly port: number
   /** Bytes of output to keep. */

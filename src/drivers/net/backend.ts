@@ -6,15 +6,16 @@
  * Reference: public/io/netif.h; the captures of Linux and xl on Xen 4.17.
  */
 import type { XenbusStateName } from '../../abi/index.ts'
-import { mappedPageState } from '../../guest/index.ts'
+import { RateLimit, mappedPageState, rateLimitState, type Rate } from '../../guest/index.ts'
 import type { BackendDevice, BackendDriver, BackendInstance, DriverState, GuestKernel, MappedPage } from '../../guest/index.ts'
-import type { DomId, EventPort, GrantRef, Part, StateOf } from '../../util/index.ts'
+import { type DomId, type EventPort, type GrantRef, type Part, type StateOf, sameState } from '../../util/index.ts'
 import { badState, part, shape, XenError } from '../../util/index.ts'
 import type { Bridge, BridgeLink, NetPort } from './bridge.ts'
 import { parseMac, type NetFrame } from './frame.ts'
 import type { ReceiveFeatures } from './receive.ts'
 import { ReceiveServer, receiveState } from './receive.ts'
 import { Staging, stagingState } from './staging.ts'
+import { HeldOutput, type FrameTarget, type OutputHold } from './held-output.ts'
 import type { NetStatistics } from './transmit.ts'
 import { TransmitServer, transmitState } from './transmit.ts'
 
@@ -35,6 +36,16 @@ export interface ServedNic {
   readonly connected: boolean
   /** True when the front-end broke one of its rings. */
   readonly broken: boolean
+  /** How much the guest may send: bytes in an interval; undefined where there is no limit. */
+  readonly rate: Rate | undefined
+  /** False while its cable is pulled: nothing passes in either direction, and is counted as dropped. */
+  readonly isUp: boolean
+  /** Sets another limit, or none. */
+  setRate(rate: Rate | undefined): void
+  /** Pulls its cable, or plugs it in again. */
+  setUp(isUp: boolean): void
+  /** Keeps back what the guest sends, until it is let go. Throws BUSY while somebody does already. */
+  holdOutput(): OutputHold
 }
 
 interface Connection {
@@ -70,8 +81,16 @@ const instanceState = /* @__PURE__ */ shape.record({
     framesIn: count, bytesIn: count, framesOut: count, bytesOut: count, errors: count, dropped: count,
   }),
   connection: /* @__PURE__ */ shape.optional(connectionState),
+  limit: /* @__PURE__ */ shape.optional(rateLimitState), isUp: shape.flag,
 })
 type InstanceState = StateOf<typeof instanceState>
+
+/** What the node `rate` says: bytes, and microseconds in which as many may be sent. What is no rate is none, as to netback. */
+function rateOf(text: string | undefined): Rate | undefined {
+  const [, bytes, microseconds] = /^([0-9]{1,10}),([0-9]{1,10})$/.exec(text ?? '') ?? []
+  const rate = { amount: Number(bytes), interval: Number(microseconds) * 1000 }
+  return rate.amount >= 1 && rate.interval >= 1 ? rate : undefined
+}
 
 /** Where the front-end's rings are. */
 interface RingNodes {
@@ -97,6 +116,9 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   private readonly backend: NetServices
   private bridge: Bridge | undefined
   private connection: Connection | undefined
+  private limit: RateLimit | undefined
+  private held: HeldOutput | undefined
+  isUp = true
 
   constructor(device: BackendDevice, backend: NetServices) {
     this.device = device
@@ -115,6 +137,71 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     return this.connection !== undefined
   }
 
+  get rate(): Rate | undefined {
+    return this.limit?.rate
+  }
+
+  setRate(rate: Rate | undefined): void {
+    this.limit?.stop()
+    this.limit = rate && new RateLimit(rate, this.device.kernel, this.onTransmit)
+    if (this.connection === undefined) return
+    this.connection.transmit.limit = this.limit
+    // Within the kernel, whose timers are set behind its own steps.
+    this.device.kernel.post(this.onTransmit)
+  }
+
+  private get ratePath(): string {
+    return `${this.device.path}/rate`
+  }
+
+  /** The toolstack has written another rate, as netback looks for it while it serves. */
+  private readonly rateChanged = async (): Promise<void> => {
+    const rate = rateOf(await this.device.read('rate'))
+    if (rate?.amount !== this.rate?.amount || rate?.interval !== this.rate?.interval) this.setRate(rate)
+  }
+
+  setUp(isUp: boolean): void {
+    this.isUp = isUp
+    this.connection?.transmit.setLink(this.output(this.connection.link))
+  }
+
+  /** Where the guest's frames go. */
+  private output(link: BridgeLink): FrameTarget {
+    return this.held ?? (this.isUp ? link : this.noLink)
+  }
+
+  holdOutput(): OutputHold {
+    if (this.held !== undefined) throw new XenError('BUSY', `the output of interface ${this.handle} of domain ${this.domid} is kept back already`, { details: { domid: this.domid, doing: 'kept back' } })
+    const held = new HeldOutput(() => (this.isUp ? this.connection?.link : undefined), () => void (this.statistics.dropped += 1))
+    const { kernel } = this.device
+    const relink = (): void => this.connection?.transmit.setLink(this.output(this.connection.link))
+    this.held = held
+    relink()
+    return {
+      get frames() {
+        return held.frames
+      },
+      get bytes() {
+        return held.bytes
+      },
+      seal: () => held.seal(),
+      // Where the bridge's frames are handled.
+      release: () => kernel.post(() => held.release()),
+      end: (waiting) => {
+        if (this.held !== held) return
+        this.held = undefined
+        kernel.post(() => {
+          // Before anything that comes behind.
+          held.empty(waiting)
+          relink()
+        })
+      },
+    }
+  }
+
+  /** Where frames go while the cable is pulled. */
+  private readonly noLink = { send: (): void => void (this.statistics.dropped += 1), flush: (): void => undefined }
+
   get broken(): boolean {
     return this.connection !== undefined && (this.connection.transmit.broken || this.connection.receive.broken)
   }
@@ -130,10 +217,12 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   async prepare(): Promise<void> {
     const { device } = this
     this.mac = (await device.read('mac')) ?? ''
-    const name = (await device.read('bridge')) ?? ''
-    this.bridge = this.backend.bridge(name)
+    this.setRate(rateOf(await device.read('rate')))
+    await device.watch(this.ratePath, this.rateChanged)
+    const name = await device.read('bridge')
+    this.bridge = name === undefined ? undefined : this.backend.bridge(name)
     if (this.bridge === undefined) {
-      await device.write({ 'hotplug-error': `no bridge ${name}`, 'hotplug-status': 'error' })
+      await device.write({ 'hotplug-error': `no bridge ${name ?? 'is named'}`, 'hotplug-status': 'error' })
       return
     }
     await device.writeOther({ mtu: String(this.bridge.mtu) })
@@ -210,20 +299,22 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     const receive = new ReceiveServer(services, rings.receivePage.base, {
       features, notify: () => void kernel.events.notify(rings.receivePort),
     })
+    transmit.limit = this.limit
+    transmit.setLink(this.output(link))
     return (this.connection = { transmit, receive, rings, ...rest })
   }
 
   // State
 
   underWay(): string | undefined {
-    return this.connection?.receive.underWay()
+    return this.held === undefined ? this.connection?.receive.underWay() : 'frames that are kept back'
   }
 
   save(): InstanceState {
     const { connection, mac, bridge, statistics } = this
     const place = ({ frame, handle }: MappedPage): StateOf<typeof mappedPageState> => ({ frame, handle })
     return {
-      mac, bridge: bridge?.name, statistics: { ...statistics },
+      mac, bridge: bridge?.name, statistics: { ...statistics }, limit: this.limit?.save(), isUp: this.isUp,
       connection: connection && {
         transmitPage: place(connection.rings.transmitPage), receivePage: place(connection.rings.receivePage),
         transmitPort: connection.rings.transmitPort, receivePort: connection.rings.receivePort,
@@ -233,8 +324,14 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     }
   }
 
-  load({ mac, bridge, statistics, connection }: InstanceState): void {
+  load({ mac, bridge, statistics, connection, limit, isUp }: InstanceState): void {
     this.mac = mac
+    this.isUp = isUp
+    if (limit !== undefined) {
+      this.limit = new RateLimit({ amount: limit.amount, interval: limit.interval }, this.device.kernel, this.onTransmit)
+      this.limit.load(limit, this.device.kernel.attachments)
+    }
+    this.device.attachWatch(this.ratePath, this.rateChanged)
     this.bridge = bridge === undefined ? undefined : this.backend.bridge(bridge)
     Object.assign(this.statistics, statistics)
     if (connection === undefined) return
@@ -262,7 +359,8 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 
   /** Takes a frame from the bridge. */
   deliver(frame: NetFrame): void {
-    this.connection?.receive.deliver(frame)
+    if (this.isUp) this.connection?.receive.deliver(frame)
+    else this.statistics.dropped += 1
   }
 
   /** Sends on what the bridge has delivered. */
@@ -290,6 +388,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   }
 
   async remove(): Promise<void> {
+    this.limit?.stop()
     this.backend.forget(this.device.path)
     try {
       await this.device.store.remove(`${this.device.path}/hotplug-status`)
@@ -325,7 +424,7 @@ export class NetBackend implements BackendDriver {
   // State
 
   readonly state: DriverState = {
-    version: 1,
+    version: 3,
     shape: instanceState,
     load: (device, state) => {
       const instance = new NetInstance(device, this.services)
@@ -340,6 +439,7 @@ export class NetBackend implements BackendDriver {
   part(kernel: Pick<GuestKernel, 'frames'>): Part {
     return part({ name: 'staging', version: 1, shape: shape.record({ pages: shape.optional(stagingState) }) }, {
       save: () => ({ pages: this.pages?.save() }),
+      isAsSaved: ({ pages }) => (this.pages === undefined ? pages === undefined : pages !== undefined && sameState(this.pages.save(), pages)),
       load: ({ pages }) => {
         if (pages !== undefined) this.pages = new Staging(kernel, pages)
       },

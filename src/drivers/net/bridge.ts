@@ -9,13 +9,14 @@
  * 1500 bytes, with the two copies that its ports make.
  */
 import {
-  type EventNames, EventHub, XenError, badState, callGuarded, watchAnswer, callable, checkOptions, part, shape, text, whole,
+  type EventNames, EventHub, XenError, badState, callGuarded, watchAnswer, anything, callable, checkOptions, part, shape, text, whole,
   type Part, type StateOf,
 } from '../../util/index.ts'
 import type { EventSource, Quiescible } from '../../util/index.ts'
 import { AddressTable, addressTableState } from './address-table.ts'
 import { FrameQueue, frameQueueState } from './frame-queue.ts'
 import type { NetFrame } from './frame.ts'
+import type { NetInterference, NetServices } from './interference.ts'
 import { ETHERNET_HEADER, addressAt, completeChecksum, isGroupAddress } from './frame.ts'
 
 /** The seam to whatever takes frames from a bridge: a guest's interface, user code, a tunnel. */
@@ -65,6 +66,10 @@ export interface BridgeOptions {
   input?(port: number, bytes: Uint8Array): void
   /** A reader in user code was woken: JavaScript is to have a turn. */
   turn?(): void
+  /** What comes between its ports, for tests. */
+  readonly interference?: NetInterference | undefined
+  /** Does something so many nanoseconds from now, where somebody interferes. */
+  after?(nanoseconds: number, act: () => void): void
 }
 
 /** Hears every frame that enters a bridge. */
@@ -103,11 +108,11 @@ export class Bridge implements Quiescible {
   private flushing = false
 
   constructor(options: BridgeOptions) {
-    checkOptions('Bridge', options, { name: text, mtu: whole(68, 0xffff), now: callable, post: callable, input: callable, turn: callable })
+    checkOptions('Bridge', options, { name: text, mtu: whole(68, 0xffff), now: callable, post: callable, input: callable, turn: callable, interference: anything, after: callable })
     this.options = options
     this.name = options.name ?? 'xenbr0'
     this.mtu = options.mtu ?? 1500
-    this.hub = new EventHub<BridgeEvent>(() => options.now(), undefined, BRIDGE_EVENTS)
+    this.hub = new EventHub<BridgeEvent>(() => options.now(), undefined, { names: BRIDGE_EVENTS })
     this.events = this.hub
   }
 
@@ -127,11 +132,26 @@ export class Bridge implements Quiescible {
   }
 
   private link(port: NetPort, number: number): BridgeLink {
+    const { interference } = this.options
     return {
       number,
-      send: (frame) => this.forward(port, frame),
+      send: interference === undefined ? (frame) => this.forward(port, frame) : this.interfered(port, number, interference),
       flush: () => this.flush(),
       detach: () => this.detach(port),
+    }
+  }
+
+  /** Lets frames in as somebody else decides; one that comes later makes a batch of its own. */
+  private interfered(port: NetPort, number: number, interference: NetInterference): (frame: NetFrame) => void {
+    const services: NetServices = { now: () => this.options.now(), after: (nanoseconds, act) => this.options.after?.(nanoseconds, act) }
+    return (frame) => {
+      if (interference.asks === false) return this.forward(port, frame)
+      let isNow = true
+      interference.frame({ bridge: this.name, port: number, frame }, (passed) => {
+        this.forward(port, passed)
+        if (!isNow) this.flush()
+      }, services)
+      isNow = false
     }
   }
 

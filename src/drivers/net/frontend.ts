@@ -23,7 +23,7 @@ export class NetFrontend implements FrontendDriver {
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    const { nic, instance } = openNic(device)
+    const { nic, instance } = openNic(device, this.known.get(device.id))
     this.known.set(nic.id, nic)
     for (const { resolve } of this.waiting.filter(({ id }) => id === nic.id)) resolve(nic)
     this.waiting = this.waiting.filter(({ id }) => id !== nic.id)

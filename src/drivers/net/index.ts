@@ -3,6 +3,7 @@
  *
  * @module
  */
+export type { FrameFacts, NetInterference, NetServices } from './interference.ts'
 export { ETHERNET_HEADER, completeChecksum, formatMac, parseMac } from './frame.ts'
 export type { NetFrame } from './frame.ts'
 export { ADDRESS_AGE, ADDRESS_LIMIT } from './address-table.ts'
@@ -21,3 +22,4 @@ export { FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT } from './frame-queue.ts'
 export { NetFrontend } from './frontend.ts'
 export { Nic } from './nic.ts'
 export type { SendOptions } from './nic.ts'
+export type { OutputHold } from './held-output.ts'

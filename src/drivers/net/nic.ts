@@ -37,7 +37,7 @@ interface Rings {
 }
 
 /** Makes the interface of a device, with what the bus does with it; for the driver alone. */
-export let openNic: (device: FrontendDevice) => { readonly nic: Nic; readonly instance: FrontendInstance }
+export let openNic: (device: FrontendDevice, before: Nic | undefined) => { readonly nic: Nic; readonly instance: FrontendInstance }
 
 /** One network interface of a guest: `send`, and an AsyncIterable of frames. */
 export class Nic implements AsyncIterable<Uint8Array> {
@@ -63,8 +63,10 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private readonly waiting: ((nic: Nic) => void)[] = []
 
   static {
-    openNic = (device) => {
+    openNic = (device, before) => {
       const nic = new Nic(device)
+      // Who waits for one that went away waits for the one that has come in its place.
+      nic.waiting.push(...before?.waiting.splice(0) ?? [])
       const instance = { publish: () => nic.publish(), connected: async () => nic.begin(), disconnect: () => nic.disconnect() }
       return { nic, instance }
     }

@@ -10,7 +10,7 @@
 import { GNTST, NETIF_RSP, NetifRxRequest, NetifRxResponse, NETRXF, PAGE_SIZE } from '../../abi/index.ts'
 import type { GrantCopy } from '../../guest/index.ts'
 import { BackRing, ringState } from '../../rings/index.ts'
-import { badState, shape, type GrantRef, type Mfn, type StateOf, type Quiescible } from '../../util/index.ts'
+import { badState, shape, type GrantRef, type StateOf, type Quiescible } from '../../util/index.ts'
 import type { NetFrame } from './frame.ts'
 import { completeChecksum, isIpv6 } from './frame.ts'
 import { RX_ENTRY } from './protocol.ts'

@@ -9,7 +9,7 @@
 import {
   GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NetifExtraInfo, NetifTxRequest, NetifTxResponse, NETTXF, PAGE_SIZE,
 } from '../../abi/index.ts'
-import type { GrantCopy, HypercallPort } from '../../guest/index.ts'
+import type { GrantCopy, HypercallPort, RateLimit } from '../../guest/index.ts'
 import { BackRing, NO_ENTRY, ringState } from '../../rings/index.ts'
 import { shape, type DomId, type GrantRef, type StateOf } from '../../util/index.ts'
 import type { BridgeLink } from './bridge.ts'
@@ -78,7 +78,7 @@ interface Packet {
 export class TransmitServer {
   private readonly services: RingServices
   private readonly staged: readonly StagedFrame[]
-  private readonly link: BridgeLink
+  private link: Pick<BridgeLink, 'send' | 'flush'>
   private readonly notify: () => void
   private readonly ring: BackRing
   private readonly view: DataView
@@ -90,6 +90,8 @@ export class TransmitServer {
   private readonly copies: GrantCopy[] = []
   /** The front-end announced a frame and did not give all of its slots. */
   private torn = false
+  /** How much the guest may send; undefined where it may as much as it can. */
+  limit: Pick<RateLimit, 'isSpent' | 'spend'> | undefined
 
   /** `base` is the byte offset of the ring's page. */
   constructor(services: RingServices, base: number, options: { readonly link: BridgeLink; notify(): void }) {
@@ -105,6 +107,11 @@ export class TransmitServer {
       { first: 0, end: 0, extras: 0, flags: 0, sound: true, page: 0 }
     ))
     this.copySlots = Array.from({ length: TRANSMIT_PAGES }, () => copyIn(services.domid))
+  }
+
+  /** Sends frames elsewhere from now on. */
+  setLink(link: Pick<BridgeLink, 'send' | 'flush'>): void {
+    this.link = link
   }
 
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */
@@ -125,9 +132,11 @@ export class TransmitServer {
 
   /** Takes what is in the ring. */
   serve(): void {
-    if (this.torn) return
+    if (this.torn || this.limit?.isSpent() === true) return
     do {
       while (this.collect()) this.carry()
+      // What is left in the ring is taken when there is something left to spend.
+      if (this.limit?.isSpent() === true) return
     } while (!this.torn && this.ring.finalCheckForRequests())
   }
 
@@ -139,12 +148,20 @@ export class TransmitServer {
     slots.count = 0
     while (pages <= TRANSMIT_PAGES - MAX_SLOTS && this.packetCount < packets.length) {
       const packet = packets[this.packetCount]!
-      if (!this.takePacket(packet)) break
+      if (this.limit?.isSpent() === true || !this.takePacket(packet)) break
+      if (this.limit !== undefined) this.limit.spend(slots.size[packet.first]! + this.restOf(packet))
       packet.page = pages
       if (packet.sound) pages += packet.end - packet.first
       this.packetCount += 1
     }
     return this.packetCount > 0
+  }
+
+  /** Bytes of a frame behind its first slot. */
+  private restOf({ first, end }: Packet): number {
+    let bytes = 0
+    for (let slot = first + 1; slot < end; slot += 1) bytes += this.slots.size[slot]!
+    return bytes
   }
 
   private takePacket(packet: Packet): boolean {

@@ -46,6 +46,8 @@ export interface DriverState {
 export interface BackendDriver {
   /** The kind as XenStore spells it: `vbd`, `vif`. */
   readonly type: string
+  /** False for a device of its kind that somebody else serves, by its number; absent in a driver that serves all. */
+  serves?(id: string): boolean
   /** True when the driver passes through Closing on its way to Closed, as Linux's network back-end does. */
   readonly closesInSteps?: boolean
   /** Makes what serves one new device; `otherEnd` and `otherPath` are known already. */
@@ -63,6 +65,7 @@ export class BackendDevice extends XenbusDevice implements Quiescible {
   private instance: BackendInstance | undefined
   private watching = false
   private over = false
+  private known: Part | undefined
 
   constructor(options: DeviceOptions, driver: BackendDriver) {
     super(options)
@@ -86,6 +89,11 @@ export class BackendDevice extends XenbusDevice implements Quiescible {
 
   /** The device as a part of its bus. */
   part(): Part {
+    this.known ??= this.makePart()
+    return this.known
+  }
+
+  private makePart(): Part {
     const { driver } = this
     const facts = shape.record({
       state: shape.oneOf(...NAMES), otherEnd: shape.whole(0, 0x7fef), otherPath: shape.text(4096),

@@ -37,7 +37,7 @@ async function children(store: GuestStore, path: string): Promise<readonly strin
 }
 
 /** What both buses share. `D` is the device, `R` the driver. */
-abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
+abstract class Bus<D extends BusDevice, R extends { readonly type: string; serves?(id: string): boolean }> {
   /** States of all devices on this bus. */
   readonly events: EventSource<XenbusEvent>
   private readonly hub: EventHub<XenbusEvent>
@@ -131,8 +131,9 @@ abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
 
   /** Takes a device in, or out when it is gone. */
   private async look(place: string): Promise<void> {
-    const driver = this.drivers.get(place.split('/')[1] ?? '')
-    if (driver === undefined) return
+    const names = place.split('/')
+    const driver = this.drivers.get(names[1] ?? '')
+    if (driver === undefined || driver.serves?.(names.at(-1)!) === false) return
     const state = await readOptional(this.store, `${place}/state`)
     const there = state !== undefined
     const device = this.known.get(place)

@@ -131,8 +131,8 @@ export abstract class XenbusDevice {
     this.unwatches.push(await this.store.watch(path, () => this.steps.addOnce(handler, handler), options))
   }
 
-  /** Takes a watch up again that was loaded. */
-  protected attachWatch(path: string, handler: () => Promise<void> | void): void {
+  /** Takes a watch up again that was loaded with the device's own. */
+  attachWatch(path: string, handler: () => Promise<void> | void): void {
     this.unwatches.push(this.kernel.attachments.attachWatch(path, () => this.steps.addOnce(handler, handler)))
   }
 

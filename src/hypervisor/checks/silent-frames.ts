@@ -6,7 +6,7 @@
 import type { Domain, Vcpu } from '../domains/domain.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { EventChannels } from '../events/index.ts'
-import { FRAME_FLAG, type FrameTable } from '../frames/frame-table.ts'
+import type { FrameTable } from '../frames/frame-table.ts'
 import type { GrantTables } from '../grants/index.ts'
 
 /** What they are found in. */
@@ -21,9 +21,7 @@ export interface SilentParts {
 
 /** Those frames, now. */
 export function silentFrames({ frames, domains, grants, events, foreignFrames, typedHypercallsOf }: SilentParts): Set<number> {
-  const silent = new Set<number>()
-  const { flags, first, end } = frames
-  for (let mfn = first; mfn < end; mfn += 1) if ((flags[mfn]! & FRAME_FLAG.SHARED) !== 0) silent.add(mfn)
+  const silent = new Set<number>(frames.rows.sharedFrames())
   for (const mfn of foreignFrames.frames()) silent.add(mfn)
   for (const domain of domains.all()) {
     const others = domain.kind.grants === undefined ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []

@@ -166,11 +166,41 @@ function keptLeaf({ leaf, subleaf }: Pick<CpuidLeaf, 'leaf' | 'subleaf'>, wanted
   }
 }
 
+/** Features without which others are nothing. Reference: xen/tools/gen-cpuid.py, deps. */
+const DEPENDENTS: readonly (readonly [feature: CpuFeature, without: readonly CpuFeature[]])[] = [
+  // In an order in which what goes takes along what depends on it.
+  ['fpu', ['mmx']], ['mmx', ['mmxext', '3dnow']], ['3dnow', ['3dnowext']], ['tsc', ['rdtscp']], ['cx8', ['cx16']], ['fxsr', ['fxsr_opt', 'sse']], ['sse', ['sse2', 'misalignsse']],
+  ['sse2', ['sse3', 'aes', 'pclmulqdq', 'sha_ni', 'gfni', 'lm']], ['pae', ['lm']], ['lm', ['cx16', 'pcid', 'lahf_lm', 'pdpe1gb', 'pku']],
+  ['sse3', ['ssse3', 'sse4a']], ['ssse3', ['sse4_1']], ['sse4_1', ['sse4_2']], ['xsave', ['xsaveopt', 'xsavec', 'xgetbv1', 'xsaves', 'avx', 'pku']],
+  ['avx', ['fma', 'fma4', 'f16c', 'avx2', 'xop']], ['avx2', ['vaes', 'vpclmulqdq', 'avx_vnni', 'avx512f']], ['aes', ['vaes']], ['pclmulqdq', ['vpclmulqdq']],
+]
+
+/** Hides what depends on a feature that is hidden, and parts of XSAVE's state whose instructions are. */
+function hideDependents(table: Map<string, CpuidAnswer>): void {
+  const shows = (feature: CpuFeature): boolean => {
+    const { leaf, subleaf, register, bit } = CPU_FEATURES[feature]
+    return ((table.get(keyOf(leaf, subleaf)) ?? EMPTY)[register] >>> bit & 1) === 1
+  }
+  const change = (key: string, with_: (answer: CpuidAnswer) => CpuidAnswer): void => {
+    const answer = table.get(key)
+    if (answer !== undefined) table.set(key, with_(answer))
+  }
+  for (const feature of DEPENDENTS.flatMap(([needed, dependents]) => (shows(needed) ? [] : dependents))) {
+    const { leaf, subleaf, register, bit } = CPU_FEATURES[feature]
+    change(keyOf(leaf, subleaf), (answer) => answer.map((word, at) => (at === register ? (word & ~(1 << bit)) >>> 0 : word)) as unknown as CpuidAnswer)
+  }
+  const parts = shows('xsave') ? (shows('avx') ? ~0 : ~XCR0.AVX) : 0
+  change(keyOf(XSTATE, 0), ([eax, ebx, ecx, edx]) => [(eax & parts) >>> 0, ebx, ecx, edx])
+  if ((parts & XCR0.AVX) === 0) change(keyOf(XSTATE, 2), () => EMPTY)
+}
+
 /** What CPUID is to tell a domain that comes with a policy: the policy as far as the host keeps it, and nothing beyond. */
 export function keptPolicy(policy: CpuPolicy, host: CpuidSource): CpuidTable {
-  const kept = policy.cpuid.map(({ leaf, subleaf, eax, ebx, ecx, edx }) => {
+  const table = tableOf(policy.cpuid)
+  hideDependents(table)
+  const kept = policy.cpuid.map(({ leaf, subleaf }) => {
     const own = host(leaf, CARRIED.has(leaf) ? subleaf : 0)
-    return [keyOf(leaf, subleaf), keptLeaf({ leaf, subleaf }, [eax, ebx, ecx, edx], own)] as const
+    return [keyOf(leaf, subleaf), keptLeaf({ leaf, subleaf }, table.get(keyOf(leaf, subleaf)) ?? EMPTY, own)] as const
   })
   return new Map(kept)
 }

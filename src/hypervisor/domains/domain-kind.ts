@@ -4,6 +4,7 @@
  */
 import type { GuestAbi } from '../../abi/index.ts'
 import type { DomId, Part } from '../../util/index.ts'
+import type { CpuidAnswer } from '../../x86/index.ts'
 import type { GuestDomain } from './guest-domain.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
 import type { RefusalFacts } from './refusal-facts.ts'
@@ -47,6 +48,11 @@ export interface DomainWishes {
   readonly createRunner: RunnerFactory | undefined
 }
 
+/** A processor as far as CPUID asks it. */
+export interface CpuidReader {
+  cpuid(leaf: number, subleaf: number): CpuidAnswer
+}
+
 /** Where findings of checks go: what does not add up, and uses of frames to be counted. */
 export interface FrameLedger {
   /** Something about a frame, or about none (-1), that must not be. */
@@ -85,6 +91,8 @@ export interface DomainKind<V> {
   readonly firstRegisters?: { readonly size: number; set(vcpu: V, view: DataView): number }
   /** What it keeps beside its vCPUs; loaded when the frame table has been. */
   readonly state?: Part
+  /** What CPUID would tell a vCPU on such a processor, of a domain without a policy of its own; where its guests run on one. */
+  describeProcessor?(processor: CpuidReader, leaf: number, subleaf: number): CpuidAnswer
   readonly grants?: GrantMappings<V>
   readonly pins?: TablePins
   /** Fills a page with the stubs of all hypercalls. */

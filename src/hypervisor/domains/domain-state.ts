@@ -5,7 +5,7 @@
 import { COMPAT, NATIVE } from '../../abi/index.ts'
 import { type StateOf, shape } from '../../util/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
-import { runstateShape, vcpuTimersShape, watchdogsShape } from '../time/index.ts'
+import { domainTscShape, runstateShape, vcpuTimersShape, watchdogsShape } from '../time/index.ts'
 import { crashReportShape } from './crash-report.ts'
 
 const frame = /* @__PURE__ */ shape.whole(-1, 0xffff_ffff)
@@ -18,6 +18,7 @@ export const domainFactsShape = /* @__PURE__ */ shape.record({
   handle: /* @__PURE__ */ shape.array(Uint8Array, 16), vcpus: /* @__PURE__ */ shape.whole(1, 128),
   maxPort: /* @__PURE__ */ shape.whole(0, 0x1_ffff), sharedInfoFrame: shape.word,
   maxGrantFrames: /* @__PURE__ */ shape.whole(0, 2 ** 20), maxMaptrackFrames: /* @__PURE__ */ shape.whole(0, 2 ** 20),
+  maxVersion: /* @__PURE__ */ shape.whole(1, 2),
 })
 
 /** Facts about a saved domain. */
@@ -44,14 +45,18 @@ export const vcpuShape = /* @__PURE__ */ shape.record({
 /** A vCPU as plain data. */
 export type VcpuState = StateOf<typeof vcpuShape>
 
+const toolsShape = /* @__PURE__ */ shape.record({
+  hasVcpus: shape.flag, isDebugged: shape.flag, isXenstore: shape.flag, pagingBytes: /* @__PURE__ */ shape.whole(0, 2 ** 52),
+})
+
 /** What a saved domain looks like. */
 export const domainShape = /* @__PURE__ */ shape.record({
-  maxPages: count, totalPages: count, sharedPages: count, pauseCount: count, dying: shape.flag, isShutDown: shape.flag,
+  maxPages: count, totalPages: count, sharedPages: count, outstandingPages: count, timeOffset: /* @__PURE__ */ shape.whole(-(2 ** 31), 2 ** 31), pauseCount: count, dying: shape.flag, isShutDown: shape.flag,
   shutdownReason: shape.word, shutdownCode: /* @__PURE__ */ shape.whole(-1, 0xffff_ffff),
   crashReport: /* @__PURE__ */ shape.optional(crashReportShape), suspendFrame: frame, assists: /* @__PURE__ */ shape.whole(-(2 ** 31), 0xffff_ffff),
   hidesMachineToPhys: shape.flag, memoryMap: /* @__PURE__ */ shape.list(memoryRangeShape, 4096), eoiFrame: frame,
   cpuPolicy: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.text(32), answerShape), 4096)),
-  logDirty: shape.flag, abi: /* @__PURE__ */ shape.oneOf(NATIVE.width, COMPAT.width), watchdogs: watchdogsShape, vcpus: /* @__PURE__ */ shape.list(vcpuShape, 128, 1),
+  logDirty: shape.flag, tools: toolsShape, tsc: domainTscShape, abi: /* @__PURE__ */ shape.oneOf(NATIVE.width, COMPAT.width), watchdogs: watchdogsShape, vcpus: /* @__PURE__ */ shape.list(vcpuShape, 128, 1),
 })
 
 /** A domain as plain data. */

@@ -6,11 +6,11 @@
 import type { CpuidTable } from './cpu-policy.ts'
 import { type GuestAbi, LEGACY_MAX_VCPUS, NATIVE, SharedInfo, VcpuInfo, guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { type DomId, type Stateful, badState } from '../../util/index.ts'
+import { type DomId, type Rewind, type Stateful, badState, sameState, sameEntries, sameFields, sameOptional } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
 import type { DomainState, VcpuState } from './domain-state.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
-import { type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
+import { DomainTsc, type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
 import type { DomainKind } from './domain-kind.ts'
 import type { GuestDomain } from './guest-domain.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
@@ -37,10 +37,28 @@ export interface DomainFacts {
   readonly createRunner: RunnerFactory | undefined
 }
 
+/** What toolstacks set of a domain by domctl, and are told again. */
+export interface ToolSettings {
+  /** False from its making by domctl until its vCPUs are asked for: tools find none meanwhile. */
+  hasVcpus: boolean
+  isDebugged: boolean
+  isXenstore: boolean
+  /** What the hypervisor may spend on its physical map, where it has one: a wish, nothing is kept aside. */
+  pagingBytes: number
+}
+
+/** What of a saved domain, and of a saved vCPU, is no field as it lies. */
+const DOMAIN_APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['vcpus', 'watchdogs', 'cpuPolicy', 'abi', 'tsc'])
+const VCPU_APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['runstate', 'timers'])
+/** What a state out of a file may lack. */
+const DOMAIN_OPTIONAL = ['crashReport'] as const
+const VCPU_OPTIONAL = ['polledPorts', 'pinnedFrom', 'runstateArea', 'timeArea'] as const
+
 /** A domain of the host. */
 export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly id: DomId
-  readonly kind: DomainKind<Vcpu>
+  /** It may become another one while the domain has no memory: {@link Domain.become}. */
+  kind: DomainKind<Vcpu>
   readonly privileged: boolean
   readonly handle: Uint8Array
   readonly vcpuCount: number
@@ -50,7 +68,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   /** Byte address of shared_info. */
   readonly sharedInfo: number
   /** Its page tables have three levels, where it has some: those of a 32-bit kernel. */
-  readonly hasPae: boolean
+  hasPae: boolean
   readonly vcpus: Vcpu[] = []
   /** How shared_info, the vCPUs' vcpu_info and their registered run states are laid out. Its kind may change it. */
   abi: GuestAbi
@@ -61,6 +79,10 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   /** Frames of its reservation, and frames that the hypervisor shares with it. */
   totalPages = 0
   sharedPages = 0
+  /** Seconds by which its wall clock is ahead of the host's. */
+  timeOffset = 0
+  /** Frames that are kept aside for it: what it has claimed and not been given yet. */
+  outstandingPages = 0
   /** A new domain is paused once. */
   pauseCount = 1
   dying = false
@@ -82,6 +104,10 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   cpuPolicy: CpuidTable | undefined = undefined
   /** Frames are watched for writes. */
   logDirty = false
+  /** What toolstacks have set of it. */
+  readonly tools: ToolSettings = { hasVcpus: true, isDebugged: false, isXenstore: false, pagingBytes: 0 }
+  /** How it sees the time-stamp counter. */
+  readonly tsc = new DomainTsc()
 
   constructor(facts: DomainFacts) {
     this.id = facts.id
@@ -96,6 +122,18 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     this.sharedInfo = facts.sharedInfoFrame * PAGE_SIZE
     this.abi = facts.kind.abi ?? NATIVE
     this.guest = facts.kind.createDomain?.(this)
+  }
+
+  /** Makes it one of another kind, which sees its frames as its own one did. It has no memory, and none of its vCPUs has run. */
+  become(kind: DomainKind<Vcpu>): void {
+    for (const vcpu of this.vcpus) {
+      vcpu.unequip()
+      this.kind.removed?.(vcpu)
+      kind.added?.(vcpu)
+    }
+    this.kind = kind
+    this.hasPae = kind.pageTableLevels === 3
+    this.abi = kind.abi ?? NATIVE
   }
 
   /** The domain's own frame of the host that a frame number of the guest's names; -1 for none. */
@@ -135,28 +173,49 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
 
   save(): DomainState {
     const {
-      maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, crashReport, suspendFrame,
-      assists, hidesMachineToPhys, memoryMap, eoiFrame, cpuPolicy, logDirty, abi,
+      maxPages, totalPages, sharedPages, outstandingPages, timeOffset, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, crashReport, suspendFrame,
+      assists, hidesMachineToPhys, memoryMap, eoiFrame, cpuPolicy, logDirty, abi, tools,
     } = this
     return {
-      maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, suspendFrame, assists,
-      hidesMachineToPhys, eoiFrame, logDirty, abi: abi.width, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
+      maxPages, totalPages, sharedPages, outstandingPages, timeOffset, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, suspendFrame, assists,
+      hidesMachineToPhys, eoiFrame, logDirty, abi: abi.width, tools: { ...tools }, tsc: this.tsc.save(), crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
       cpuPolicy: cpuPolicy === undefined ? undefined : [...cpuPolicy].map(([key, answer]) => [key, [...answer]] as const),
       watchdogs: this.watchdogs.save(), vcpus: this.vcpus.map((vcpu) => vcpu.save()),
     }
   }
 
+  isAsSaved(state: DomainState): boolean {
+    const { vcpus, watchdogs, cpuPolicy, abi } = state
+    return this.abi.width === abi && vcpus.length === this.vcpus.length && sameFields(this, state, DOMAIN_APART) && sameState(this.tsc.facts, state.tsc)
+      && sameOptional(this, state, DOMAIN_OPTIONAL)
+      && (this.cpuPolicy === undefined ? cpuPolicy === undefined : cpuPolicy !== undefined && sameEntries(this.cpuPolicy, cpuPolicy))
+      && this.watchdogs.isAsSaved(watchdogs) && this.vcpus.every((vcpu, i) => vcpu.isAsSaved(vcpus[i]!))
+  }
+
   load(state: DomainState): void {
-    const { vcpus, watchdogs, cpuPolicy, abi, ...own } = state
+    const { vcpus, watchdogs, cpuPolicy, abi, tools, tsc, ...own } = state
     if (vcpus.length !== this.vcpus.length) throw badState(`it has ${vcpus.length} vCPUs`)
     vcpus.forEach((saved, i) => this.vcpus[i]!.checkInfo(saved, state.dying))
-    Object.assign(this, own)
+    // What it had not is not in a state that has been in a file.
+    Object.assign(this, { crashReport: undefined }, own)
+    Object.assign(this.tools, tools)
+    this.tsc.load(tsc)
     this.abi = guestAbiOf(abi)
     this.cpuPolicy = cpuPolicy === undefined ? undefined : new Map(cpuPolicy)
     this.watchdogs.load(watchdogs)
     vcpus.forEach((saved, i) => this.vcpus[i]!.load(saved))
   }
+
+  /** In place where it lives, and where what others have made of these facts is the same. */
+  rewind(state: DomainState, now: DomainState): Rewind | undefined {
+    const facts = ({ dying, abi, cpuPolicy, logDirty, vcpus }: DomainState): unknown =>
+      [dying, abi, cpuPolicy, logDirty, vcpus.map(({ online, initialised }) => [online, initialised])]
+    return state.dying || !sameState(facts(state), facts(now)) ? undefined : () => this.load(state)
+  }
 }
+
+/** What a vCPU may be without: in a state that has been in a file it is not named. */
+const WITHOUT = /* @__PURE__ */ Object.freeze({ polledPorts: undefined, pinnedFrom: undefined, runstateArea: undefined, timeArea: undefined })
 
 /** A virtual CPU of a domain. */
 export class Vcpu implements Stateful<VcpuState> {
@@ -246,10 +305,14 @@ export class Vcpu implements Stateful<VcpuState> {
     }
   }
 
+  isAsSaved(state: VcpuState): boolean {
+    return sameFields(this, state, VCPU_APART) && sameOptional(this, state, VCPU_OPTIONAL) && this.runstate.isAsSaved(state.runstate) && this.timers.isAsSaved(state.timers)
+  }
+
   /** Where it runs, its run loop says. */
   load({ runstate, timers, ...own }: VcpuState): void {
     this.checkInfo(own, this.owner.dying)
-    Object.assign(this, own)
+    Object.assign(this, WITHOUT, own)
     this.runstate.load(runstate)
     this.timers.load(timers)
   }

@@ -7,6 +7,7 @@ import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trac
 import type { CpuidAnswer } from '../../x86/index.ts'
 import type { Part } from '../../util/index.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
+import type { RecordedTime } from '../time/index.ts'
 import type { CpuidTable } from './cpu-policy.ts'
 import type { CrashRegisters, TrapNote, WalkStep } from './crash-report.ts'
 import type { VcpuContext } from './vcpu-registers.ts'
@@ -32,6 +33,10 @@ export interface GuestVcpu extends VcpuRunner {
   readonly context?: GuestContext
   /** What its processor has remembered of page tables and code, for checks. */
   readonly caches?: GuestCaches
+  /** Its own time-stamp counter, where that is not the host's. */
+  readonly counter?: RecordedTime['counter']
+  /** Sets timers that are its kind's own to other host times: what its domain is shown as the time has changed. */
+  moveTimers?(change: (deadline: number) => number): void
   /** Its rights to I/O ports, where its kernel sets them by hypercalls. */
   readonly ioRights?: GuestIoRights
   /** Asks for a non-maskable interrupt at the next `deliver`. */
@@ -59,6 +64,10 @@ export interface GuestContext {
   extendedState(): Uint8Array
   /** XEN_DOMCTL_setvcpuextstate: 0, or a negative error number with nothing changed. */
   setExtendedState(bytes: Uint8Array): number
+  /** XEN_DOMCTL_get_ext_vcpucontext: where system calls of 32-bit code enter, of PV guests. */
+  entries?(): CompatEntries
+  /** XEN_DOMCTL_set_ext_vcpucontext: 0, or -EINVAL with nothing changed. */
+  setEntries?(entries: CompatEntries): number
   /** Bits of XCR0 that its domain is offered; 0 without XSAVE. */
   offeredState(): number
   /** What CPUID tells it under the domain's own policy, or without one. */
@@ -73,6 +82,19 @@ export interface GuestContext {
   readonly lastTrap: Readonly<TrapNote>
   /** The walk through the page tables in force to an address, from the top on, as far as it goes. */
   walk(address: number): readonly WalkStep[]
+}
+
+/** Where a system call of 32-bit code enters a PV guest's kernel. */
+export interface CompatEntry {
+  readonly address: bigint
+  readonly selector: number
+  readonly masksEvents: boolean
+}
+
+/** Both ways to make one. */
+export interface CompatEntries {
+  readonly syscall32: CompatEntry
+  readonly sysenter: CompatEntry
 }
 
 /** Where an address leads, with the rights that all levels of the page tables give together. */

@@ -13,6 +13,11 @@ export class HypercallArguments {
   readonly low: Uint32Array = new Uint32Array(6)
   readonly high: Uint32Array = new Uint32Array(6)
 
+  /** All of them, for those who are told. */
+  values(): bigint[] {
+    return Array.from(this.low, (low, index) => (BigInt(this.high[index]!) << 32n) | BigInt(low))
+  }
+
   /** Argument `index` as a guest address. */
   address(index: number): number {
     return signedFromParts(this.low[index]!, this.high[index]!)
@@ -85,6 +90,8 @@ export interface HypercallRow {
   /** Of a hypercall that has no sub-operations. */
   readonly support?: Support
   readonly operations?: readonly OperationList[]
+  /** Number of the operation that the latest call asked for, where that stands in a structure and not in the first argument. */
+  asked?(): number
 }
 
 /** The hypercalls of one kind of guest, by their numbers. */

@@ -6,9 +6,20 @@ import { DOMID, ERRNO } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { Domain } from './domain.ts'
 
+/** Whoever has rules of its own about what privileged domains may do. */
+export interface PrivilegeRules {
+  mayDo(operation: string, caller: number, target: number | undefined): boolean
+}
+
 /** Domains by number. */
 export class DomainRegistry {
   private readonly domains = new Map<number, Domain>()
+  private rules: PrivilegeRules | undefined
+
+  /** Says who decides about privileged operations in the ABI's place. */
+  connect(rules: PrivilegeRules): void {
+    this.rules = rules
+  }
 
   add(domain: Domain): void {
     this.domains.set(domain.id, domain)
@@ -28,14 +39,36 @@ export class DomainRegistry {
     return [...this.domains.values()].sort((a, b) => a.id - b.id)
   }
 
+  /** Those that have shut down or are being taken apart, by number. */
+  ended(): Domain[] {
+    const ended: Domain[] = []
+    for (const domain of this.domains.values()) if (domain.isShutDown || domain.dying) ended.push(domain)
+    return ended.sort((a, b) => a.id - b.id)
+  }
+
+  /** True when none can run now. */
+  isQuiet(): boolean {
+    for (const { pauseCount, isShutDown, dying, vcpus } of this.domains.values()) {
+      if (pauseCount > 0 || isShutDown || dying) continue
+      const online = vcpus.filter((vcpu) => vcpu.online)
+      if (online.length === 0 || !online.every((vcpu) => vcpu.blocked)) return false
+    }
+    return true
+  }
+
   /** In the order in which they were made. */
   byAge(): Domain[] {
     return [...this.domains.values()]
   }
 
-  /** True when `caller` may act for `target`: itself, or anybody for a privileged domain. */
-  mayControl(caller: number, target: number): boolean {
-    return caller === target || this.domains.get(caller)?.privileged === true
+  /** True when `caller` may act for `target` by an operation: itself, or anybody for a privileged domain. */
+  mayControl(caller: number, target: number, operation: string): boolean {
+    return caller === target || this.mayDo(caller, operation, target)
+  }
+
+  /** True when `caller` may do what privileged domains may: an operation that is about a domain, or about the host. */
+  mayDo(caller: number, operation: string, target?: number): boolean {
+    return this.rules === undefined ? this.domains.get(caller)?.privileged === true : this.rules.mayDo(operation, caller, target)
   }
 
   /** The domain that `id` means to `caller`: itself for SELF or its own number; undefined when there is none. */
@@ -47,11 +80,11 @@ export class DomainRegistry {
    * Owner of frames that a page-table operation names: the caller for SELF, DOMID_IO and DOMID_XEN for a privileged
    * caller, another domain that it may control. Naming oneself by number is refused. Negative: error number.
    */
-  frameOwner(caller: Domain, id: number): number {
+  frameOwner(caller: Domain, id: number, operation: string): number {
     if (id === DOMID.SELF) return caller.id
     if (id === caller.id) return -ERRNO.ESRCH
     if (id !== DOMID.IO && id !== DOMID.XEN && !this.domains.has(id)) return -ERRNO.ESRCH
-    if (id !== DOMID.IO && !caller.privileged) return -ERRNO.EPERM
+    if (id !== DOMID.IO && !this.mayDo(caller.id, operation, id)) return -ERRNO.EPERM
     return id
   }
 

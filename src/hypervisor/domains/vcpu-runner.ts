@@ -66,5 +66,13 @@ export interface VcpuRunner {
   enter(entry: VcpuEntry): boolean
 }
 
+/** Who says what a guest in TypeScript does first, where several things are ready: tests that want one certain order of many. */
+export interface ReadyOrder {
+  /** Somebody does; where nobody does a guest takes things in turns. */
+  readonly isDirected: boolean
+  /** Which of `count` things goes first; 0 for the one that would. */
+  first(count: number): number
+}
+
 /** Makes the runner of one vCPU of a guest written in TypeScript. */
-export type RunnerFactory = (hypercalls: HypercallPort, vcpu: number) => VcpuRunner
+export type RunnerFactory = (hypercalls: HypercallPort, vcpu: number, order: ReadyOrder) => VcpuRunner

@@ -183,8 +183,8 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     const end = Math.min(fifo.wordCount, this.ports.length)
     this.host.meter.charge(Math.max(0, end - first) * WORK.look)
     for (let port = first; port < end; port += 1) {
-      const channel = this.ports.get(port)!
-      if (channel.pending) fifo.setPending(channel.vcpu, channel)
+      const channel = this.ports.known(port)
+      if (channel?.pending === true) fifo.setPending(channel.vcpu, channel)
     }
     return 0
   }
@@ -210,6 +210,13 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     }
   }
 
+  isAsSaved(state: DomainEventState): boolean {
+    const { currentDelivery, pollers, ports } = this
+    return state.domid === this.domain.id && state.dying === this.dying && state.resetAt === this.resetAt && ports.isAsSaved(state)
+      && state.pollers.length === pollers.size && state.pollers.every(([vcpu, port]) => pollers.get(vcpu) === port)
+      && (currentDelivery instanceof FifoDelivery ? state.fifo !== undefined && currentDelivery.isAsSaved(state.fifo) : state.fifo === undefined)
+  }
+
   /** Takes over what {@link checkEventState} has checked; the pages of the FIFO ABI are still referenced. */
   load(state: DomainEventState): void {
     const { dying, resetAt, channels, pollers, fifo } = state
@@ -228,10 +235,19 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     this.currentDelivery = delivery
   }
 
+  /** The same where {@link bindingsOf} is what it was: what waits, and who polls. */
+  bringBack(state: DomainEventState): void {
+    this.ports.load(state)
+    this.pollers.clear()
+    for (const [vcpu, port] of state.pollers) this.pollers.set(vcpu, port)
+    if (state.fifo !== undefined && this.currentDelivery instanceof FifoDelivery) this.currentDelivery.load(state.fifo)
+  }
+
   private switchToFifo(fifo: FifoDelivery, before: EventDelivery): void {
     this.host.meter.charge(this.ports.length * WORK.look)
     for (let port = 1; port < Math.min(before.portCount, this.ports.length); port += 1) {
-      const channel = this.ports.get(port)!
+      const channel = this.ports.known(port)
+      if (channel === undefined) continue
       if (isUsable(channel) && before.isPending(channel)) channel.pending = true
       channel.priority = DEFAULT_PRIORITY
     }
@@ -241,3 +257,9 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
 
 /** True for a channel whose bits the guest uses: one that is bound. */
 export const isUsable = (channel: Channel): boolean => channel.state > CHANNEL.reserved
+
+/** What is bound to what, without what waits there. */
+export const bindingsOf = ({ domid, dying, resetAt, records, channels, fifo }: DomainEventState): unknown => ({
+  domid, dying, resetAt, records, fifo: fifo?.pages,
+  channels: channels.map(({ port, state, vcpu, remoteDomain, remotePort, virq }) => [port, state, vcpu, remoteDomain, remotePort, virq]),
+})

@@ -9,9 +9,9 @@
  * Reference: xen/common/event_channel.c, public/event_channel.h.
  */
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
-import { invariant, type DomId, type Stateful } from '../../util/index.ts'
+import { invariant, sameState, type DomId, type Rewind, type Stateful, sameEntries } from '../../util/index.ts'
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
-import { DomainEvents, isUsable } from './domain-events.ts'
+import { bindingsOf, DomainEvents, isUsable } from './domain-events.ts'
 import { checkEventState, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
 import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
@@ -60,7 +60,8 @@ export class EventChannels implements Stateful<EventState> {
     if (events === undefined) return
     events.dying = true
     for (let port = events.ports.length - 1; port > 0; port -= 1) {
-      this.closeEnd(events, events.ports.get(port)!)
+      const channel = events.ports.known(port)
+      if (channel !== undefined) this.closeEnd(events, channel)
       if (this.host.meter.isSpent) yield
     }
     for (const [virq, handler] of this.virqHandlers) if (handler === id) this.virqHandlers.delete(virq)
@@ -85,6 +86,7 @@ export class EventChannels implements Stateful<EventState> {
     const channel = target.allocate()
     if (typeof channel === 'number') return channel
     if (!this.mayAct(caller, target)) return -ERRNO.EPERM
+    if (remote !== DOMID.SELF && !this.host.mayShare('evtchn_unbound', target.domain.id, remote)) return -ERRNO.EPERM
     target.bind(channel, {
       state: CHANNEL.unbound, remoteDomain: remote === DOMID.SELF ? caller : remote,
     })
@@ -100,6 +102,7 @@ export class EventChannels implements Stateful<EventState> {
     if (typeof local === 'number') return local
     const peer = there.ports.get(remotePort)
     if (peer?.state !== CHANNEL.unbound || peer.remoteDomain !== caller) return -ERRNO.EINVAL
+    if (!this.host.mayShare('evtchn_interdomain', caller, there.domain.id)) return -ERRNO.EPERM
     here.bind(local, { state: CHANNEL.interdomain, remoteDomain: there.domain.id, remotePort })
     peer.state = CHANNEL.interdomain
     peer.remoteDomain = caller
@@ -216,9 +219,9 @@ export class EventChannels implements Stateful<EventState> {
     const { meter } = this.host
     for (; target.resetAt < target.ports.length; target.resetAt += 1) {
       if (meter.isSpent) return CALL_AGAIN
-      const channel = target.ports.get(target.resetAt)!
+      const channel = target.ports.known(target.resetAt)
       meter.charge(WORK.look)
-      this.closeEnd(target, channel)
+      if (channel !== undefined) this.closeEnd(target, channel)
     }
     target.resetAt = 1
     if (target.activeCount > 0) return -ERRNO.EAGAIN
@@ -270,6 +273,13 @@ export class EventChannels implements Stateful<EventState> {
     }
   }
 
+  isAsSaved({ domains, virqHandlers }: EventState): boolean {
+    if (domains.length !== this.domains.size || !sameEntries<number, number>(this.virqHandlers, virqHandlers)) return false
+    let at = 0
+    for (const events of this.domains.values()) if (!events.isAsSaved(domains[at++]!)) return false
+    return true
+  }
+
   /** The domains have been added and have no channels yet. */
   load(state: EventState): void {
     this.checkState(state)
@@ -278,6 +288,15 @@ export class EventChannels implements Stateful<EventState> {
     }
     for (const saved of state.domains) this.domains.get(saved.domid as DomId)!.load(saved)
     for (const [virq, domid] of state.virqHandlers) this.virqHandlers.set(virq, domid as DomId)
+  }
+
+  /** In place where the same ports are bound to the same, whatever waits on them. */
+  rewind(state: EventState, now: EventState): Rewind | undefined {
+    const bindings = ({ domains, virqHandlers }: EventState): unknown => [virqHandlers, domains.map(bindingsOf)]
+    if (!sameState(bindings(state), bindings(now))) return undefined
+    return () => {
+      for (const saved of state.domains) this.domains.get(saved.domid as DomId)!.bringBack(saved)
+    }
   }
 
   /** Checks that all channels, peers and VIRQs agree. Throws INVALID_STATE with what does not. */

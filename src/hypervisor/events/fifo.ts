@@ -13,7 +13,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { ERRNO, EvtchnFifoControlBlock } from '../../abi/index.ts'
-import { type StateOf, type Stateful, shape } from '../../util/index.ts'
+import { type StateOf, type Stateful, shape, sameState } from '../../util/index.ts'
 import { DEFAULT_PRIORITY } from './port-table.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
 
@@ -180,6 +180,13 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
       pages: [...this.pages],
       vcpus: this.queues.map(({ controlBlock, tails }) => ({ controlBlock, tails: [...tails] })),
     }
+  }
+
+  isAsSaved({ pages, vcpus }: FifoState): boolean {
+    return sameState(this.pages, pages) && vcpus.length === this.queues.length && this.queues.every(({ controlBlock, tails }, i) => {
+      const saved = vcpus[i]!
+      return controlBlock === saved.controlBlock && saved.tails.every((tail, priority) => tail === tails[priority])
+    })
   }
 
   /** Goes on from saved state, whose numbers have been checked by {@link fifoStateProblem}. */

@@ -1,6 +1,7 @@
 /**
  * The ports of one domain: which exist, which are free, and the lowest one to give out next.
- * Records come into being 64 at a time, so that a guest which opens one port does not cost 131,072 records.
+ * Records come into being 64 at a time, as a guest can tell, so that one which opens a port does not have 131,072 of them; what they hold is
+ * made when the port is first looked at.
  *
  * Reference: xen/common/event_channel.c (evtchn_allocate_port, get_free_port).
  */
@@ -19,11 +20,17 @@ const freshChannel = (port: number): Channel => ({
   priority: DEFAULT_PRIORITY, pending: false, lastVcpu: 0, lastPriority: 0,
 })
 
-/** True for a record that is as it was made. */
-function isFresh(channel: Channel): boolean {
-  const fresh = freshChannel(channel.port)
-  return (Object.keys(fresh) as (keyof Channel)[]).every((field) => channel[field] === fresh[field])
-}
+const FRESH: Channel = /* @__PURE__ */ freshChannel(0)
+
+/** True for a record that is as it was made: nearly all of a table are, and most of the others are not free. */
+const isFresh = (channel: Channel): boolean => channel.state === CHANNEL.free && isLike(channel, FRESH)
+
+const sameChannel = (one: Channel, other: Channel): boolean => one.port === other.port && one.state === other.state && isLike(one, other)
+
+/** Two of one state are the same but for their ports. */
+const isLike = (one: Channel, other: Channel): boolean =>
+  one.vcpu === other.vcpu && one.remoteDomain === other.remoteDomain && one.remotePort === other.remotePort && one.virq === other.virq
+  && one.priority === other.priority && one.pending === other.pending && one.lastVcpu === other.lastVcpu && one.lastPriority === other.lastPriority
 
 /** Ports as plain data: how many records there are, and every one that is not fresh. */
 export interface PortTableState {
@@ -46,7 +53,10 @@ export interface PortRules {
 
 /** All ports of one domain. Port 0 is reserved. */
 export class PortTable implements Stateful<PortTableState> {
-  private readonly channels: Channel[] = []
+  /** Records by port; undefined for one that is as it was made. */
+  private readonly channels: (Channel | undefined)[] = []
+  /** How many ports have a record. */
+  private records = 0
   private readonly rules: PortRules
   /** No port below this one is free. */
   private lowestFree = 1
@@ -54,16 +64,24 @@ export class PortTable implements Stateful<PortTableState> {
   constructor(rules: PortRules) {
     this.rules = rules
     this.grow()
-    this.channels[0]!.state = CHANNEL.reserved
+    this.make(0).state = CHANNEL.reserved
   }
 
   /** One past the last port that has a record. */
   get length(): number {
-    return this.channels.length
+    return this.records
   }
 
   /** The record of a port, or undefined when there is none. */
   get(port: number): Channel | undefined {
+    const channel = this.channels[port]
+    // hot path: a port that somebody uses has its record.
+    if (channel !== undefined) return channel
+    return Number.isInteger(port) && port >= 0 && port < this.records ? this.make(port) : undefined
+  }
+
+  /** The record of a port that was ever looked at: whoever goes through all ports finds every one in use. */
+  known(port: number): Channel | undefined {
     return this.channels[port]
   }
 
@@ -85,8 +103,8 @@ export class PortTable implements Stateful<PortTableState> {
   /** 0 when this very port can be bound now, or a negative error number. */
   claim(port: number): number {
     if (port > this.rules.maxPort || port >= this.rules.portCount()) return -ERRNO.ENOSPC
-    while (port >= this.channels.length) this.grow()
-    const channel = this.channels[port]!
+    while (port >= this.records) this.grow()
+    const channel = this.get(port)!
     if (channel.state !== CHANNEL.free || this.rules.isBusy(channel)) {
       if (port === this.lowestFree && channel.state !== CHANNEL.free) this.lowestFree += 1
       return -ERRNO.EBUSY
@@ -106,22 +124,39 @@ export class PortTable implements Stateful<PortTableState> {
 
   /** Channels that are neither free nor reserved, in order of their ports. */
   *bound(): IterableIterator<Channel> {
-    for (const channel of this.channels) if (channel.state > CHANNEL.reserved) yield channel
+    for (const channel of this.channels) if (channel !== undefined && channel.state > CHANNEL.reserved) yield channel
   }
 
   save(): PortTableState {
-    const channels = this.channels.filter((channel) => channel.state !== CHANNEL.reserved && !isFresh(channel))
-    return { records: this.length, lowestFree: this.lowestFree, channels: channels.map((channel) => ({ ...channel })) }
+    const channels = this.channels.flatMap((channel) =>
+      (channel === undefined || channel.state === CHANNEL.reserved || isFresh(channel) ? [] : [{ ...channel }]))
+    return { records: this.records, lowestFree: this.lowestFree, channels }
+  }
+
+  isAsSaved({ records, lowestFree, channels }: PortTableState): boolean {
+    if (records !== this.length || lowestFree !== this.lowestFree) return false
+    let at = 0
+    for (const channel of this.channels) {
+      if (channel === undefined || channel.state === CHANNEL.reserved || isFresh(channel)) continue
+      const saved = channels[at++]
+      if (saved === undefined || !sameChannel(channel, saved)) return false
+    }
+    return at === channels.length
   }
 
   load({ records, lowestFree, channels }: PortTableState): void {
-    while (this.channels.length < records) this.grow()
-    for (const saved of channels) Object.assign(this.channels[saved.port]!, saved)
+    while (this.records < records) this.grow()
+    for (const saved of channels) Object.assign(this.get(saved.port)!, saved)
     this.lowestFree = lowestFree
   }
 
   private grow(): void {
-    const start = this.channels.length
-    for (let i = 0; i < BUCKET; i += 1) this.channels.push(freshChannel(start + i))
+    this.records += BUCKET
+  }
+
+  /** The record itself, when its port is first looked at. */
+  private make(port: number): Channel {
+    while (this.channels.length < port) this.channels.push(undefined)
+    return (this.channels[port] = freshChannel(port))
   }
 }

@@ -35,6 +35,8 @@ export interface EventHost {
    * itself.
    */
   mayControl(caller: DomId, target: DomId): boolean
+  /** Whether the host's policy lets `caller` share a channel with `other`. */
+  mayShare(hook: 'evtchn_unbound' | 'evtchn_interdomain', caller: DomId, other: number): boolean
   /** Takes a writable reference on the frame that the domain calls `gfn`: its machine frame, or -1. */
   getWritablePage(domid: DomId, gfn: number): number
   /** Gives a reference of {@link EventHost.getWritablePage} back. */

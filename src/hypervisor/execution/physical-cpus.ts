@@ -5,7 +5,7 @@
  * Reference: xen/common/sched/core.c, sched_context_switch; xen/arch/x86/domain.c, update_runstate_area.
  */
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
-import { type EventHub, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { type EventHub, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { HostClock } from '../time/host-clock.ts'
@@ -75,6 +75,12 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     }
   }
 
+  /** Takes what runs off a CPU, which asks its scheduler before it goes on. */
+  vacate(id: number): void {
+    this.switchTo(this.cpus[id]!, undefined)
+    this.reschedule(id)
+  }
+
   /** The CPU whose local time is earliest. */
   earliest(): PhysicalCpu {
     let first = this.cpus[0]!
@@ -107,6 +113,14 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     ))
   }
 
+  isAsSaved(state: PhysicalCpusState): boolean {
+    return state.length === this.cpus.length && this.cpus.every(({ time, until, ask, current }, i) => {
+      const saved = state[i]!
+      return time === saved.time && until === saved.until && ask === saved.ask
+        && current?.domid === saved.current?.domid && current?.vcpu === saved.current?.vcpu
+    })
+  }
+
   /** The vCPUs have been loaded. */
   load(state: PhysicalCpusState): void {
     if (state.length !== this.cpus.length) throw badState(`it has ${state.length} physical CPUs`)
@@ -119,6 +133,14 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
       Object.assign(cpu, { time, until, ask, current: running[i] })
       if (running[i] !== undefined) running[i].runningOn = i
     })
+  }
+
+  /** The vCPUs have been brought back; none of them runs where it ran. */
+  rewind(state: PhysicalCpusState): Rewind {
+    return () => {
+      for (const { current } of this.cpus) if (current !== undefined) current.runningOn = -1
+      this.load(state)
+    }
   }
 
   /** Changes to another vCPU, or to none. */

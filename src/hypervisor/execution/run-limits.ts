@@ -1,6 +1,7 @@
 /**
  * How far a run of the host goes, and why it came back.
  */
+import type { DomId } from '../../util/index.ts'
 
 /** Why a run of the host came back. */
 export type RunResult =
@@ -12,6 +13,18 @@ export type RunResult =
   | { readonly kind: 'wait'; readonly deadline: number }
   /** A TypeScript guest wants a turn of JavaScript's event loop before time moves on. */
   | { readonly kind: 'turn' }
+  /** It stands in its midst, see {@link RunLimits.stand}; the next run goes on with it as if it had not, within its limits. */
+  | StandingRun
+
+/** A run that stands in the midst of a vCPU's execution. */
+export interface StandingRun {
+  readonly kind: 'standing'
+  readonly domid: DomId
+  /** Whose instruction comes next. */
+  readonly vcpu: number
+  /** A hook of a trace has asked for it. */
+  readonly isStopped: boolean
+}
 
 /** Limits of one `run`. */
 export interface RunLimits {
@@ -23,4 +36,9 @@ export interface RunLimits {
   readonly until?: number
   /** Nanoseconds by which a host with nothing to do moves its clock on at most. Default: as far as the next timer. */
   readonly idle?: number
+  /**
+   * Instructions of guests after which the run stands, between two instructions; it stands also where a hook of a trace answers 'stop', which
+   * then pauses nothing. Guests cannot tell: whoever looks at them there, and lets the run go on, changes nothing.
+   */
+  readonly stand?: number
 }

@@ -5,9 +5,9 @@
  * hot path: one pass for each slice, one inner pass for each exit.
  * Reference: xen/common/sched/core.c, schedule.
  */
-import type { RunLimits, RunResult } from './run-limits.ts'
+import type { RunLimits, RunResult, StandingRun } from './run-limits.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import type { Scheduler } from '../scheduler/index.ts'
+import type { VcpuScheduling } from '../scheduler/index.ts'
 import { TIME_RECORD_LIFETIME, type TimerQueue } from '../time/index.ts'
 import type { PhysicalCpu, PhysicalCpus } from './physical-cpus.ts'
 import type { VcpuExecution } from './vcpu-execution.ts'
@@ -20,7 +20,7 @@ import type { WorkMeter } from '../time/work-meter.ts'
 export interface RunLoopParts {
   readonly clock: HostClock
   readonly timers: TimerQueue
-  readonly scheduler: Scheduler<Vcpu>
+  readonly scheduler: VcpuScheduling<Vcpu>
   readonly cpus: PhysicalCpus
   readonly execution: VcpuExecution
   readonly meter: WorkMeter
@@ -52,6 +52,15 @@ const LIMIT: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'limit' })
 const IDLE: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'idle' })
 const TURN: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'turn' })
 
+/** Where a run stands. */
+interface Standing {
+  readonly cpu: PhysicalCpu
+  readonly vcpu: Vcpu
+  /** What is left of the guest's own run. */
+  readonly rest: number
+  readonly result: StandingRun
+}
+
 /** Runs the vCPUs of a host. */
 export class RunLoop {
   private readonly parts: RunLoopParts
@@ -63,6 +72,11 @@ export class RunLoop {
   private idleUntil = Infinity
   private wantsTurn = false
   private running = false
+  /** Instructions that guests have executed, and after how many more the present run stands. */
+  private done = 0
+  private left = Infinity
+  private stands = false
+  private standing: Standing | undefined
 
   constructor(parts: RunLoopParts) {
     this.parts = parts
@@ -72,6 +86,21 @@ export class RunLoop {
   /** True within a run: while a listener is told of something, say. */
   get isRunning(): boolean {
     return this.running
+  }
+
+  /** True while a run stands in its midst. */
+  get isStanding(): boolean {
+    return this.standing !== undefined
+  }
+
+  /** Instructions that guests have executed since it was made. */
+  get executed(): number {
+    return this.done
+  }
+
+  /** The run that stands does not go on: the host is brought to another state. */
+  abandon(): void {
+    this.standing = undefined
   }
 
   /** Runs until a limit, or until there is nothing to do. */
@@ -86,34 +115,48 @@ export class RunLoop {
   }
 
   private runWithin(limits: RunLimits): RunResult {
-    const { clock, timers, scheduler, cpus } = this.parts
+    this.stands = limits.stand !== undefined
+    this.left = limits.stand ?? Infinity
+    if (this.standing === undefined) this.begin(limits)
+    for (;;) {
+      const result = this.standing === undefined ? this.pass() : this.goOn(this.standing)
+      if (result !== undefined) return result
+    }
+  }
+
+  private begin(limits: RunLimits): void {
     if (limits.at !== undefined) this.moveTo(limits.at)
     this.budget = limits.instructions ?? DEFAULT_INSTRUCTIONS
     this.until = limits.until ?? Infinity
     this.idleUntil = limits.idle === undefined ? Infinity : this.parts.clock.now() + limits.idle
     this.wantsTurn = false
-    for (;;) {
-      const cpu = cpus.earliest()
-      if (!this.isAlone) clock.set(cpu.time)
-      const now = clock.now()
-      if (now >= this.until || this.budget <= 0) return LIMIT
-      // Timers of a domain whose vCPUs all sleep must not keep the host in here.
-      this.budget -= timers.run(now) * EXIT_COST
-      if (cpu.ask || now >= cpu.until) {
-        cpu.ask = false
-        const decision = scheduler.schedule(cpu.id, now)
-        cpu.until = decision.until
-        cpus.switchTo(cpu, decision.vcpu)
-        cpus.reschedule(decision.alsoAsk)
-      }
-      if (cpu.current === undefined) {
-        const result = this.idle(cpu)
-        if (result !== undefined) return result
-        continue
-      }
-      this.slice(cpu, cpu.current)
-      if (this.wantsTurn) return TURN
+  }
+
+  /** The CPU that is furthest behind goes on; a result when the run is over. */
+  private pass(): RunResult | undefined {
+    const { clock, timers, scheduler, cpus } = this.parts
+    const cpu = cpus.earliest()
+    if (!this.isAlone) clock.set(cpu.time)
+    const now = clock.now()
+    if (now >= this.until || this.budget <= 0) return LIMIT
+    // Timers of a domain whose vCPUs all sleep must not keep the host in here.
+    this.budget -= timers.run(now) * EXIT_COST
+    if (cpu.ask || now >= cpu.until) {
+      cpu.ask = false
+      const decision = scheduler.schedule(cpu.id, now)
+      cpu.until = decision.until
+      cpus.switchTo(cpu, decision.vcpu)
+      cpus.reschedule(decision.alsoAsk)
     }
+    if (cpu.current === undefined) return this.idle(cpu)
+    return this.slice(cpu, cpu.current)
+  }
+
+  /** Goes on where the run stands, unless what was done to the host meanwhile keeps the vCPU from running. */
+  private goOn({ cpu, vcpu, rest }: Standing): RunResult | undefined {
+    this.standing = undefined
+    if (cpu.current !== vcpu || !vcpu.isRunnable || cpu.ask) return undefined
+    return this.slice(cpu, vcpu, rest)
   }
 
   /** Time has passed outside, on all CPUs alike. */
@@ -148,10 +191,11 @@ export class RunLoop {
   }
 
   /** Runs the CPU's vCPU until its slice is over or it has something else to do. */
-  private slice(cpu: PhysicalCpu, vcpu: Vcpu): void {
+  private slice(cpu: PhysicalCpu, vcpu: Vcpu, rest = -1): RunResult | undefined {
     const { clock, execution } = this.parts
     try {
-      this.advance(cpu, vcpu)
+      this.advance(cpu, vcpu, rest)
+      if (this.standing !== undefined) return (this.standing as Standing).result
     } catch (error) {
       this.parts.meter.end()
       this.parts.contain(vcpu, error)
@@ -159,21 +203,46 @@ export class RunLoop {
     if (!vcpu.isRunnable && !cpu.ask) execution.update(vcpu)
     vcpu.lastRun = clock.now()
     cpu.time = this.isAlone ? clock.now() : Math.max(clock.now(), cpu.time + 1)
+    return this.wantsTurn ? TURN : undefined
   }
 
-  private advance(cpu: PhysicalCpu, vcpu: Vcpu): void {
+  /** `rest`: what is left of a guest's run that stood; below 0 where none did. */
+  private advance(cpu: PhysicalCpu, vcpu: Vcpu, rest: number): void {
     const { clock, timers } = this.parts
     const horizon = Math.min(cpu.until, this.until, this.isAlone ? Infinity : this.parts.cpus.othersBusySince(cpu) + QUANTUM)
-    if (clock.now() - vcpu.timeWritten >= TIME_RECORD_LIFETIME) this.parts.updateTime(vcpu)
+    if (rest < 0 && clock.now() - vcpu.timeWritten >= TIME_RECORD_LIFETIME) this.parts.updateTime(vcpu)
+    let some = rest
     while (this.budget > 0 && !cpu.ask) {
-      const deadline = Math.min(horizon, timers.next)
       const { guest } = vcpu
-      if (guest === undefined || clock.now() >= deadline || !guest.deliver()) break
-      const exit = guest.run(Math.min(this.budget, clock.instructionsUntil(deadline)))
-      this.charge(guest.executed)
+      if (guest === undefined) break
+      if (some <= 0) {
+        const deadline = Math.min(horizon, timers.next)
+        if (clock.now() >= deadline || !guest.deliver()) break
+        some = Math.min(this.budget, clock.instructionsUntil(deadline))
+      }
+      // Guests in TypeScript have no instructions between which to stand.
+      const canStand = this.stands && guest.context !== undefined
+      if (canStand && this.left <= 0) return this.stand(cpu, vcpu, { rest: some, isStopped: false })
+      const exit = guest.run(canStand ? Math.min(some, this.left) : some)
+      const { executed } = guest
+      this.charge(executed)
+      this.done += executed
+      this.left -= executed
+      some -= executed
+      if (canStand && this.standsAt(exit, some)) return this.stand(cpu, vcpu, { rest: some, isStopped: exit.kind === 'stopped' })
+      some = 0
       this.handle(vcpu, guest, exit)
       if (this.wantsTurn) break
     }
+  }
+
+  /** Whether a guest's run, of which so much is left, ended only because the run stands there. */
+  private standsAt({ kind }: VcpuExit, rest: number): boolean {
+    return kind === 'stopped' || (kind === 'budget' && this.left <= 0 && rest > 0)
+  }
+
+  private stand(cpu: PhysicalCpu, vcpu: Vcpu, { rest, isStopped }: { readonly rest: number; readonly isStopped: boolean }): void {
+    this.standing = { cpu, vcpu, rest: Math.max(0, rest), result: { kind: 'standing', domid: vcpu.domid, vcpu: vcpu.vcpu, isStopped } }
   }
 
   private charge(instructions: number): void {

@@ -17,7 +17,7 @@ import type { GuestMemory } from '../memory/guest-memory.ts'
 import { type PhysicalCpus, restingState } from './physical-cpus.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Affinity, Scheduler } from '../scheduler/index.ts'
+import type { Affinity, VcpuScheduling } from '../scheduler/index.ts'
 
 /** The two bytes of vcpu_info that say whether an upcall is due. */
 const PENDING = VcpuInfo.evtchnUpcallPending.offset
@@ -27,7 +27,7 @@ const MASK = VcpuInfo.evtchnUpcallMask.offset
 export interface VcpuExecutionParts {
   readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
   readonly clock: HostClock
-  readonly scheduler: Scheduler<Vcpu>
+  readonly scheduler: VcpuScheduling<Vcpu>
   readonly events: EventChannels
   readonly domains: DomainRegistry
   readonly hub: EventHub<HypervisorEvent>
@@ -119,7 +119,7 @@ export class VcpuExecution {
     if (vcpu.online) return 0
     vcpu.online = true
     this.update(vcpu)
-    this.tell(vcpu, 'online')
+    this.tellOnline(vcpu)
     return 0
   }
 
@@ -132,13 +132,21 @@ export class VcpuExecution {
     if (!vcpu.online) return
     vcpu.online = false
     this.update(vcpu)
-    this.tell(vcpu, 'offline')
+    this.tellOnline(vcpu)
   }
 
   /** Changes the physical CPUs that a vCPU may use, and lets the one that is concerned ask again. */
   setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>): void {
     const cpu = this.parts.scheduler.setAffinity(vcpu, affinity, this.parts.clock.now())
     if (cpu >= 0) this.parts.cpus.reschedule(cpu)
+  }
+
+  /** The vCPU has left its scheduler, which names a CPU to be asked again. */
+  leave(vcpu: Vcpu, ask: number): void {
+    this.parts.cpus.forget(vcpu)
+    if (ask >= 0) this.parts.cpus.reschedule(ask)
+    vcpu.queued = false
+    vcpu.pinnedFrom = undefined
   }
 
   /** SCHEDOP_pin_override: pins a vCPU to one physical CPU for a while; a negative number lets it go again. */
@@ -229,7 +237,12 @@ export class VcpuExecution {
     this.parts.events.of(vcpu.domid)?.endPoll(vcpu.vcpu)
   }
 
-  private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield' | 'online' | 'offline'): void {
+  private tellOnline({ domid, vcpu, online }: Vcpu): void {
+    const { hub } = this.parts
+    if (hub.wants('vcpu-online')) hub.emit({ type: 'vcpu-online', domid, vcpu, online })
+  }
+
+  private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield'): void {
     const { hub } = this.parts
     if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domid, vcpu: vcpu.vcpu, action })
   }

@@ -93,11 +93,11 @@ export interface MachineToPhysPlace {
 
 /** Makes frames the hypervisor's: those of a table, and those that map it. */
 export function ownTable(frames: FrameTable, { mapping, table, count }: { mapping: readonly number[]; table: number; count: number }): void {
-  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
+  for (const mfn of mapping) frames.rows.setOwner(mfn, OWNER_XEN)
   for (let mfn = table; mfn < table + count; mfn += 1) {
     frames.assign(mfn, OWNER_XEN)
     // A type reference that nobody gives back: it is never writable for anyone.
-    frames.typeCount[mfn] = 1
+    frames.rows.setTypeCount(mfn, 1)
   }
 }
 

@@ -17,6 +17,8 @@ export interface FrameOwner {
   /** Frames of its reservation, and frames that the hypervisor shares with it. */
   totalPages: number
   sharedPages: number
+  /** Frames that are kept aside for it. */
+  outstandingPages: number
 }
 
 /** What this part works on. */
@@ -33,6 +35,8 @@ export interface DomainMemoryParts {
 export class DomainMemory {
   private readonly parts: DomainMemoryParts
   private lastFrameGone: (domid: number) => void = () => undefined
+  /** Frames that are kept aside for all domains together. */
+  private outstanding = 0
 
   constructor(parts: DomainMemoryParts) {
     this.parts = parts
@@ -44,9 +48,30 @@ export class DomainMemory {
     this.lastFrameGone = (domid) => hooks.lastFrameGone(domid)
   }
 
-  /** Frames that are free. */
+  /** Frames that are free, those kept aside for domains among them. */
   get free(): number {
     return this.parts.allocator.free
+  }
+
+  /** Frames that are kept aside for domains: what claims have not been made use of yet. */
+  get claimed(): number {
+    return this.outstanding
+  }
+
+  /** Frames that a domain could be given: not those that are kept aside for others. */
+  freeFor(domain: Pick<FrameOwner, 'outstandingPages'>): number {
+    return this.free - (this.outstanding - domain.outstandingPages)
+  }
+
+  /** Keeps so many frames aside for a domain, of those that are free. */
+  keepAside(domain: FrameOwner, pages: number): void {
+    this.outstanding += pages - domain.outstandingPages
+    domain.outstandingPages = pages
+  }
+
+  /** A domain was loaded that has frames kept aside. */
+  countClaim({ outstandingPages }: Pick<FrameOwner, 'outstandingPages'>): void {
+    this.outstanding += outstandingPages
   }
 
   /** Gives one zeroed frame to a domain; -1 when its limit is reached or the host has none. */
@@ -59,6 +84,7 @@ export class DomainMemory {
     const { allocator, frames } = this.parts
     const count = 2 ** order
     if (domain.dying || domain.totalPages + count > domain.maxPages) return -1
+    if (this.outstanding > 0 && count > this.freeFor(domain)) return -1
     const first = order === 0 ? allocator.take() : allocator.takeRun(order)
     if (first < 0) return -1
     for (let mfn = first; mfn < first + count; mfn += 1) {
@@ -66,6 +92,7 @@ export class DomainMemory {
       frames.assign(mfn, domain.id)
     }
     domain.totalPages += count
+    if (domain.outstandingPages > 0) this.keepAside(domain, Math.max(0, domain.outstandingPages - count))
     return first
   }
 
@@ -80,6 +107,7 @@ export class DomainMemory {
 
   /** A zeroed frame without owner, to be assigned by the caller; -1 when there is none. */
   takeRaw(): number {
+    if (this.outstanding > 0 && this.free <= this.outstanding) return -1
     const mfn = this.parts.allocator.take()
     if (mfn >= 0) this.prepare(mfn)
     return mfn
@@ -104,7 +132,7 @@ export class DomainMemory {
   giveBack(mfn: number): boolean {
     const { frames } = this.parts
     if (!frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED)) return false
-    frames.flags[mfn]! &= ~FRAME_FLAG.ALLOCATED
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.ALLOCATED)
     frames.putPage(mfn)
     return true
   }
@@ -124,7 +152,7 @@ export class DomainMemory {
   steal(mfn: number, domain: FrameOwner): boolean {
     const { frames } = this.parts
     if (!this.isPlain(mfn, domain)) return false
-    frames.stamp[mfn] = this.parts.tlb.now()
+    frames.rows.setStamp(mfn, this.parts.tlb.now())
     frames.clear(mfn)
     domain.totalPages -= 1
     return true
@@ -158,8 +186,8 @@ export class DomainMemory {
     const { frames, allocator, machineToPhys, tlb } = this.parts
     const domain = this.parts.domainOf(frames.owner[mfn]!)
     const isShared = frames.hasFlag(mfn, FRAME_FLAG.SHARED)
-    if (!isShared && frames.type[mfn] === FRAME_TYPE.WRITABLE) frames.type[mfn] = FRAME_TYPE.NONE
-    frames.stamp[mfn] = tlb.now()
+    if (!isShared && frames.type[mfn] === FRAME_TYPE.WRITABLE) frames.rows.setType(mfn, FRAME_TYPE.NONE)
+    frames.rows.setStamp(mfn, tlb.now())
     frames.clear(mfn)
     machineToPhys.clear(mfn)
     allocator.give(mfn)

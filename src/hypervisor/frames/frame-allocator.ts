@@ -16,7 +16,7 @@ export class FrameAllocator {
     this.first = first
     this.end = end
     this.used = new Bitmap(end)
-    for (let mfn = 0; mfn < first; mfn += 1) this.used.add(mfn)
+    this.used.addRange(0, first)
     this.hint = first
   }
 
@@ -49,7 +49,7 @@ export class FrameAllocator {
     const last = Math.min(limit, this.end) - size
     for (let start = Math.ceil(this.hint / size) * size; start <= last; start += size) {
       if (!this.isRunFree(start, size)) continue
-      for (let mfn = start; mfn < start + size; mfn += 1) this.used.add(mfn)
+      this.used.addRange(start, start + size)
       return start
     }
     return -1
@@ -58,6 +58,11 @@ export class FrameAllocator {
   /** Which frames are used, for {@link FrameAllocator.load}. */
   save(): Uint32Array {
     return this.used.save()
+  }
+
+  /** Whether the used frames are those that were saved or loaded last. */
+  isAsSaved(used: Uint32Array): boolean {
+    return this.used.isAsSaved(used)
   }
 
   /** Takes over which frames are used; those below the first are, always. */

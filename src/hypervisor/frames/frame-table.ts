@@ -6,8 +6,11 @@
  * hot path: plain typed arrays indexed by frame number; nothing is allocated per call.
  * Reference: xen/arch/x86/mm.c, the comment at its head; xen/arch/x86/include/asm/mm.h, PGT_* and PGC_*.
  */
-import { PAGE_SIZE } from '../../x86/index.ts'
 import { type StateOf, type Stateful, badState, invariant, shape } from '../../util/index.ts'
+import { FRAME_FLAG, OWNER_FREE, OWNER_XEN } from './frame-facts.ts'
+import { FrameRows } from './frame-rows.ts'
+
+export { FRAME_FLAG, OWNER_FREE, OWNER_VCPU, OWNER_XEN } from './frame-facts.ts'
 
 /** What a frame is used as while its type count is not zero (and was used as last when it is). */
 export const FRAME_TYPE = {
@@ -15,31 +18,6 @@ export const FRAME_TYPE = {
   /** The level-2 table of a 32-bit guest that holds mappings of the hypervisor's (PGT_pae_xen_l2). */
   XEN_L2: 7,
 } as const
-
-/** Flags of a frame. */
-export const FRAME_FLAG = {
-  /** The owner's own reference exists: the frame has not been given back. */
-  ALLOCATED: 1,
-  /** The hypervisor's frame, shared with its owner (shared_info, grant table): not part of the reservation. */
-  SHARED: 2,
-  /** Pinned as a page table by the owner. */
-  PINNED: 4,
-  /** Its contents have been checked for its type. */
-  VALIDATED: 8,
-  /** The check of its contents as a table has paused behind its first `progress` entries. */
-  PARTIAL: 16,
-  /** It was a table until its last use ended; its first `progress` entries are still to be given back. */
-  FALLING: 32,
-  /** It falls because it was refused, not because it was given up. */
-  REFUSED: 64,
-} as const
-
-/** Owner of frames that are free. */
-export const OWNER_FREE = 0xffff
-/** Owner of the hypervisor's own frames (DOMID_XEN). */
-export const OWNER_XEN = 0x7ff2
-/** Owner of frames of the hypervisor's that serve one vCPU, and come and go with it: no guest can name them (DOMID_INVALID). */
-export const OWNER_VCPU = 0x7ff4
 
 /** Most references that one frame may have; one is kept back so that a release can always take one. */
 const COUNT_LIMIT = 0xffff_fffd
@@ -61,39 +39,6 @@ export type FrameTableState = StateOf<typeof frameTableShape>
 const MOST_PROGRESS = 512
 const ALL_FLAGS = /* @__PURE__ */ Object.values(FRAME_FLAG).reduce((all: number, flag) => all | flag, 0)
 
-/** The table's fields, a row each by frame number, in one piece of memory. */
-export class FrameRows {
-  readonly owner: Uint16Array
-  readonly type: Uint8Array
-  readonly flags: Uint8Array
-  readonly references: Uint32Array
-  readonly typeCount: Uint32Array
-  readonly linear: Int32Array
-  readonly progress: Uint16Array
-  readonly stamp: Float64Array
-  /** All of it, in whole pages. */
-  readonly words: Uint32Array
-
-  /** For the frames from 0 to `end` - 1, all free. */
-  constructor(end: number) {
-    const room = Math.ceil(end / 8) * 8
-    const buffer = new ArrayBuffer(Math.ceil(room * ROW_BYTES / PAGE_SIZE) * PAGE_SIZE)
-    this.words = new Uint32Array(buffer)
-    // The widest first, so that each lies on its own boundary.
-    this.stamp = new Float64Array(buffer, 0, end)
-    this.references = new Uint32Array(buffer, 8 * room, end)
-    this.typeCount = new Uint32Array(buffer, 12 * room, end)
-    this.linear = new Int32Array(buffer, 16 * room, end)
-    this.owner = new Uint16Array(buffer, 20 * room, end).fill(OWNER_FREE)
-    this.progress = new Uint16Array(buffer, 22 * room, end)
-    this.type = new Uint8Array(buffer, 24 * room, end)
-    this.flags = new Uint8Array(buffer, 25 * room, end)
-  }
-}
-
-/** Bytes of all fields of a frame. */
-const ROW_BYTES = 26
-
 /** What the table tells its owner about. */
 export interface FrameTableHooks {
   /** The last reference to the frame is gone; the frame is still marked with its former owner. */
@@ -107,20 +52,20 @@ export class FrameTable implements Stateful<FrameTableState> {
   readonly first: number
   /** One past the last frame. */
   readonly end: number
-  readonly owner: Uint16Array
-  readonly type: Uint8Array
-  readonly flags: Uint8Array
-  readonly references: Uint32Array
-  readonly typeCount: Uint32Array
+  readonly owner: Readonly<Uint16Array>
+  readonly type: Readonly<Uint8Array>
+  readonly flags: Readonly<Uint8Array>
+  readonly references: Readonly<Uint32Array>
+  readonly typeCount: Readonly<Uint32Array>
   /** Recursive page-table entries: positive counts entries in this table, negative counts uses of this table. */
-  readonly linear: Int32Array
+  readonly linear: Readonly<Int32Array>
   /** Entries of a PARTIAL or FALLING table that hold references. */
-  readonly progress: Uint16Array
+  readonly progress: Readonly<Uint16Array>
   /**
    * Value of the TLB clock when the last type reference was dropped, or the frame was freed. Wider than 32 bits: a
    * busy host flushes 2^32 times in a day, and a clock that wraps would take stale translations for flushed ones.
    */
-  readonly stamp: Float64Array
+  readonly stamp: Readonly<Float64Array>
   private hooks: FrameTableHooks = { released: () => undefined }
 
   /** `rows`: of a table that there was before, which are taken as they are; without them they are those of free frames. */
@@ -156,14 +101,9 @@ export class FrameTable implements Stateful<FrameTableState> {
   load(state: FrameTableState): void {
     for (const [name, row] of Object.entries(state)) if (row.length !== this.end) throw badState(`${name} is of another host`)
     this.judgeAll(state, this)
-    this.owner.set(state.owner)
-    this.type.set(state.type)
-    this.flags.set(state.flags)
-    this.references.set(state.references)
-    this.typeCount.set(state.typeCount)
-    this.linear.set(state.linear)
-    this.progress.set(state.progress)
-    this.stamp.set(state.stamp)
+    const { rows } = this
+    for (const name of Object.keys(state) as (keyof FrameTableState)[]) (rows[name] as Uint8Array).set(state[name])
+    rows.touchAll()
   }
 
   /** Looks at rows as they come from anywhere, beside those of a fresh table of the same host. Throws INVALID_STATE. */
@@ -201,7 +141,7 @@ export class FrameTable implements Stateful<FrameTableState> {
   addReference(mfn: number): boolean {
     const count = this.references[mfn]!
     if (count === 0 || count >= COUNT_LIMIT) return false
-    this.references[mfn] = count + 1
+    this.rows.setReferences(mfn, count + 1)
     return true
   }
 
@@ -210,7 +150,7 @@ export class FrameTable implements Stateful<FrameTableState> {
     const count = this.references[mfn]! - 1
     // The message is put together for a failure only: it costs more than all the rest.
     if (count < 0) invariant(false, `frame ${mfn} has no reference to give back`)
-    this.references[mfn] = count
+    this.rows.setReferences(mfn, count)
     if (count === 0) this.hooks.released(mfn)
   }
 
@@ -222,29 +162,29 @@ export class FrameTable implements Stateful<FrameTableState> {
   /** Hands a free frame to an owner, with the owner's own reference. */
   assign(mfn: number, domid: number, flags: number = FRAME_FLAG.ALLOCATED): void {
     invariant(this.references[mfn] === 0, `frame ${mfn} is in use and cannot be assigned`)
-    this.owner[mfn] = domid
-    this.references[mfn] = 1
-    this.flags[mfn] = flags
-    this.type[mfn] = FRAME_TYPE.NONE
-    this.typeCount[mfn] = 0
-    this.linear[mfn] = 0
+    this.rows.setOwner(mfn, domid)
+    this.rows.setReferences(mfn, 1)
+    this.rows.setFlags(mfn, flags)
+    this.rows.setType(mfn, FRAME_TYPE.NONE)
+    this.rows.setTypeCount(mfn, 0)
+    this.rows.setLinear(mfn, 0)
   }
 
   /** Marks a frame as the hypervisor's, writable by its owner and never usable as anything else. */
   assignShared(mfn: number, domid: number): void {
     this.assign(mfn, domid, FRAME_FLAG.ALLOCATED | FRAME_FLAG.SHARED | FRAME_FLAG.VALIDATED)
-    this.type[mfn] = FRAME_TYPE.WRITABLE
-    this.typeCount[mfn] = 1
+    this.rows.setType(mfn, FRAME_TYPE.WRITABLE)
+    this.rows.setTypeCount(mfn, 1)
   }
 
   /** Forgets a frame whose last reference is gone. */
   clear(mfn: number): void {
-    this.owner[mfn] = OWNER_FREE
-    this.flags[mfn] = 0
-    this.type[mfn] = FRAME_TYPE.NONE
-    this.typeCount[mfn] = 0
-    this.references[mfn] = 0
-    this.linear[mfn] = 0
+    this.rows.setOwner(mfn, OWNER_FREE)
+    this.rows.setFlags(mfn, 0)
+    this.rows.setType(mfn, FRAME_TYPE.NONE)
+    this.rows.setTypeCount(mfn, 0)
+    this.rows.setReferences(mfn, 0)
+    this.rows.setLinear(mfn, 0)
   }
 
   /** True while a flag is set. */

@@ -68,17 +68,17 @@ export class FrameTypes {
       if ((frames.flags[mfn]! & FRAME_FLAG.VALIDATED) === 0) return this.contents.goOn(mfn, type)
       if (before !== type) return -ERRNO.EINVAL
       if (count >= 0xffff_ffff) return -ERRNO.EINVAL
-      frames.typeCount[mfn] = count + 1
+      frames.rows.setTypeCount(mfn, count + 1)
       return 0
     }
-    frames.typeCount[mfn] = 1
+    frames.rows.setTypeCount(mfn, 1)
     if (before !== type) {
-      frames.type[mfn] = type
-      frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
+      frames.rows.setType(mfn, type)
+      frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED)
       // No vCPU may go on writing through an old translation to what is to become a table.
       if (before === FRAME_TYPE.WRITABLE) this.tlb.flushSince(frames.stamp[mfn]!)
     }
-    if (type === FRAME_TYPE.WRITABLE) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
+    if (type === FRAME_TYPE.WRITABLE) frames.rows.setFlags(mfn, frames.flags[mfn]! | FRAME_FLAG.VALIDATED)
     return (frames.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0 ? 0 : this.contents.validate(mfn, type)
   }
 
@@ -101,9 +101,9 @@ export class FrameTypes {
         this.contents.fall(mfn)
         return
       }
-      frames.stamp[mfn] = this.tlb.now()
+      frames.rows.setStamp(mfn, this.tlb.now())
     }
-    frames.typeCount[mfn]! -= 1
+    frames.rows.setTypeCount(mfn, frames.typeCount[mfn]! - 1)
   }
 
   /** Gives back a type reference and a reference. */

@@ -13,9 +13,14 @@ import type { FrameTable } from './frame-table.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import { type CompatMachineToPhys, type TableFrames, type MachineToPhysPlace, ownTable, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
 
+/** Frames of a host from which on its table takes whole superpages of 2 MiB, as Xen's: tools map it by those. 512 MiB. */
+const LARGE_HOST = 2 ** 17
+const SUPERPAGE_FRAMES = 512
+
 /** Frames the table and its mapping take, given the number of host frames. */
 export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {
-  const table = Math.ceil((hostFrames * 8) / PAGE_SIZE)
+  const exact = Math.ceil((hostFrames * 8) / PAGE_SIZE)
+  const table = hostFrames < LARGE_HOST ? exact : Math.ceil(exact / SUPERPAGE_FRAMES) * SUPERPAGE_FRAMES
   return { table, mapping: 2 + Math.ceil(table / ENTRIES_PER_TABLE) }
 }
 

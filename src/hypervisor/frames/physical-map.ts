@@ -9,7 +9,7 @@
  * Reference: xen/arch/x86/mm/p2m.c, guest_physmap_add_entry, guest_physmap_remove_page; p2m-pt.c, p2m_type_to_flags.
  */
 import { ERRNO } from '../../abi/index.ts'
-import { type Shape, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { type Shape, type StateOf, type Stateful, badState, shape, sameState } from '../../util/index.ts'
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import type { FrameTable } from './frame-table.ts'
 import type { MachineToPhys } from './machine-to-phys.ts'
@@ -31,10 +31,12 @@ export type Place = (typeof PLACE)[keyof typeof PLACE]
 /** What processors may do, in the machine's bits (FRAME_RIGHT): read 1, write 2, execute 4. */
 const RIGHTS: readonly number[] = [0, 7, 3, 1, 3, 0]
 
-/** One past the highest frame number that a guest may use: its physical addresses have 32 bits. */
-export const MOST_GFNS = 2 ** 20
+/** One past the highest frame number that a guest may use: its physical addresses have 40 bits. */
+export const MOST_GFNS = 2 ** 28
 const CHUNK_BITS = 9
 const CHUNK = 2 ** CHUNK_BITS
+/** Rows of entries that a domain may have: those of 4 GiB, and as many more. */
+const MOST_CHUNKS = 2 ** 12
 const KIND_SHIFT = 3
 
 const kindOf = (entry: number): Place => ((entry >>> KIND_SHIFT) & 7) as Place
@@ -53,12 +55,15 @@ export interface PhysicalMapParts {
 
 /** What a saved physical map looks like: rows of entries by the number of their first, divided by their count. */
 export const physicalMapShape: Shape<readonly (readonly [number, Uint32Array])[]> = /* @__PURE__ */ shape.list(
-  /* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.whole(0, MOST_GFNS / CHUNK - 1), /* @__PURE__ */ shape.array(Uint32Array, CHUNK)), MOST_GFNS / CHUNK)
+  /* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.whole(0, MOST_GFNS / CHUNK - 1), /* @__PURE__ */ shape.array(Uint32Array, CHUNK)), MOST_CHUNKS)
 
 /** Physical map of one domain. */
 export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
   private readonly parts: PhysicalMapParts
-  private readonly chunks = new Array<Uint32Array | undefined>(MOST_GFNS / CHUNK).fill(undefined)
+  /** Rows of entries by the number of their first, divided by their count. */
+  private readonly chunks = new Map<number, Uint32Array>()
+  /** What was saved or loaded last, while it is that. */
+  private saved: StateOf<typeof physicalMapShape> | undefined
   /** Places where frames are to come on demand. */
   onDemand = 0
 
@@ -98,7 +103,12 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
 
   /** Whether a frame of the domain's own can be put somewhere: not where others' frames lie. */
   mayPlace(gfn: number): boolean {
-    return this.isPlace(gfn) && !this.isOthers(gfn)
+    return this.isPlace(gfn) && !this.isOthers(gfn) && this.hasRoom(gfn)
+  }
+
+  /** False where a place needs a row and there are as many as there may be. */
+  private hasRoom(gfn: number): boolean {
+    return this.chunks.size < MOST_CHUNKS || this.chunks.has(Math.floor(gfn / CHUNK))
   }
 
   /** True for what may be a frame number at all. */
@@ -131,7 +141,7 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
 
   /** Has a frame come somewhere on demand: 0, or -EBUSY where something is. */
   placeOnDemand(gfn: number): number {
-    if (!this.isPlace(gfn)) return -ERRNO.EINVAL
+    if (!this.isPlace(gfn) || !this.hasRoom(gfn)) return -ERRNO.EINVAL
     if (this.look(gfn) !== 0) return -ERRNO.EBUSY
     this.write(gfn, entryOf(0, PLACE.ON_DEMAND))
     this.onDemand += 1
@@ -153,17 +163,23 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
 
   /** Highest frame number with something there; -1 for none. */
   highest(): number {
-    for (let index = this.chunks.length - 1; index >= 0; index -= 1) {
-      const chunk = this.chunks[index]
-      for (let i = CHUNK - 1; chunk !== undefined && i >= 0; i -= 1) if (chunk[i] !== 0) return index * CHUNK + i
+    for (const [index, chunk] of this.inOrder().reverse()) {
+      for (let i = CHUNK - 1; i >= 0; i -= 1) if (chunk[i] !== 0) return index * CHUNK + i
     }
     return -1
   }
 
+  /** Numbers where frames are to come on demand. */
+  onDemandPlaces(): number[] {
+    const list: number[] = []
+    if (this.onDemand > 0) for (const { gfn, kind } of this.places()) if (kind === PLACE.ON_DEMAND) list.push(gfn)
+    return list
+  }
+
   /** Everything that is there: number, frame, kind. */
   *places(): Generator<{ readonly gfn: number; readonly mfn: number; readonly kind: Place }> {
-    for (const [index, chunk] of this.chunks.entries()) {
-      for (let i = 0; chunk !== undefined && i < CHUNK; i += 1) {
+    for (const [index, chunk] of this.inOrder()) {
+      for (let i = 0; i < CHUNK; i += 1) {
         const entry = chunk[i]!
         if (entry !== 0) yield { gfn: index * CHUNK + i, mfn: entry >>> PAGE_SHIFT, kind: kindOf(entry) }
       }
@@ -171,19 +187,28 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
   }
 
   save(): StateOf<typeof physicalMapShape> {
-    return this.chunks.flatMap((chunk, index) => (chunk === undefined ? [] : [[index, chunk.slice()] as const]))
+    this.saved ??= this.inOrder().map(([index, chunk]) => [index, chunk.slice()] as const)
+    return this.saved
+  }
+
+  isAsSaved(state: StateOf<typeof physicalMapShape>): boolean {
+    if (state === this.saved) return true
+    if (!sameState(this.save(), state)) return false
+    this.saved = state
+    return true
   }
 
   /** Whose frames they are, checks say when all is loaded. */
   load(state: StateOf<typeof physicalMapShape>): void {
     if (new Set(state.map(([index]) => index)).size !== state.length) throw badState('frame numbers are there twice')
     for (const [, chunk] of state) for (const entry of chunk) this.judge(entry)
-    this.chunks.fill(undefined)
+    this.chunks.clear()
     this.onDemand = 0
     for (const [index, chunk] of state) {
-      this.chunks[index] = chunk.slice()
+      this.chunks.set(index, chunk.slice())
       for (const entry of chunk) if (kindOf(entry) === PLACE.ON_DEMAND) this.onDemand += 1
     }
+    this.saved = state
   }
 
   private judge(entry: number): void {
@@ -195,7 +220,11 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
   }
 
   private look(gfn: number): number {
-    return this.chunks[gfn >>> CHUNK_BITS]?.[gfn & (CHUNK - 1)] ?? 0
+    return this.chunks.get(gfn >>> CHUNK_BITS)?.[gfn & (CHUNK - 1)] ?? 0
+  }
+
+  private inOrder(): (readonly [number, Uint32Array])[] {
+    return [...this.chunks].sort(([one], [other]) => one - other)
   }
 
   private isOthers(gfn: number): boolean {
@@ -215,9 +244,11 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
   }
 
   private write(gfn: number, entry: number): void {
-    const chunk = this.chunks[gfn >>> CHUNK_BITS] ??= new Uint32Array(CHUNK)
+    const chunk = this.chunks.get(gfn >>> CHUNK_BITS) ?? new Uint32Array(CHUNK)
+    this.chunks.set(gfn >>> CHUNK_BITS, chunk)
     const before = chunk[gfn & (CHUNK - 1)]!
     chunk[gfn & (CHUNK - 1)] = entry
+    this.saved = undefined
     if (before >= PAGE_SIZE) this.parts.changed(gfn)
   }
 }

@@ -62,6 +62,10 @@ export class TlbClock implements Stateful<TlbClockState> {
     return { time: this.time, oldest: this.oldest }
   }
 
+  isAsSaved({ time, oldest }: TlbClockState): boolean {
+    return this.time === time && this.oldest === oldest
+  }
+
   load({ time, oldest }: TlbClockState): void {
     this.time = time
     this.oldest = oldest

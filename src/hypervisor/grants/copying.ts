@@ -103,7 +103,8 @@ export class GrantCopier {
     }
     if (!isGrant) return GNTST.permission_denied
     held.table = this.find(domid)
-    return held.table === undefined ? GNTST.bad_domain : GNTST.okay
+    if (held.table === undefined) return GNTST.bad_domain
+    return this.host.mayShare('grant_copy', caller.domain.id, domid) ? GNTST.okay : GNTST.permission_denied
   }
 
   private move({ source, destination, length }: CopyRequest): number {

@@ -11,7 +11,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
-import type { Stateful } from '../../util/index.ts'
+import { type Stateful, sameEntries, sameState } from '../../util/index.ts'
 import type { DomainGrantState } from './grant-state.ts'
 import { Maptrack } from './maptrack.ts'
 import { isWritePinned, type ActiveEntry } from './pins.ts'
@@ -110,6 +110,12 @@ export class GrantTable implements Stateful<DomainGrantState> {
       active: [...this.active].map(([ref, entry]) => [ref, { ...entry }] as const),
       maptrack: this.maptrack.save(),
     }
+  }
+
+  isAsSaved(state: DomainGrantState): boolean {
+    return state.domid === this.domain.id && state.version === this.version && state.retiredWith === (this.retired ? this.entriesAtEnd : -1)
+      && sameState(this.frames, state.frames) && sameState(this.statusFrames, state.statusFrames)
+      && sameEntries<number, unknown>(this.active, state.active) && this.maptrack.isAsSaved(state.maptrack)
   }
 
   /** Takes over what {@link checkGrantState} has checked; its frames are still referenced. */

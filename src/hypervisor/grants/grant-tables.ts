@@ -6,7 +6,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
-import type { DomId, Stateful } from '../../util/index.ts'
+import { sameState, type DomId, type Rewind, type Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
@@ -92,6 +92,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     const here = this.tables.get(caller.domid)
     const there = this.tables.get(request.domid)
     if (here === undefined || there === undefined) return refused(GNTST.bad_domain)
+    if (!this.host.mayShare('grant_mapref', caller.domid, request.domid)) return refused(GNTST.permission_denied)
     return this.mapper.map({ caller, here, there }, request)
   }
 
@@ -116,6 +117,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   /** GNTTABOP_transfer. */
   transfer(caller: DomId, request: TransferRequest): number {
     const table = this.tables.get(caller)
+    if (table !== undefined && this.tables.has(request.domid) && !this.host.mayShare('grant_transfer', caller, request.domid)) return GNTST.permission_denied
     return table === undefined ? GNTST.bad_domain : transferFrame(this.host, table, request, (domid) => this.tables.get(domid))
   }
 
@@ -154,6 +156,19 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   querySize(caller: DomId, domid: number): { readonly frames: number; readonly maxFrames: number } | number {
     const table = this.reach(caller, domid)
     return typeof table === 'number' ? table : { frames: table.frames.length, maxFrames: table.domain.maxGrantFrames }
+  }
+
+  /** A frame of a domain's table for its tools: see {@link GrantTables.frameToPlace}. */
+  resourceFrame(domid: DomId, kind: 'shared' | 'status', index: number): number {
+    return this.frameToPlace(domid, kind === 'status' ? STATUS_INDEX + index : index)
+  }
+
+  /** How many frames of a kind a domain's table may have; 0 for status frames of one of version 1, and of a dead domain's. */
+  resourceLimit(domid: DomId, kind: 'shared' | 'status'): number {
+    const table = this.tables.get(domid)
+    if (table === undefined || table.retired || (kind === 'status' && table.version !== 2)) return 0
+    const { maxGrantFrames } = table.domain
+    return kind === 'shared' ? maxGrantFrames : Math.ceil((maxGrantFrames * GRANTS_PER_FRAME) / GRANTS_PER_STATUS_FRAME)
   }
 
   /**
@@ -254,10 +269,28 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     return { domains: [...this.tables.values()].map((table) => table.save()) }
   }
 
+  isAsSaved({ domains }: GrantState): boolean {
+    if (domains.length !== this.tables.size) return false
+    let at = 0
+    for (const table of this.tables.values()) if (!table.isAsSaved(domains[at++]!)) return false
+    return true
+  }
+
   /** The domains wait for their tables, whose frames are referenced already. */
   load(state: GrantState): void {
     this.checkState(state)
     for (const saved of state.domains) this.tables.get(saved.domid)!.load(saved)
+  }
+
+  /** In place where the same domains have the same tables, whatever is in use of them. */
+  rewind(state: GrantState, now: GrantState): Rewind | undefined {
+    const tables = ({ domains }: GrantState): unknown => domains.map(({ domid, version, frames, statusFrames, retiredWith }) => (
+      [domid, version, frames, statusFrames, retiredWith]
+    ))
+    if (!sameState(tables(state), tables(now))) return undefined
+    return () => {
+      for (const saved of state.domains) this.tables.get(saved.domid)!.load(saved)
+    }
   }
 
   /** Checks that all tables, uses and mappings agree. Throws INVALID_STATE with what does not. */

@@ -4,7 +4,7 @@
  *
  * Reference: xen/common/grant_table.c (get_maptrack_handle).
  */
-import { type StateOf, type Stateful, shape } from '../../util/index.ts'
+import { type StateOf, type Stateful, shape, sameState } from '../../util/index.ts'
 
 /** Records in one page of the limit. */
 const RECORDS_PER_FRAME = 256
@@ -98,6 +98,14 @@ export class Maptrack implements Stateful<MaptrackState> {
       free: this.free.slice(this.head),
       mappings: [...this.entries()].map(([handle, mapping]) => [handle, { ...mapping }] as const),
     }
+  }
+
+  isAsSaved({ size, free, mappings }: MaptrackState): boolean {
+    const { head } = this
+    if (size !== this.mappings.length || free.length !== this.free.length - head || mappings.length !== this.count) return false
+    for (let i = 0; i < free.length; i += 1) if (free[i] !== this.free[head + i]) return false
+    for (const [handle, mapping] of mappings) if (!sameState(this.mappings[handle], mapping)) return false
+    return true
   }
 
   /** Takes over saved handles, which {@link maptrackFits} has checked. */

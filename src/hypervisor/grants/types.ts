@@ -93,6 +93,8 @@ export interface GrantHost {
   readonly frames: GrantFrames
   /** True when `caller` may act for `target`. Not asked about itself. */
   mayControl(caller: DomId, target: DomId): boolean
+  /** Whether the host's policy lets `caller` share memory with `other`. */
+  mayShare(hook: 'grant_mapref' | 'grant_copy' | 'grant_transfer', caller: DomId, other: number): boolean
   /** Entries have been removed: no vCPU of the domain may use them any more. */
   flushTlb(domid: DomId): void
 }

@@ -1,12 +1,12 @@
 /**
- * console_io: the hypervisor's own console. What dom0 could read from it is the toolstack's here.
+ * console_io: the hypervisor's own console. A privileged domain reads what is typed at it.
  * Reference: public/xen.h, CONSOLEIO_*; xen/drivers/char/console.c, do_console_io.
  */
 import { CONSOLEIO, ERRNO } from '../../abi/index.ts'
 import type { HypervisorConsole } from '../console/console.ts'
 import type { HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed, partial } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from './table.ts'
 
 /** Bytes of one console write that are taken; Xen does 128 at a time. */
 const CONSOLE_CHUNK = 128
@@ -32,14 +32,22 @@ function write(console: HypervisorConsole, meter: WorkMeter): HypercallHandler {
   }
 }
 
+/** CONSOLEIO_read(count, buffer): how many bytes were there. */
+function read(console: HypervisorConsole): HypercallHandler {
+  return (caller, args) => {
+    if (!caller.owner.privileged) return -ERRNO.EPERM
+    const bytes = console.typedBytes(args.u32(1))
+    if (bytes.length > 0 && !caller.access.write(args.address(2), bytes)) return -ERRNO.EFAULT
+    console.taken(bytes.length)
+    return bytes.length
+  }
+}
+
 /** Makes the row of console_io(command, count, buffer). */
 export function consoleIo(console: HypervisorConsole, meter: WorkMeter): HypercallRow {
   const rows: Operations<typeof CONSOLEIO, Operation> = {
     write: { support: FULL, run: write(console, meter) },
-    read: {
-      support: partial('a privileged domain reads 0 bytes: nobody types at the hypervisor'),
-      run: (caller) => (caller.owner.privileged ? 0 : -ERRNO.EPERM),
-    },
+    read: { support: FULL, run: read(console) },
   }
   return {
     name: 'console_io', handler: byFirstArgument(CONSOLEIO, rows), source: 'public/xen.h, CONSOLEIO_*; do_console_io',

@@ -7,46 +7,92 @@ import { ERRNO, type GuestAbi, HYPERVISOR, MulticallEntry } from '../../abi/inde
 import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
+import { type Access, HYPERCALL_CLASSES, type HypercallClass } from '../domains/access.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import { CALL_SILENT, HypercallArguments, type HypercallHandler, type HypercallRow, type HypercallTable } from '../domains/hypercall.ts'
 import { FULL } from './table.ts'
 
 /** Numbers that a guest may use. */
-const NUMBERS = 64
+export const NUMBERS = 64
 
 /** What hypercalls are dispatched to, and what is counted and told of them. */
 export interface DispatcherParts {
-  readonly rows: readonly HypercallRow[]
+  /** Makes the rows, once a hypercall is made or told of: a host has tables for kinds of guests that never come. */
+  readonly rows: () => readonly HypercallRow[]
   /** What the callers speak: the rows are made for it. */
   readonly abi: GuestAbi
   readonly hub: EventHub<HypervisorEvent>
   readonly meter: WorkMeter
+  /** How often each hypercall was made, by number: counted on by all tables of a host. */
+  readonly counts: Float64Array
+  /** Asked about each call, where its policy has rules for hypercalls. */
+  readonly access: Access
+}
+
+/** A handler that the policy is asked about first; without rules for hypercalls there is none, and nothing is asked. */
+const asking = (handler: HypercallHandler, asked: HypercallClass, access: Access): HypercallHandler => (caller, args) => {
+  const { id: domid, privileged } = caller.owner
+  return access.mayCall({ domid, privileged }, asked) ? handler(caller, args) : -ERRNO.EPERM
 }
 
 /** Carries out hypercalls by number: those that no kind of guest owns, and those of one kind. */
 export class HypercallDispatcher implements HypercallTable {
-  private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
+  private table: readonly (HypercallHandler | undefined)[] | undefined
+  /** What tells of an operation that is named in a structure, by the hypercall's number. */
+  private readonly asked = new Map<number, () => number>()
   private readonly hub: EventHub<HypervisorEvent>
   private readonly meter: WorkMeter
+  private readonly counts: Float64Array
   /** One call of a multicall, as the callers' ABI lays it out. */
   private readonly layout: Pick<typeof MulticallEntry, 'size' | 'op' | 'result' | 'args'>
   private readonly entry: Scratch
   private readonly inner = new HypercallArguments()
-  /** Every row that there is, in the order of the numbers. */
-  readonly rows: readonly HypercallRow[]
+  private readonly access: Access
+  private readonly makeRows: () => readonly HypercallRow[]
+  private made: readonly HypercallRow[] | undefined
+  private around: ((handler: HypercallHandler, number: number) => HypercallHandler) | undefined
 
-  constructor({ rows, abi, hub, meter }: DispatcherParts) {
+  constructor({ rows, abi, hub, meter, counts, access }: DispatcherParts) {
+    this.makeRows = rows
+    this.access = access
     this.hub = hub
+    this.counts = counts
     this.meter = meter
     this.layout = abi.of(MulticallEntry)
     this.entry = new Scratch(this.layout.size)
+  }
+
+  /** Every row that there is, in the order of the numbers. */
+  get rows(): readonly HypercallRow[] {
+    return (this.made ??= this.allRows())
+  }
+
+  private allRows(): readonly HypercallRow[] {
     const multicall: HypercallRow = {
       name: 'multicall', handler: (caller, args) => this.multicall(caller, args),
       source: 'public/xen.h, struct multicall_entry; do_multicall', support: FULL,
     }
-    this.rows = [multicall, ...rows].sort((a, b) => HYPERVISOR[a.name] - HYPERVISOR[b.name])
-    for (const { name, handler } of this.rows) this.table[HYPERVISOR[name]] = handler
+    return [multicall, ...this.makeRows()].sort((a, b) => HYPERVISOR[a.name] - HYPERVISOR[b.name])
+  }
+
+  /** Before the first call: what each number leads to. */
+  private open(): readonly (HypercallHandler | undefined)[] {
+    const { access, rows, around = (handler) => handler } = this
+    const table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
+    for (const row of rows) if (row.asked !== undefined) this.asked.set(HYPERVISOR[row.name], () => row.asked!())
+    for (const { name, handler } of rows) {
+      const number = HYPERVISOR[name]
+      table[number] = around(access.asksHypercalls ? asking(handler, HYPERCALL_CLASSES[name], access) : handler, number)
+    }
+    this.table = table
+    return table
+  }
+
+  /** Has each hypercall carried out by what `around` makes of its handler from now on, or by its handler again. */
+  surround(around: HypercallDispatcher['around']): void {
+    this.around = around
+    this.table = undefined
   }
 
   /**
@@ -54,11 +100,13 @@ export class HypercallDispatcher implements HypercallTable {
    * what the arguments hold now) and {@link CALL_SILENT} (the handler has set the registers).
    */
   call(caller: Vcpu, number: number, args: HypercallArguments): number {
-    const handler = number < NUMBERS ? this.table[number] : undefined
+    const handler = number < NUMBERS ? (this.table ?? this.open())[number] : undefined
     const sub = args.low[0]!
+    const before = this.hub.wants('hypercall') ? args.values() : undefined
+    if (handler !== undefined) this.counts[number]! += 1
     const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
-    if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
-      this.hub.emit({ type: 'hypercall', domid: caller.domid, vcpu: caller.vcpu, number, sub, result })
+    if (before !== undefined && result !== CALL_AGAIN) {
+      this.hub.emit({ type: 'hypercall', domid: caller.domid, vcpu: caller.vcpu, number, sub: this.asked.get(number)?.() ?? sub, args: before, result })
     }
     return result
   }

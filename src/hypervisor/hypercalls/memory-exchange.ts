@@ -58,7 +58,7 @@ export class Exchange {
     if (error !== 0) return error
     const domain = this.parts.domains.resolve(caller.owner, into.domid)
     if (domain === undefined) return -ERRNO.ESRCH
-    if (!this.parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
+    if (!this.parts.domains.mayControl(caller.domid, domain.id, 'memory_op.exchange')) return -ERRNO.EPERM
     const progress = this.exchange(caller, domain, { into, out, done })
     nrExchanged.setNumber(this.scratch.view, 0, progress.done)
     const at = nrExchanged.offset

@@ -6,21 +6,31 @@
 import { ERRNO, type GuestAbi, XenMachphysMapping, XenMachphysMfnList } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 
 /** Frames in 2 MiB, by which the table is listed. */
 const LARGE_PAGE_FRAMES = 512
 
+/** What it tells of. */
+export interface MachphysParts {
+  readonly machineToPhys: MachineToPhys
+  readonly memory: { readonly endFrame: number }
+  readonly domains: Pick<DomainRegistry, 'mayDo'>
+}
+
 /** Tells where the table is; structures are at guest addresses of the caller's. */
 export class MachphysOperations {
   private readonly machineToPhys: MachineToPhys
+  private readonly domains: MachphysParts['domains']
   /** First frame that the host has not. */
   private readonly endFrame: number
   private readonly abi: GuestAbi
   private readonly scratch = new Scratch(XenMachphysMapping.size)
 
-  constructor(machineToPhys: MachineToPhys, endFrame: number, abi: GuestAbi) {
+  constructor({ machineToPhys, memory: { endFrame }, domains }: MachphysParts, abi: GuestAbi) {
+    this.domains = domains
     this.machineToPhys = machineToPhys
     this.endFrame = endFrame
     this.abi = abi
@@ -49,7 +59,7 @@ export class MachphysOperations {
   }
 
   private list({ owner, access }: Vcpu, address: number, { tableFrame, tableFrames }: Pick<MachineToPhys, 'tableFrame' | 'tableFrames'>): number {
-    if (!owner.privileged) return -ERRNO.EPERM
+    if (!this.domains.mayDo(owner.id, 'memory_op.machphys_mfn_list')) return -ERRNO.EPERM
     const { scratch, abi } = this
     const { maxExtents, extentStart, nrExtents, size } = abi.of(XenMachphysMfnList)
     if (!readInto(access, address, scratch, size)) return -ERRNO.EFAULT

@@ -48,7 +48,7 @@ export class MemoryMaps {
     if (count > MAX_MEMORY_MAP_ENTRIES) return -ERRNO.EINVAL
     const domain = this.domains.resolve(caller.owner, foreign.domid.get(view, 0))
     if (domain === undefined) return -ERRNO.ESRCH
-    if (!this.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
+    if (!this.domains.mayControl(caller.domid, domain.id, 'memory_op.set_memory_map')) return -ERRNO.EPERM
     const bytes = new Uint8Array(count * MAP_ENTRY_SIZE)
     const buffer = signedFromParts(layout.buffer.low(view, map), layout.buffer.high(view, map))
     if (!caller.access.read(buffer, bytes)) return -ERRNO.EFAULT
@@ -57,7 +57,8 @@ export class MemoryMaps {
 }
 
 /** A memory map as guests see it: packed entries of 20 bytes. */
-function encodeMap(map: readonly MemoryMapEntry[]): Uint8Array {
+/** A map as a guest reads it: rows of 20 bytes. */
+export function encodeMap(map: readonly MemoryMapEntry[]): Uint8Array {
   const view = new DataView(new ArrayBuffer(map.length * MAP_ENTRY_SIZE))
   map.forEach((entry, i) => {
     const at = i * MAP_ENTRY_SIZE

@@ -30,6 +30,11 @@ export interface ReservationCallParts {
 export type ReservationCommand =
   typeof XENMEM.increase_reservation | typeof XENMEM.decrease_reservation | typeof XENMEM.populate_physmap
 
+const NAMES: Readonly<Record<ReservationCommand, keyof typeof XENMEM>> = {
+  [XENMEM.increase_reservation]: 'increase_reservation', [XENMEM.decrease_reservation]: 'decrease_reservation',
+  [XENMEM.populate_physmap]: 'populate_physmap',
+}
+
 /** One reservation call, copied from the guest. */
 interface ReservationCall {
   readonly domain: Domain
@@ -61,7 +66,7 @@ export class Reservations {
     if (!readInto(caller.access, args.address(1), this.scratch, this.layout.size)) {
       return start === 0 ? -ERRNO.EFAULT : start
     }
-    const reservation = this.read(caller)
+    const reservation = this.read(caller, command)
     if (reservation === undefined || start >= reservation.count) return start
     const { meter } = this.parts
     const price = command === XENMEM.decrease_reservation ? WORK.frame : WORK.frame + WORK.page
@@ -78,14 +83,14 @@ export class Reservations {
     return CALL_AGAIN
   }
 
-  private read(caller: Vcpu): ReservationCall | undefined {
+  private read(caller: Vcpu, command: ReservationCommand): ReservationCall | undefined {
     const { layout, scratch: { view } } = this
     const order = layout.extentOrder.get(view, 0)
     const count = layout.nrExtents.number(view, 0)
     const domain = this.parts.domains.resolve(caller.owner, layout.domid.get(view, 0))
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
     if (domain === undefined || order > limit || count > this.maxExtents) return undefined
-    if (!this.parts.domains.mayControl(caller.domid, domain.id)) return undefined
+    if (!this.parts.domains.mayControl(caller.domid, domain.id, `memory_op.${NAMES[command]}`)) return undefined
     const { extentStart } = layout
     return { domain, list: signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0)), count, order }
   }

@@ -1,17 +1,15 @@
 /**
- * Hypercalls that this hypervisor refuses as a whole. What a toolstack in a privileged domain would do by them is the
- * control interface of this library.
- * Reference: xen/include/public/domctl.h, sysctl.h, platform.h, kexec.h, hypfs.h, hvm/, argo.h, pmu.h, xenoprof.h,
- * xsm/flask_op.h, tmem.h, arch-x86/xen-mca.h.
+ * Hypercalls that this hypervisor refuses as a whole.
+ * Reference: xen/include/public/kexec.h, hvm/, argo.h, pmu.h, xenoprof.h,
+ * xsm/flask_op.h, tmem.h.
  */
 import {
-  ARGO_OP, DMOP, DOMCTL, FLASK, HVMOP, HYPFS_OP, KEXEC_CMD, MCA, SYSCTL, TMEM, XENOPROF, XENPF, XENPMU,
+  ARGO_OP, DMOP, FLASK, KEXEC_CMD, TMEM, XENOPROF, XENPMU,
 } from '../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.ts'
 import { refusal, refused } from './table.ts'
 
 /** For privileged domains only, and not there for them either. */
-const CONTROL = /* @__PURE__ */ refused('EPERM', 'a toolstack uses the control interface of this library', 'ENOSYS')
 const HOST = /* @__PURE__ */ refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
 const TRANSLATED = 'it is for translated guests'
 
@@ -24,7 +22,6 @@ interface RefusedFamily {
 }
 
 const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
-  platform_op: { prefix: 'XENPF_', numbers: XENPF, support: HOST, source: 'public/platform.h' },
   xsm_op: {
     prefix: 'FLASK_', numbers: FLASK, source: 'public/xsm/flask_op.h',
     support: /* @__PURE__ */ refused('ENOSYS', 'there is no security module, as in a Xen built without one'),
@@ -33,9 +30,6 @@ const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
     prefix: 'XENOPROF_', numbers: XENOPROF, source: 'public/xenoprof.h',
     support: /* @__PURE__ */ refused('ENOSYS', 'not built in, as in Debian\'s Xen'),
   },
-  hvm_op: { prefix: 'HVMOP_', numbers: HVMOP, support: /* @__PURE__ */ refused('ENOSYS', TRANSLATED), source: 'public/hvm/hvm_op.h' },
-  sysctl: { prefix: 'XEN_SYSCTL_', numbers: SYSCTL, support: CONTROL, source: 'public/sysctl.h' },
-  domctl: { prefix: 'XEN_DOMCTL_', numbers: DOMCTL, support: CONTROL, source: 'public/domctl.h' },
   kexec_op: { prefix: 'KEXEC_CMD_', numbers: KEXEC_CMD, support: HOST, source: 'public/kexec.h' },
   tmem_op: {
     prefix: 'TMEM_', numbers: TMEM, source: 'public/tmem.h', support: /* @__PURE__ */ refused('ENOSYS', 'Xen has dropped it'),
@@ -49,11 +43,6 @@ const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
     support: /* @__PURE__ */ refused('EOPNOTSUPP', 'off, as in Xen without the option vpmu'),
   },
   dm_op: { prefix: 'XEN_DMOP_', numbers: DMOP, support: /* @__PURE__ */ refused('EOPNOTSUPP', TRANSLATED), source: 'public/hvm/dm_op.h' },
-  arch_0: {
-    prefix: 'XEN_MC_', numbers: MCA, source: 'public/arch-x86/xen-mca.h, __HYPERVISOR_mca',
-    support: /* @__PURE__ */ refused('ENOSYS', 'there is no hardware below whose faults could be told of'),
-  },
-  hypfs_op: { prefix: 'XEN_HYPFS_OP_', numbers: HYPFS_OP, support: CONTROL, source: 'public/hypfs.h' },
 }
 
 /** Makes the rows of the hypercalls that are refused. */

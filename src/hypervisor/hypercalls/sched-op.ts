@@ -125,7 +125,7 @@ function poller(execution: VcpuExecution, layout: Pick<typeof SchedPoll, 'ports'
 function remoteShutdown(parts: SchedParts, caller: Vcpu, scratch: Scratch): number {
   const target = parts.domains.get(SchedRemoteShutdown.domainId.get(scratch.view, 0))
   if (target === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domid, target.id)) return -ERRNO.EPERM
+  if (!parts.domains.mayControl(caller.domid, target.id, 'sched_op.remote_shutdown')) return -ERRNO.EPERM
   parts.execution.shutdown(target, SchedRemoteShutdown.reason.get(scratch.view, 0) & 0xff)
   return 0
 }

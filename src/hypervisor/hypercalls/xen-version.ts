@@ -10,7 +10,7 @@ import {
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
-import { XEN_VERSION, XEN_VERSION_NUMBER } from '../identity.ts'
+import { BUILD, XEN_VERSION, XEN_VERSION_NUMBER } from '../identity.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, listed, refuse, refused } from './table.ts'
 
@@ -47,8 +47,8 @@ function compileInfo(domain: Domain): Uint8Array {
   const view = new DataView(bytes.buffer)
   const encode = (value: string): Uint8Array => new TextEncoder().encode(domain.privileged ? value : DENIED)
   XenCompileInfo.encode(view, 0, {
-    compiler: encode('paravirt'), compileBy: encode('paravirt'), compileDomain: encode('localhost'),
-    compileDate: encode('reproducible'),
+    compiler: encode(BUILD.compiler), compileBy: encode(BUILD.compileBy), compileDomain: encode(BUILD.compileDomain),
+    compileDate: encode(BUILD.compileDate),
   })
   return bytes
 }
@@ -75,7 +75,7 @@ function operations(commandLine: string, abi: GuestAbi): Operations<typeof XENVE
     extraversion: telling(() => text(XEN_VERSION.extra, XEN_EXTRAVERSION_LEN)),
     compile_info: telling(compileInfo),
     capabilities: telling(() => text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN)),
-    changeset: telling(({ privileged }) => text(privileged ? 'unavailable' : DENIED, XEN_CHANGESET_INFO_LEN)),
+    changeset: telling(({ privileged }) => text(privileged ? BUILD.changeset : DENIED, XEN_CHANGESET_INFO_LEN)),
     platform_parameters: telling(() => platformParameters(abi)),
     get_features: {
       support: FULL,

@@ -32,6 +32,14 @@ export interface TimerSetting {
   readonly divide: number
 }
 
+/** How its domain's time goes. */
+export interface ApicTime {
+  /** The domain's time in nanoseconds. */
+  readonly now: () => number
+  /** Host time of a time of the domain's, by which timers are set; absent where that is the same. */
+  readonly hostTime?: ((shown: number) => number) | undefined
+}
+
 /** Timer of one local APIC. */
 export class ApicTimer implements Stateful<StateOf<typeof apicTimerShape>> {
   /** Bus cycles of one step. */
@@ -39,18 +47,21 @@ export class ApicTimer implements Stateful<StateOf<typeof apicTimerShape>> {
   private started: number | undefined
   private readonly timers: TimerQueue
   private readonly now: () => number
+  private readonly hostTime: (shown: number) => number
   private readonly timer: Timer
   private readonly setting: () => TimerSetting
 
-  constructor(parts: { readonly timers: TimerQueue; readonly now: () => number; readonly fire: () => void; readonly setting: () => TimerSetting }) {
+  constructor(parts: ApicTime & { readonly timers: TimerQueue; readonly fire: () => void; readonly setting: () => TimerSetting }) {
     this.timers = parts.timers
     this.now = parts.now
+    this.hostTime = parts.hostTime ?? ((shown) => shown)
     this.setting = parts.setting
-    this.timer = parts.timers.create((now) => {
+    this.timer = parts.timers.create((due) => {
       const { lvtt, initial } = this.setting()
       if ((lvtt & MODE_BITS) === MODE.PERIODIC) {
-        this.started = now
-        this.timers.set(this.timer, now + Math.max(initial * CYCLE * this.divisor, SHORTEST_PERIOD))
+        const began = parts.hostTime === undefined ? due : this.now()
+        this.started = began
+        this.timers.set(this.timer, this.hostTime(began + Math.max(initial * CYCLE * this.divisor, SHORTEST_PERIOD)))
       }
       parts.fire()
     })
@@ -91,8 +102,13 @@ export class ApicTimer implements Stateful<StateOf<typeof apicTimerShape>> {
     const mode = lvtt & MODE_BITS
     if (left > 0 && (mode === MODE.ONE_SHOT || mode === MODE.PERIODIC)) {
       this.started = started
-      this.timers.set(this.timer, this.now() + left)
+      this.timers.set(this.timer, this.hostTime(this.now() + left))
     } else this.stop()
+  }
+
+  /** Sets it to another host time: the domain's time goes otherwise from now on. */
+  move(change: (deadline: number) => number): void {
+    if (this.timer.deadline >= 0) this.timers.set(this.timer, change(this.timer.deadline))
   }
 
   /** Nothing comes any more. */

@@ -6,7 +6,7 @@
  */
 import { type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { TimerQueue } from '../time/timer-queue.ts'
-import { ApicTimer, apicTimerShape } from './apic-timer.ts'
+import { type ApicTime, ApicTimer, apicTimerShape } from './apic-timer.ts'
 import { APIC, APIC_BYTES, ApicRegisters, ICR, SHORTHAND } from './registers.ts'
 
 /** An interrupt that a local APIC sends: the command register's low half, and whom it is for. */
@@ -16,11 +16,9 @@ export interface Ipi {
 }
 
 /** What a local APIC works on. */
-export interface LocalApicParts {
+export interface LocalApicParts extends ApicTime {
   readonly vcpu: number
   readonly timers: TimerQueue
-  /** Guest time in nanoseconds. */
-  readonly now: () => number
   readonly send: (ipi: Ipi) => void
   /** An interrupt waits that has not before: the vCPU is to look. */
   readonly wake: () => void
@@ -81,10 +79,15 @@ export class LocalApic implements Stateful<LocalApicState> {
     this.parts = parts
     this.vcpu = parts.vcpu
     this.timer = new ApicTimer({
-      timers: parts.timers, now: parts.now, fire: () => this.timerDue(),
+      timers: parts.timers, now: parts.now, hostTime: parts.hostTime, fire: () => this.timerDue(),
       setting: () => this.timerSetting(this.registers.get(APIC.LVTT)),
     })
     this.reset()
+  }
+
+  /** Sets its timer to another host time. */
+  moveTimer(change: (deadline: number) => number): void {
+    this.timer.move(change)
   }
 
   /** As after power-on. */

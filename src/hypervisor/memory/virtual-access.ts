@@ -14,12 +14,16 @@ import type { GuestMemory } from './guest-memory.ts'
 
 const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
 
+/** Memory in which bits of tables are set. */
+type MarkedWords = Pick<GuestMemory, 'words' | 'markWritten'>
+
 /**
  * Word index of the level-1 entry that maps `address` in the tables under `root`, or -1 when an entry above it has
  * not all of `rights`. Through a recursive map it may be an entry of a higher table: who writes where it leads has to
  * ask for PTE.WRITABLE, which such a map never grants.
  */
-export function findLeaf(words: Uint32Array, root: number, address: number, rights: number = PTE.PRESENT): number {
+export function findLeaf(memory: MarkedWords, root: number, address: number, rights: number = PTE.PRESENT): number {
+  const { words } = memory
   const high = Math.floor(address / TWO_32)
   const low = address >>> 0
   let table = root
@@ -28,7 +32,10 @@ export function findLeaf(words: Uint32Array, root: number, address: number, righ
     const at = (table << 10) + (bits & 0x1ff) * 2
     const entry = words[at]!
     if ((entry & rights) !== rights) return -1
-    if ((entry & TABLE_USED) !== TABLE_USED) words[at] = entry | PTE.ACCESSED
+    if ((entry & TABLE_USED) !== TABLE_USED) {
+      words[at] = entry | PTE.ACCESSED
+      memory.markWritten(table)
+    }
     table = entry >>> PAGE_SHIFT
   }
   return (table << 10) + ((low >>> PAGE_SHIFT) & 0x1ff) * 2
@@ -57,7 +64,7 @@ export class VirtualAccess implements GuestAccess {
     if (root === 0) return -1
     const { words } = this.memory
     const needed = write ? PTE.PRESENT | PTE.WRITABLE : PTE.PRESENT
-    const at = findLeaf(words, root, address, needed)
+    const at = findLeaf(this.memory, root, address, needed)
     if (at < 0) return -1
     const low = words[at]!
     if ((low & needed) !== needed) return -1

@@ -2,11 +2,13 @@
  * What all schedulers share: who exists, who can run, who runs where, affinity, and saving. It decides nothing:
  * the algorithms are the subclasses.
  */
-import { Bitmap, XenError, badState, type DomId } from '../../util/index.ts'
+import { Bitmap, XenError, badState, type DomId, sameFields, sameState } from '../../util/index.ts'
+import type { Director } from './director.ts'
 import { changed, defaults, faultOf, refuse, type ParameterTable } from './parameters.ts'
 import type { SchedulerName } from './names.ts'
 import { checkNumbers, checkPlaces, type SavedDomain, type SavedVcpu, type SchedulerState } from './scheduler-state.ts'
-import type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
+import type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** A domain as schedulers see it. */
 export interface DomainEntry {
@@ -30,6 +32,8 @@ export interface SchedulerUnit<V extends VcpuRef> {
   since: number
   hard: Bitmap
   soft: Bitmap
+  /** CPUs of its hard affinity that the scheduler serves. */
+  usable: Bitmap
   /** The algorithm's own numbers; saved and restored as they are. */
   readonly numbers: Record<string, number>
 }
@@ -46,6 +50,14 @@ const cpuSet = (count: number, cpus: readonly number[]): Bitmap => {
   return set
 }
 
+const allCpus = (count: number): Bitmap => cpuSet(count, Array.from({ length: count }, (_, cpu) => cpu))
+
+const sameCpus = (cpus: Bitmap, saved: readonly number[]): boolean => cpus.count === saved.length && saved.every((cpu) => cpus.has(cpu))
+
+const sameUnit = ({ ref, runnable, hard, soft, since, numbers }: SchedulerUnit<VcpuRef>, saved: SavedVcpu): boolean =>
+  ref.domid === saved.domid && ref.vcpu === saved.vcpu && runnable === saved.runnable && since === saved.since
+  && sameCpus(hard, saved.hard) && sameCpus(soft, saved.soft) && sameState(numbers, saved.numbers)
+
 /** Bookkeeping for one scheduler. */
 export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   abstract readonly name: SchedulerName
@@ -61,8 +73,11 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   protected readonly asked: boolean[]
   /** The algorithm's own numbers for the host. */
   protected readonly numbers: Record<string, number> = {}
+  /** CPUs that it serves. */
+  protected readonly served: Bitmap
   private readonly domainTable: ParameterTable
   private readonly globalTable: ParameterTable
+  private director: Director | undefined
 
   constructor(cpuCount: number, domainTable: ParameterTable = {}, globalTable: ParameterTable = {}) {
     if (!Number.isInteger(cpuCount) || cpuCount < 1) {
@@ -71,12 +86,14 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     this.cpuCount = cpuCount
     this.running = new Array<SchedulerUnit<V> | undefined>(cpuCount).fill(undefined)
     this.asked = new Array<boolean>(cpuCount).fill(false)
+    this.served = allCpus(cpuCount)
     this.domainTable = domainTable
     this.globalTable = globalTable
     this.global = defaults(globalTable)
   }
 
-  abstract schedule(cpu: number, now: number): Decision<V>
+  /** What the algorithm has a CPU do. */
+  protected abstract plan(cpu: number, now: number): Decision<V>
   /** A vCPU has become runnable and stands in no queue: queue it; the CPU to ask again, or -1. */
   protected abstract enqueue(entry: SchedulerUnit<V>, now: number): number
   /** Charges a running vCPU for the time up to `now`. */
@@ -92,6 +109,14 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return {}
   }
 
+  direct(director: Director | undefined): void {
+    this.director = director
+  }
+
+  schedule(cpu: number, now: number): Decision<V> {
+    return this.director === undefined ? this.plan(cpu, now) : this.obey(this.director, cpu, now)
+  }
+
   addDomain(domid: DomId): void {
     this.domains.set(domid, {
       domid, parameters: defaults(this.domainTable), vcpuCount: 0, numbers: this.freshDomainNumbers(),
@@ -105,9 +130,9 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   addVcpu(vcpu: V, now: number): void {
     const domain = this.domainOf(vcpu.domid)
     domain.vcpuCount += 1
-    const all = cpuSet(this.cpuCount, Array.from({ length: this.cpuCount }, (_, cpu) => cpu))
+    const all = allCpus(this.cpuCount)
     this.vcpus.set(vcpu, {
-      ref: vcpu, domain, runnable: false, cpu: -1, since: now, hard: all, soft: all,
+      ref: vcpu, domain, runnable: false, cpu: -1, since: now, hard: all, soft: all, usable: this.served,
       numbers: this.freshNumbers(domain, now),
     })
   }
@@ -127,7 +152,8 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     if (entry.runnable) return -1
     entry.runnable = true
     // Still on its CPU, which has not been asked since it went to sleep: it simply goes on.
-    return this.ask(entry.cpu >= 0 ? entry.cpu : this.enqueue(entry, now))
+    const cpu = entry.cpu >= 0 ? entry.cpu : this.enqueue(entry, now)
+    return this.ask(cpu < 0 && this.director !== undefined ? this.busyCpuFor(entry, now) : cpu)
   }
 
   sleep(vcpu: V, now: number): void {
@@ -145,18 +171,21 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return { hard: [...hard], soft: [...soft] }
   }
 
-  affinityFault({ hard, soft }: Partial<Affinity>): SchedulerFault | undefined {
+  affinityFault(_vcpu: V, { hard, soft }: Partial<Affinity>): SchedulerFault | undefined {
     const unknown = cpuFault(this.cpuCount, [...hard ?? [], ...soft ?? []])
-    return unknown ?? (hard?.length === 0 ? { message: 'a vCPU needs a physical CPU to run on', details: {} } : undefined)
+    if (unknown !== undefined || hard === undefined || hard.some((cpu) => this.served.has(cpu))) return unknown
+    const message = hard.length === 0 ? 'a vCPU needs a physical CPU to run on' : `physical CPUs ${hard.join(', ')} are not in the vCPU's pool`
+    return { message, details: hard.length === 0 ? {} : { cpus: hard } }
   }
 
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
     const entry = this.entryOf(vcpu)
-    refuse(this.affinityFault(affinity))
+    refuse(this.affinityFault(vcpu, affinity))
     const hard = affinity.hard === undefined ? entry.hard : cpuSet(this.cpuCount, affinity.hard)
     const soft = affinity.soft === undefined ? entry.soft : cpuSet(this.cpuCount, affinity.soft)
     entry.hard = hard
     entry.soft = soft
+    this.limit(entry)
     return this.ask(this.affinityChanged(entry, now))
   }
 
@@ -172,6 +201,28 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     refuse(this.parametersFault(domid, values, vcpu))
     const entry = this.domainOf(domid)
     entry.parameters = changed(this.domainTable, entry.parameters, values)
+  }
+
+  get cpus(): readonly number[] {
+    return [...this.served]
+  }
+
+  setCpus(cpus: readonly number[], now: number): void {
+    const next = cpuSet(this.cpuCount, cpus)
+    const lost = this.cpus.filter((cpu) => !next.has(cpu))
+    this.served.restore(next.save())
+    for (const entry of this.vcpus.values()) this.limit(entry)
+    this.cpusChanged()
+    for (const cpu of lost) {
+      const entry = this.stop(cpu, now)
+      if (entry === undefined) continue
+      this.takenOff(entry)
+      if (entry.runnable) this.ask(this.enqueue(entry, now))
+    }
+  }
+
+  globalFault(values: SchedulerParameters): SchedulerFault | undefined {
+    return faultOf(this.globalTable, values)
   }
 
   globalParameters(): SchedulerParameters {
@@ -201,6 +252,17 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
       global: { ...this.global },
       numbers: { ...this.numbers },
     }
+  }
+
+  isAsSaved(state: SchedulerState): boolean {
+    const { domains, vcpus, running, queue, asked, global, numbers } = state
+    const entries = [...this.vcpus.values()]
+    const isOf = (entry: SchedulerUnit<V> | undefined, index: number | undefined): boolean => index !== undefined && entry === entries[index]
+    return vcpus.length === entries.length && entries.every((entry, i) => sameUnit(entry, vcpus[i]!))
+      && domains.length === this.domains.size && [...this.domains.values()].every((entry, i) => sameFields(entry, domains[i]!))
+      && this.running.every((entry, cpu) => isOf(entry, running[cpu]))
+      && queue.length === this.queue.length && this.queue.every((entry, i) => isOf(entry, queue[i]))
+      && this.asked.every((one, cpu) => one === asked.includes(cpu)) && sameState(this.global, global) && sameState(this.numbers, numbers)
   }
 
   /** The domains and vCPUs have been added; those that the saved scheduler did not have any more are removed. */
@@ -233,6 +295,16 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   /** Why a vCPU cannot have these numbers of the algorithm's own; undefined when it can. */
   protected judgeNumbers(_numbers: Readonly<Record<string, number>>): string | undefined {
     return undefined
+  }
+
+  /** Other CPUs are served, and every vCPU knows which it may use. */
+  protected cpusChanged(): void {}
+
+  /** Finds out which CPUs a vCPU may use; one that could use none of those that there are may use all. */
+  private limit(entry: SchedulerUnit<V>): void {
+    const usable = [...entry.hard].filter((cpu) => this.served.has(cpu))
+    if (usable.length === 0 && this.served.count > 0) entry.hard = allCpus(this.cpuCount)
+    entry.usable = usable.length === 0 || usable.length === this.served.count ? this.served : cpuSet(this.cpuCount, usable)
   }
 
   /** The CPU to ask after a vCPU's affinity has changed, or -1. */
@@ -290,7 +362,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   protected idleCpuFor(entry: SchedulerUnit<V>): number {
     let found = -1
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
-      if (this.running[cpu] !== undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
+      if (this.running[cpu] !== undefined || this.asked[cpu] || !entry.usable.has(cpu)) continue
       if (entry.soft.has(cpu)) return cpu
       if (found < 0) found = cpu
     }
@@ -308,6 +380,53 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     if (displaced === undefined) return -1
     const cpu = this.idleCpuFor(displaced)
     return cpu === self ? -1 : this.ask(cpu)
+  }
+
+  /** True when a vCPU that waits could run on a CPU now. */
+  protected mayRunOn(entry: SchedulerUnit<V>, cpu: number, _now: number): boolean {
+    return entry.usable.has(cpu)
+  }
+
+  /** Puts a vCPU that somebody else has displaced into the queue. */
+  protected requeue(entry: SchedulerUnit<V>): void {
+    this.queue.push(entry)
+  }
+
+  /** A vCPU has been taken off its CPU. */
+  protected takenOff(_entry: SchedulerUnit<V>): void {}
+
+  /** A vCPU was put on a CPU by somebody else's word; until when it may stay. */
+  protected putOn(_entry: SchedulerUnit<V>, _now: number): number {
+    return Infinity
+  }
+
+  /** Does what somebody else has decided, or goes on alone where that one says nothing. */
+  private obey(director: Director, cpu: number, now: number): Decision<V> {
+    const running = this.running[cpu]
+    if (running?.runnable === true) this.charge(running, now)
+    const current = running?.runnable === true && this.mayRunOn(running, cpu, now) ? running : undefined
+    const candidates = this.queue.filter((entry) => this.mayRunOn(entry, cpu, now))
+    if (current !== undefined) candidates.unshift(current)
+    if (candidates.length === 0) return this.plan(cpu, now)
+    const order = director.decide({ cpu, now, current: current?.ref, candidates: candidates.map(({ ref }) => ref) })
+    if (order === undefined) return this.plan(cpu, now)
+    const chosen = candidates.find(({ ref }) => ref === order.vcpu)
+    const decision = chosen === undefined ? this.plan(cpu, now) : this.place(cpu, chosen, now)
+    return { ...decision, until: Math.max(Math.min(decision.until, order.until), now + 1) }
+  }
+
+  private place(cpu: number, entry: SchedulerUnit<V>, now: number): Decision<V> {
+    const previous = this.stop(cpu, now)
+    if (previous !== undefined) this.takenOff(previous)
+    const displaced = previous?.runnable === true && previous !== entry ? previous : undefined
+    if (displaced !== undefined) this.requeue(displaced)
+    this.start(cpu, entry, now)
+    return { vcpu: entry.ref, until: this.putOn(entry, now), alsoAsk: this.askFor(displaced, cpu) }
+  }
+
+  /** A busy CPU that a vCPU which has woken could take, for whoever decides; -1 for none. */
+  private busyCpuFor(entry: SchedulerUnit<V>, now: number): number {
+    return this.running.findIndex((running, cpu) => running !== undefined && !this.asked[cpu] && this.mayRunOn(entry, cpu, now))
   }
 
   private checkDomain({ domid, parameters, numbers }: SavedDomain): DomainEntry {
@@ -345,6 +464,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     entry.since = saved.since
     entry.hard = cpuSet(this.cpuCount, saved.hard)
     entry.soft = cpuSet(this.cpuCount, saved.soft)
+    this.limit(entry)
     Object.assign(entry.numbers, saved.numbers)
   }
 }

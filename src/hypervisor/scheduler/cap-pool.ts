@@ -6,7 +6,7 @@
  * Reference: xen/common/sched/credit2.c (the comment on utilization caps).
  */
 import type { DomainEntry, SchedulerUnit } from './base.ts'
-import type { VcpuRef } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** Shortest allowance, so that a domain with many vCPUs does not cut its budget into crumbs. */
 const MIN_ALLOWANCE = 500_000

@@ -6,7 +6,8 @@ import { NullScheduler } from './null.ts'
 import { RoundRobinScheduler } from './round-robin.ts'
 import { RtdsScheduler } from './rtds.ts'
 import type { SchedulerName } from './names.ts'
-import type { Scheduler, VcpuRef } from './types.ts'
+import type { Scheduler } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** A scheduler for `cpuCount` physical CPUs. */
 export function createScheduler<V extends VcpuRef>(name: SchedulerName, cpuCount: number): Scheduler<V> {

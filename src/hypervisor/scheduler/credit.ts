@@ -11,7 +11,7 @@
  */
 import type { DomainEntry, SchedulerUnit } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
-import type { VcpuRef } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 import { type Choice, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
 const CAP_PERIOD = 30 * MILLISECOND
@@ -76,7 +76,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     let best = -1
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
       const running = this.running[cpu]
-      if (running === undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
+      if (running === undefined || this.asked[cpu] || !entry.usable.has(cpu)) continue
       if (running.runnable) this.charge(running, now)
       if (!running.runnable || classOf(running) > classOf(entry)) best = best < 0 || entry.soft.has(cpu) ? cpu : best
     }
@@ -92,8 +92,8 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     this.caps.use(entry, time)
   }
 
-  protected override stopped(previous: SchedulerUnit<V>): void {
-    super.stopped(previous)
+  protected override takenOff(previous: SchedulerUnit<V>): void {
+    super.takenOff(previous)
     previous.numbers['boost'] = 0
   }
 
@@ -103,7 +103,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 
   /** The first of the best class that may run here. The one that ran before stays only when nobody else is as good. */
   protected choose(cpu: number, { staying, yields, now }: Choice<V>): SchedulerUnit<V> | undefined {
-    const other = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
+    const other = this.queue.find((entry) => entry.usable.has(cpu) && this.caps.mayRun(entry, now))
     if (staying === undefined || other === undefined) return other ?? staying
     return yields || !goesBefore(staying, other) ? other : staying
   }
@@ -122,7 +122,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     if (now < numbers.accountAt) return
     for (const entry of this.running) if (entry?.runnable) this.charge(entry, now)
     const periods = Math.min(Math.floor((now - numbers.accountAt) / this.period) + 1, 10)
-    const capacity = periods * this.period * this.cpuCount
+    const capacity = periods * this.period * this.served.count
     const claims = new Map<DomainEntry, SchedulerUnit<V>[]>()
     for (const entry of this.vcpus.values()) {
       if (!entry.runnable && entry.numbers['used'] === 0) continue

@@ -13,7 +13,8 @@ import type { DomId } from '../../util/index.ts'
 import type { DomainEntry, SchedulerUnit } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
 import type { SchedulerState } from './scheduler-state.ts'
-import type { SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
+import type { SchedulerFault, SchedulerParameters } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 import { type Choice, MICROSECOND, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
 /** Credit that everybody gets at a reset, and the longest slice. */
@@ -27,7 +28,9 @@ const MAX_LEAD = 3 * CREDIT
 /** Weighted shares by credit. */
 export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   readonly name = 'credit2'
+  /** The largest weight of a vCPU's domain, and how many have it; 0 while that is not known. */
   private largestWeight = 0
+  private heaviest = 0
 
   constructor(cpuCount: number) {
     super(cpuCount, { capPeriod: CAP_PERIOD, global: RATELIMIT })
@@ -52,12 +55,15 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 
   override addVcpu(vcpu: V, now: number): void {
     super.addVcpu(vcpu, now)
-    this.largestWeight = 0
+    if (this.largestWeight !== 0) this.weigh(weightOf(this.vcpus.get(vcpu)!.domain))
   }
 
   override removeVcpu(vcpu: V, now: number): number {
-    this.largestWeight = 0
-    return super.removeVcpu(vcpu, now)
+    const entry = this.vcpus.get(vcpu)
+    const answer = super.removeVcpu(vcpu, now)
+    if (entry !== undefined && weightOf(entry.domain) === this.largestWeight) this.heaviest -= 1
+    if (this.heaviest === 0) this.largestWeight = 0
+    return answer
   }
 
   override load(state: SchedulerState): void {
@@ -95,7 +101,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     let best = staying !== undefined && !staying.soft.has(cpu) && this.hasIdleSoft(staying) ? undefined : staying
     for (const entry of this.queue) {
       if (best !== undefined && !yields && entry.numbers['credit']! <= best.numbers['credit']!) break
-      if (!entry.hard.has(cpu) || !this.caps.mayRun(entry, now)) continue
+      if (!entry.usable.has(cpu) || !this.caps.mayRun(entry, now)) continue
       best = entry
       break
     }
@@ -104,7 +110,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 
   /** How long `next` may run: until its credit is used up or another's is equal, within the limits. */
   protected slice(cpu: number, next: SchedulerUnit<V>, now: number): number {
-    const waiting = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
+    const waiting = this.queue.find((entry) => entry.usable.has(cpu) && this.caps.mayRun(entry, now))
     const lead = next.numbers['credit']! - Math.max(waiting?.numbers['credit'] ?? 0, 0)
     const time = Math.ceil((Math.max(lead, 0) * weightOf(next.domain)) / this.maxWeight())
     const shortest = Math.max(MIN_SLICE, next.numbers['started']! + this.ratelimit - now)
@@ -145,7 +151,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     let bestScore = 0
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
       const running = this.running[cpu]
-      if (running === undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
+      if (running === undefined || this.asked[cpu] || !entry.usable.has(cpu)) continue
       if (running.runnable) this.charge(running, now)
       let score = running.runnable ? entry.numbers['credit']! - running.numbers['credit']! : Infinity
       if (score > 0) score += (entry.soft.has(cpu) ? CREDIT : 0) + (running.soft.has(cpu) ? 0 : CREDIT)
@@ -160,7 +166,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   private lowestRunning(entry: SchedulerUnit<V>): number {
     let lowest = Infinity
     for (const running of this.running) {
-      if (running !== undefined && entry.hard.has(running.cpu)) lowest = Math.min(lowest, running.numbers['credit']!)
+      if (running !== undefined && entry.usable.has(running.cpu)) lowest = Math.min(lowest, running.numbers['credit']!)
     }
     return lowest === Infinity ? 0 : lowest
   }
@@ -173,9 +179,16 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 
   private maxWeight(): number {
     if (this.largestWeight === 0) {
-      for (const entry of this.vcpus.values()) this.largestWeight = Math.max(this.largestWeight, weightOf(entry.domain))
+      this.heaviest = 0
+      for (const entry of this.vcpus.values()) this.weigh(weightOf(entry.domain))
     }
     return this.largestWeight
+  }
+
+  private weigh(weight: number): void {
+    if (weight > this.largestWeight) this.heaviest = 0
+    this.largestWeight = Math.max(this.largestWeight, weight)
+    if (weight === this.largestWeight) this.heaviest += 1
   }
 }
 

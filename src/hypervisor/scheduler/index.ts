@@ -1,10 +1,13 @@
 /** Schedulers: one interface, several algorithms. */
+export { CpuPools, MAX_POOLS, cpuPoolsShape } from './cpu-pools.ts'
+export type { CpuPool } from './cpu-pools.ts'
 export { createScheduler } from './create.ts'
 export { SCHEDULER_NAMES } from './names.ts'
 export type { SchedulerName } from './names.ts'
 export { schedulerShape } from './scheduler-state.ts'
 export type { SchedulerState } from './scheduler-state.ts'
 export { RoundRobinScheduler } from './round-robin.ts'
-export type {
-  Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters, VcpuRef,
-} from './types.ts'
+export type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters, VcpuScheduling } from './types.ts'
+export type { VcpuRef } from './vcpu-ref.ts'
+export { MOST_LATE } from './director.ts'
+export type { Director, DirectorQuestion, Order, ReadyQuestion } from './director.ts'

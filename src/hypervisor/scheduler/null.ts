@@ -5,7 +5,8 @@
  * Reference: xen/common/sched/null.c.
  */
 import { SchedulerBase, type SchedulerUnit } from './base.ts'
-import type { Decision, VcpuRef } from './types.ts'
+import type { Decision } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** One vCPU for each CPU. */
 export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
@@ -27,7 +28,7 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return freed
   }
 
-  schedule(cpu: number, now: number): Decision<V> {
+  protected plan(cpu: number, now: number): Decision<V> {
     const previous = this.stop(cpu, now)
     if (previous?.runnable) this.queue.push(previous)
     const next = this.queue.find((entry) => entry.numbers['place'] === cpu)
@@ -37,6 +38,10 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
       place !== cpu && place! >= 0 && this.running[place!] === undefined && !this.asked[place!]
     ))
     return { vcpu: next?.ref, until: Infinity, alsoAsk: this.ask(elsewhere?.numbers['place'] ?? -1) }
+  }
+
+  protected override mayRunOn(entry: SchedulerUnit<V>, cpu: number): boolean {
+    return entry.numbers['place'] === cpu
   }
 
   protected override freshNumbers(): Record<string, number> {
@@ -59,17 +64,22 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   /** A vCPU that may not stay where it is gives its CPU up, perhaps to another, and looks for one. */
   protected override affinityChanged(entry: SchedulerUnit<V>): number {
     const before = entry.numbers['place']!
-    if (before >= 0 && entry.hard.has(before)) return -1
+    if (before >= 0 && entry.usable.has(before)) return -1
     entry.numbers['place'] = -1
     this.assign(entry)
     this.fill()
     return before >= 0 ? before : entry.numbers['place']!
   }
 
+  protected override cpusChanged(): void {
+    for (const { numbers, usable } of this.vcpus.values()) if (!usable.has(numbers['place']!)) numbers['place'] = -1
+    this.fill()
+  }
+
   /** Gives a vCPU a CPU that nobody has, one of its soft affinity before others. */
   private assign(entry: SchedulerUnit<V>): void {
     const taken = new Set([...this.vcpus.values()].map(({ numbers }) => numbers['place']))
-    const free = [...entry.hard].filter((cpu) => !taken.has(cpu))
+    const free = [...entry.usable].filter((cpu) => !taken.has(cpu))
     entry.numbers['place'] = free.find((cpu) => entry.soft.has(cpu)) ?? free[0] ?? -1
   }
 

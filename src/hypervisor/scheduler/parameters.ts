@@ -2,7 +2,7 @@
  * Scheduler parameters as tables: name, limits and default of each, and the one check that they all pass through.
  * Reference: public/domctl.h (xen_domctl_scheduler_op), public/sysctl.h (scheduler_op), xen/common/sched/.
  */
-import { XenError } from '../../util/index.ts'
+import { shown, XenError } from '../../util/index.ts'
 import type { SchedulerFault, SchedulerParameters } from './types.ts'
 
 /** One parameter. */
@@ -33,7 +33,7 @@ export function faultOf(table: ParameterTable, changes: SchedulerParameters): Sc
     const { min, max } = rule
     const inRange = Number.isInteger(value) && value >= min && value <= max
     if (!inRange && rule.also?.includes(value) !== true) {
-      const message = `${name} must be a whole number from ${min} to ${max}, got ${value}`
+      const message = `${name} must be a whole number from ${min} to ${max}, got ${shown(value)}`
       return { message, details: { name, value, min, max } }
     }
   }

@@ -3,7 +3,8 @@
  * is; it knows no weights.
  */
 import { SchedulerBase, type SchedulerUnit } from './base.ts'
-import type { Decision, VcpuRef } from './types.ts'
+import type { Decision } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 const MICROSECOND = 1000
 
@@ -20,10 +21,10 @@ export class RoundRobinScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     super(cpuCount, {}, GLOBAL)
   }
 
-  schedule(cpu: number, now: number): Decision<V> {
+  protected plan(cpu: number, now: number): Decision<V> {
     const previous = this.stop(cpu, now)
     if (previous?.runnable) this.queue.push(previous)
-    const next = this.queue.find((entry) => entry.hard.has(cpu))
+    const next = this.queue.find((entry) => entry.usable.has(cpu))
     this.start(cpu, next, now)
     if (next === undefined) return { vcpu: undefined, until: Infinity, alsoAsk: -1 }
     const displaced = previous?.runnable && previous !== next ? previous : undefined

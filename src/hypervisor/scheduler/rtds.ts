@@ -8,7 +8,8 @@
 import type { DomId } from '../../util/index.ts'
 import { SchedulerBase, type DomainEntry, type SchedulerUnit } from './base.ts'
 import { changed, defaults, refuse } from './parameters.ts'
-import type { Decision, SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
+import type { Decision, SchedulerFault, SchedulerParameters } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 const MICROSECOND = 1000
 
@@ -59,7 +60,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     }
   }
 
-  schedule(cpu: number, now: number): Decision<V> {
+  protected plan(cpu: number, now: number): Decision<V> {
     const previous = this.stop(cpu, now)
     if (previous?.runnable) this.queue.push(previous)
     for (const entry of this.queue) renew(entry, now)
@@ -91,7 +92,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     if (idle >= 0) return idle
     let worst: SchedulerUnit<V> | undefined
     for (const running of this.running) {
-      if (running === undefined || this.asked[running.cpu] || !entry.hard.has(running.cpu)) continue
+      if (running === undefined || this.asked[running.cpu] || !entry.usable.has(running.cpu)) continue
       if (!isBefore(entry, running)) continue
       if (worst === undefined || isBefore(worst, running)) worst = running
     }
@@ -114,7 +115,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   private best(cpu: number): SchedulerUnit<V> | undefined {
     let best: SchedulerUnit<V> | undefined
     for (const entry of this.queue) {
-      if (!entry.hard.has(cpu) || entry.numbers['left']! <= 0) continue
+      if (!entry.usable.has(cpu) || entry.numbers['left']! <= 0) continue
       if (best === undefined || isBefore(entry, best)) best = entry
     }
     return best
@@ -123,7 +124,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   /** When the next period of a waiting vCPU begins, which may then take this CPU. */
   private nextPeriod(cpu: number): number {
     let next = Infinity
-    for (const entry of this.queue) if (entry.hard.has(cpu)) next = Math.min(next, entry.numbers['deadline']!)
+    for (const entry of this.queue) if (entry.usable.has(cpu)) next = Math.min(next, entry.numbers['deadline']!)
     return next
   }
 

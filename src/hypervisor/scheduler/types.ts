@@ -6,14 +6,10 @@
  * gone to sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
  */
 import type { DomId, Stateful, XenErrorDetails } from '../../util/index.ts'
+import type { Director } from './director.ts'
 import type { SchedulerName } from './names.ts'
 import type { SchedulerState } from './scheduler-state.ts'
-
-/** A vCPU as schedulers name it. They keep the object and hand it back. */
-export interface VcpuRef {
-  readonly domid: DomId
-  readonly vcpu: number
-}
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** What a CPU is to do. */
 export interface Decision<V extends VcpuRef> {
@@ -40,10 +36,10 @@ export interface SchedulerFault {
   readonly details: XenErrorDetails
 }
 
-/** Decides which vCPU runs where. */
-export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<SchedulerState> {
+/** What is asked of whoever decides which vCPU runs where: one scheduler, or one for each pool of CPUs. */
+export interface VcpuScheduling<V extends VcpuRef = VcpuRef> {
   readonly name: SchedulerName
-  /** Number of physical CPUs it serves. */
+  /** Number of physical CPUs of the host. */
   readonly cpuCount: number
   addDomain(domid: DomId): void
   /** Its vCPUs have been removed before. */
@@ -58,6 +54,8 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<Schedul
   sleep(vcpu: V, now: number): void
   /** The vCPU lets others go first; ask its CPU again. */
   yield(vcpu: V, now: number): void
+  /** Lets somebody else decide, or nobody any more. All CPUs are to be asked then. */
+  direct(director: Director | undefined): void
   /** What `cpu` is to do from `now` on. Charges what ran there. */
   schedule(cpu: number, now: number): Decision<V>
   affinity(vcpu: V): Affinity
@@ -66,14 +64,28 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<Schedul
    * hard set.
    */
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number
-  /** Why such an affinity is refused; undefined when it is not. */
-  affinityFault(affinity: Partial<Affinity>): SchedulerFault | undefined
+  /** Why a vCPU is refused such an affinity; undefined when it is not. */
+  affinityFault(vcpu: V, affinity: Partial<Affinity>): SchedulerFault | undefined
   /** Why such parameters are refused, none included; undefined when they are not. The domain exists. */
   parametersFault(domid: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined
   /** The domain's parameters; per-vCPU ones where the algorithm has them and `vcpu` is given. */
   parameters(domid: DomId, vcpu?: number): SchedulerParameters
   /** Changes some of them. Throws INVALID_ARGUMENT for names it does not know and values out of range. */
   setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void
+}
+
+/** Decides which vCPU runs where, on those of the host's CPUs that it serves: all unless told otherwise. */
+export interface Scheduler<V extends VcpuRef = VcpuRef> extends VcpuScheduling<V>, Stateful<SchedulerState> {
+  isAsSaved(state: SchedulerState): boolean
+  /** CPUs that it serves, ascending. */
+  readonly cpus: readonly number[]
+  /**
+   * Serves other CPUs from now on. What runs on one that is taken away waits from then on, and runs there no more; a vCPU whose
+   * hard affinity has none of them left may use all. All CPUs that it serves are to be asked again.
+   */
+  setCpus(cpus: readonly number[], now: number): void
+  /** Why such parameters of the scheduler as a whole are refused; undefined when they are not. */
+  globalFault(values: SchedulerParameters): SchedulerFault | undefined
   /** Parameters of the scheduler as a whole: slices, rate limits. */
   globalParameters(): SchedulerParameters
   setGlobalParameters(values: SchedulerParameters): void

@@ -5,7 +5,8 @@
 import { SchedulerBase, type SchedulerUnit } from './base.ts'
 import { CapPool } from './cap-pool.ts'
 import type { ParameterTable } from './parameters.ts'
-import type { Decision, VcpuRef } from './types.ts'
+import type { Decision } from './types.ts'
+import type { VcpuRef } from './vcpu-ref.ts'
 
 /** Nanoseconds in a microsecond and in a millisecond: the units that parameters come in. */
 export const MICROSECOND = 1000
@@ -45,13 +46,24 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
     if (entry.cpu >= 0) entry.numbers['yields'] = 1
   }
 
-  schedule(cpu: number, now: number): Decision<V> {
+  protected override mayRunOn(entry: SchedulerUnit<V>, cpu: number, now: number): boolean {
+    return super.mayRunOn(entry, cpu, now) && (entry.cpu >= 0 ? this.caps.limit(entry) > 1 : this.caps.mayRun(entry, now))
+  }
+
+  protected override requeue(entry: SchedulerUnit<V>): void {
+    this.insert(entry)
+  }
+
+  protected override putOn(entry: SchedulerUnit<V>, now: number): number {
+    this.caps.take(entry)
+    entry.numbers['started'] = now
+    return now + this.caps.limit(entry)
+  }
+
+  protected plan(cpu: number, now: number): Decision<V> {
     const previous = this.stop(cpu, now)
     const yields = previous?.numbers['yields'] === 1
-    if (previous !== undefined) {
-      this.stopped(previous)
-      this.caps.giveBack(previous)
-    }
+    if (previous !== undefined) this.takenOff(previous)
     this.beforeChoice(now)
     const contender = previous?.runnable ? previous : undefined
     const next = this.decide(cpu, contender, { yields, now })
@@ -76,9 +88,9 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
   /** Puts a vCPU into the queue, behind its equals. */
   protected abstract insert(entry: SchedulerUnit<V>): void
 
-  /** A vCPU has been taken off its CPU. */
-  protected stopped(previous: SchedulerUnit<V>): void {
+  protected override takenOff(previous: SchedulerUnit<V>): void {
     previous.numbers['yields'] = 0
+    this.caps.giveBack(previous)
   }
 
   /** Called before each choice. */
@@ -96,7 +108,7 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
     cpu: number, contender: SchedulerUnit<V> | undefined,
     { yields, now }: { readonly yields: boolean; readonly now: number },
   ): SchedulerUnit<V> | undefined {
-    const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
+    const mayStay = contender !== undefined && contender.usable.has(cpu) && this.caps.mayRun(contender, now)
     const staying = mayStay ? contender : undefined
     if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
     return this.choose(cpu, { staying, yields, now })
@@ -106,7 +118,7 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
   private nextRefill(cpu: number, now: number): number {
     let next = Infinity
     for (const entry of this.queue) {
-      if (entry.domain.parameters['cap'] === 0 || !entry.hard.has(cpu) || this.caps.mayRun(entry, now)) continue
+      if (entry.domain.parameters['cap'] === 0 || !entry.usable.has(cpu) || this.caps.mayRun(entry, now)) continue
       next = Math.min(next, this.caps.nextRefill(entry))
     }
     return next

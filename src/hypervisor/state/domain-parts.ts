@@ -2,9 +2,7 @@
  * The parts that each domain and each vCPU has: which domains there are, what each is, what it has mapped by its port, and
  * the half of each vCPU that its kind of guest owns.
  */
-import {
-  type Part, type PartSource, type Stateful, badState, part, partSet, shape, type StateOf,
-} from '../../util/index.ts'
+import { type Part, type PartSource, type Stateful, badState, part, partSet, shape, type StateOf, onceFor, sameState } from '../../util/index.ts'
 import { type ForeignFrames, foreignFramesShape } from '../control/core/foreign-frames.ts'
 import { type SavedDomainFacts, domainFactsShape, domainShape } from '../domains/domain-state.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
@@ -16,6 +14,7 @@ import type { GrantTables } from '../grants/index.ts'
 export interface DomainStateParts {
   readonly domains: DomainRegistry
   readonly grants: GrantTables<Vcpu>
+  readonly domainMemory: { countClaim(domain: Domain): void }
   readonly lifecycle: { restore(facts: SavedDomainFacts, createRunner: RunnerFactory | undefined): void }
   typedHypercallsOf(domain: Domain): { readonly foreign: ForeignFrames }
 }
@@ -25,14 +24,26 @@ const factsShape = /* @__PURE__ */ shape.list(domainFactsShape, 0x7ff0)
 function factsOf(domain: Domain, grants: GrantTables<Vcpu>): SavedDomainFacts {
   const { id, kind, privileged, handle, vcpuCount, maxPort, sharedInfoFrame } = domain
   // Each domain has a grant table for as long as it lives, and while it dies.
-  const { maxGrantFrames, maxMaptrackFrames } = grants.of(id)!.domain
-  return { domid: id, kind: kind.name, privileged, handle: handle.slice(), vcpus: vcpuCount, maxPort, sharedInfoFrame, maxGrantFrames, maxMaptrackFrames }
+  const { maxGrantFrames, maxMaptrackFrames, maxVersion } = grants.of(id)!.domain
+  return { domid: id, kind: kind.name, privileged, handle: handle.slice(), vcpus: vcpuCount, maxPort, sharedInfoFrame, maxGrantFrames, maxMaptrackFrames, maxVersion }
+}
+
+/** Whether a domain has these facts. */
+function isOf(domain: Domain, grants: GrantTables<Vcpu>, facts: SavedDomainFacts): boolean {
+  const { domain: limits } = grants.of(domain.id)!
+  return domain.id === facts.domid && domain.kind.name === facts.kind && domain.privileged === facts.privileged && sameState(domain.handle, facts.handle)
+    && domain.vcpuCount === facts.vcpus && domain.maxPort === facts.maxPort && domain.sharedInfoFrame === facts.sharedInfoFrame
+    && limits.maxGrantFrames === facts.maxGrantFrames && limits.maxMaptrackFrames === facts.maxMaptrackFrames
 }
 
 /** Which domains there are, in the order in which they were made; loading makes them. */
 export function registryPart(parts: DomainStateParts, createRunner: (domid: number) => RunnerFactory | undefined): Part {
-  return part({ name: 'registry', version: 1, shape: factsShape }, {
+  return part({ name: 'registry', version: 2, shape: factsShape }, {
     save: () => parts.domains.byAge().map((domain) => factsOf(domain, parts.grants)),
+    isAsSaved: (state) => {
+      const domains = parts.domains.byAge()
+      return domains.length === state.length && domains.every((domain, i) => isOf(domain, parts.grants, state[i]!))
+    },
     load: (state) => {
       for (const facts of state) parts.lifecycle.restore(facts, createRunner(facts.domid))
     },
@@ -40,27 +51,34 @@ export function registryPart(parts: DomainStateParts, createRunner: (domid: numb
 }
 
 /** What each domain is. */
-export function domainsPart({ domains }: DomainStateParts): Part {
-  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 2, shape: domainShape }, {
+export function domainsPart({ domains, domainMemory }: DomainStateParts): Part {
+  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 6, shape: domainShape }, {
     save: () => domain.save(),
     load: (state) => {
       domain.load(state)
+      domainMemory.countClaim(domain)
       // What its kind kept for vCPUs, a domain that was taken apart has given back.
       if (domain.dying) for (const vcpu of domain.vcpus) domain.kind.removed?.(vcpu)
     },
+    isAsSaved: (state) => !domain.dying && domain.isAsSaved(state),
+    rewind: (state, now) => domain.rewind(state, now),
   })
-  return partSet({ name: 'domains', version: 1 }, sourceOf(() => domains.byAge().map(partOf)))
+  const known = onceFor(partOf)
+  return partSet({ name: 'domains', version: 1 }, sourceOf(() => domains.byAge().map(known)))
 }
 
 /** The half of each translated domain that its kind of guest owns. */
 export function translatedPart({ domains }: DomainStateParts): Part {
-  const present = (): Part[] => domains.byAge().flatMap(({ guest, id }) => (guest === undefined ? [] : [{ ...guest.state, name: `domain-${id}` }]))
+  const known = onceFor(({ guest, id }: Domain): Part[] => (guest === undefined ? [] : [{ ...guest.state, name: `domain-${id}` }]))
+  const present = (): Part[] => domains.byAge().flatMap(known)
   return partSet({ name: 'translated', version: 1 }, sourceOf(present))
 }
 
 /** The half of each vCPU that its kind of guest owns; a vCPU without one is not there. */
 export function guestsPart({ domains }: DomainStateParts): Part {
-  const partOf = (vcpu: Vcpu): Part => ({ ...vcpu.guest!.state, name: nameOf(vcpu) })
+  // Its kind's half may come later, and go.
+  const named = onceFor((vcpu: Vcpu) => onceFor((guest: NonNullable<Vcpu['guest']>): Part => ({ ...guest.state, name: nameOf(vcpu) })))
+  const partOf = (vcpu: Vcpu): Part => named(vcpu)(vcpu.guest!)
   const vcpus = (): Vcpu[] => domains.byAge().flatMap((domain) => domain.vcpus)
   return partSet({ name: 'guests', version: 1 }, {
     present: () => vcpus().filter(({ guest }) => guest !== undefined).map(partOf),
@@ -83,6 +101,16 @@ export function foreignPart({ domains, typedHypercallsOf }: DomainStateParts, to
       toolstack: toolstack.save(),
       ports: domains.byAge().map((domain) => [domain.id, typedHypercallsOf(domain).foreign.save()] as const).filter(([, frames]) => frames.length > 0),
     }),
+    isAsSaved: ({ toolstack: own, ports }) => {
+      let at = 0
+      for (const domain of domains.byAge()) {
+        const { foreign } = typedHypercallsOf(domain)
+        if (foreign.isEmpty) continue
+        const saved = ports[at++]
+        if (saved === undefined || saved[0] !== domain.id || !foreign.isAsSaved(saved[1])) return false
+      }
+      return at === ports.length && toolstack.isAsSaved(own)
+    },
     load: (state) => {
       toolstack.load(state.toolstack)
       for (const [domid, frames] of state.ports) {

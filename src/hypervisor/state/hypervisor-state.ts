@@ -3,7 +3,7 @@
  * bytes of memory are the machine's part, and are there before; what processors remember of page tables and code is no
  * state.
  */
-import { type Part, type Random, SeededRandom, badState, part, partTree, randomShape, shape } from '../../util/index.ts'
+import { type Part, type Random, type SavedTree, SeededRandom, badState, inPlace, part, partTree, randomShape, shape } from '../../util/index.ts'
 import type { Finding } from '../checks/recount.ts'
 import { consoleShape, type HypervisorConsole } from '../console/console.ts'
 import type { ForeignFrames } from '../control/core/foreign-frames.ts'
@@ -19,9 +19,9 @@ import { FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN, frameTableShape } from '
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { type TlbClock, tlbClockShape } from '../frames/tlb-clock.ts'
 import { grantShape } from '../grants/index.ts'
-import { type Scheduler, schedulerShape } from '../scheduler/index.ts'
+import { type CpuPools, cpuPoolsShape } from '../scheduler/index.ts'
 import { type HostClock, clockShape } from '../time/host-clock.ts'
-import { type TimerQueue, timerQueueShape } from '../time/index.ts'
+import { type TimerQueue, type WallClock, timerQueueShape, wallClockShape } from '../time/index.ts'
 import { type DomainStateParts, domainsPart, foreignPart, guestsPart, translatedPart, registryPart } from './domain-parts.ts'
 
 /** What the tree is made of. */
@@ -29,8 +29,9 @@ export interface StateParts extends DomainStateParts {
   readonly clock: HostClock
   readonly random: Random
   readonly timers: TimerQueue
+  readonly wallClock: WallClock
   readonly lifecycle: DomainLifecycle
-  readonly scheduler: Scheduler<Vcpu>
+  readonly scheduler: CpuPools<Vcpu>
   readonly events: EventChannels
   readonly frames: FrameTable
   readonly allocator: FrameAllocator
@@ -51,10 +52,12 @@ export interface SaveOptions {
    * loaded (`before` of its options). Default: they are part of what is saved.
    */
   readonly rows?: 'apart'
+  /** What was saved before with the same options: of its parts those that are the same are given again. */
+  readonly before?: SavedTree
 }
 
 /** How a saved hypervisor is loaded. */
-export interface LoadOptions extends SaveOptions {
+export interface LoadOptions extends Omit<SaveOptions, 'before'> {
   /** True for what this process has saved itself, over memory that nobody else has had: it is not counted again. */
   readonly trusted?: boolean
   /** What makes the runners of a domain that is written in TypeScript, as they were: their state is kept by who gives them. */
@@ -66,14 +69,15 @@ const usedFramesShape = /* @__PURE__ */ shape.record({ used: /* @__PURE__ */ sha
 /** The tree of a hypervisor's parts. */
 export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Part {
   const { createRunner = () => undefined, rows, trusted = false } = options
-  return partTree({ name: 'hypervisor', version: 1 }, [
-    part({ name: 'clock', version: 1, shape: clockShape }, parts.clock),
+  return partTree({ name: 'hypervisor', version: 2 }, [
+    part({ name: 'clock', version: 1, shape: clockShape }, inPlace(parts.clock)),
     randomPart(parts.random),
-    part({ name: 'timers', version: 1, shape: timerQueueShape }, parts.timers),
-    part({ name: 'lifecycle', version: 1, shape: lifecycleShape }, parts.lifecycle),
+    part({ name: 'wall-clock', version: 1, shape: wallClockShape }, inPlace(parts.wallClock)),
+    part({ name: 'timers', version: 1, shape: timerQueueShape }, inPlace(parts.timers)),
+    part({ name: 'lifecycle', version: 1, shape: lifecycleShape }, inPlace(parts.lifecycle)),
     registryPart(parts, createRunner),
     domainsPart(parts),
-    part({ name: 'scheduler', version: 1, shape: schedulerShape }, parts.scheduler),
+    part({ name: 'scheduler', version: 2, shape: cpuPoolsShape }, parts.scheduler),
     part({ name: 'events', version: 1, shape: eventShape }, parts.events),
     part({ name: 'grants', version: 1, shape: grantShape }, parts.grants),
     rows === 'apart' ? usedFramesPart(parts, trusted) : framesPart(parts),
@@ -81,22 +85,23 @@ export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Pa
     foreignPart(parts, parts.foreignFrames),
     translatedPart(parts),
     guestsPart(parts),
-    part({ name: 'tlb', version: 1, shape: tlbClockShape }, parts.tlb),
+    part({ name: 'tlb', version: 1, shape: tlbClockShape }, inPlace(parts.tlb)),
     part({ name: 'cpus', version: 1, shape: physicalCpusShape }, parts.cpus),
-    part({ name: 'console', version: 1, shape: consoleShape }, parts.console),
+    part({ name: 'console', version: 2, shape: consoleShape }, inPlace(parts.console)),
     soundnessPart(trusted ? { check: () => [] } : parts),
   ])
 }
 
 /** The host's source of chance, where it is a seeded one; another is the outside's. */
 function randomPart(random: Random): Part {
-  return part({ name: 'random', version: 1, shape: shape.optional(randomShape) }, {
+  return part({ name: 'random', version: 1, shape: shape.optional(randomShape) }, inPlace({
     save: () => (random instanceof SeededRandom ? random.save() : undefined),
+    isAsSaved: (state) => (random instanceof SeededRandom ? state !== undefined && random.isAsSaved(state) : state === undefined),
     load: (state) => {
       if ((state !== undefined) !== random instanceof SeededRandom) throw badState('it is of another kind of source')
       if (state !== undefined && random instanceof SeededRandom) random.load(state)
     },
-  })
+  }))
 }
 
 /** Where the rows of the frame table are kept apart: which frames are used. What is not trusted is looked at as rows that are saved are. */
@@ -111,6 +116,8 @@ function usedFramesPart({ frames, allocator, machineToPhys, domains }: StatePart
       checkOwners(frames.owner, domains)
       allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
     },
+    isAsSaved: ({ used }) => allocator.isAsSaved(used),
+    rewind: ({ used }) => () => allocator.load(used),
   })
 }
 
@@ -137,6 +144,7 @@ function framesPart({ frames, allocator, domains }: StateParts): Part {
 function soundnessPart({ check }: Pick<StateParts, 'check'>): Part {
   return part({ name: 'soundness', version: 1, shape: shape.record({}) }, {
     save: () => ({}),
+    isAsSaved: () => true,
     load: () => {
       const [first] = check()
       if (first !== undefined) throw badState(`frame ${first.frame}: ${first.what}`)

@@ -77,6 +77,10 @@ export class VirtualClock implements HostClock {
     return { time: this.time, rest: this.rest }
   }
 
+  isAsSaved({ time, rest }: ClockState): boolean {
+    return this.time === time && this.rest === rest
+  }
+
   load(state: ClockState): void {
     this.time = state.time
     this.rest = state.rest

@@ -83,6 +83,10 @@ export class RunstateClock implements Stateful<RunstateSnapshot> {
     return { state: this.current, entered: this.entered, times: Array.from(this.times) }
   }
 
+  isAsSaved({ state, entered, times }: RunstateSnapshot): boolean {
+    return this.current === state && this.entered === entered && times.every((time, i) => time === this.times[i])
+  }
+
   load({ state, entered, times }: RunstateSnapshot): void {
     this.current = state
     this.entered = entered

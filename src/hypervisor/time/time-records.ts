@@ -16,6 +16,7 @@ import type { TscScale } from './tsc-scale.ts'
 export const TIME_RECORD_LIFETIME = 1_000_000_000
 
 const NS_PER_SECOND = 1_000_000_000n
+const NO_OFFSET = [0, 0] as const
 
 /** Version while a record is being written: odd, and larger than before. */
 const beginUpdate = (version: number): number => ((version + 1) | 1) >>> 0
@@ -25,6 +26,13 @@ export interface SharedClock {
   /** Byte address. */
   readonly sharedInfo: number
   readonly abi: GuestAbi
+}
+
+/** What a record tells: host time, the time that it shows of that, and a vCPU's own time-stamp counter; absent: the host's. */
+export interface RecordedTime {
+  readonly now: number
+  readonly shown: number
+  readonly counter?: { readonly tsc: TscScale; readonly timestampOffset: readonly [low: number, high: number] } | undefined
 }
 
 /** Writes the time records of all domains of a host. */
@@ -41,20 +49,23 @@ export class TimeRecords {
   }
 
   /** Renews the record in the `struct vcpu_info` at byte address `vcpuInfo`. */
-  updateVcpu(vcpuInfo: number, now: number): void {
-    this.writeRecord(VcpuInfo.time.at(vcpuInfo), now)
+  updateVcpu(vcpuInfo: number, time: RecordedTime): void {
+    this.writeRecord(VcpuInfo.time.at(vcpuInfo), time)
   }
 
   /** Renews a bare `struct vcpu_time_info` at byte address `at` (the second record that a guest may register). */
-  writeRecord(at: number, now: number): void {
+  writeRecord(at: number, { now, shown, counter }: RecordedTime): void {
     const { view } = this
+    const scale = counter?.tsc ?? this.scale
     const version = beginUpdate(VcpuTimeInfo.version.get(view, at))
-    const tsc = this.scale.ticksAt(now)
+    const tsc = scale.ticksAt(now)
+    const [offsetLow, offsetHigh] = counter?.timestampOffset ?? NO_OFFSET
+    const low = tsc.low + offsetLow
     VcpuTimeInfo.version.set(view, at, version)
-    VcpuTimeInfo.tscTimestamp.setParts(view, at, tsc.low, tsc.high)
-    VcpuTimeInfo.systemTime.setNumber(view, at, now)
-    VcpuTimeInfo.tscToSystemMul.set(view, at, this.scale.multiplier)
-    VcpuTimeInfo.tscShift.set(view, at, this.scale.shift)
+    VcpuTimeInfo.tscTimestamp.setParts(view, at, low >>> 0, (tsc.high + offsetHigh + (low >= TWO_32 ? 1 : 0)) >>> 0)
+    VcpuTimeInfo.systemTime.setNumber(view, at, shown)
+    VcpuTimeInfo.tscToSystemMul.set(view, at, scale.multiplier)
+    VcpuTimeInfo.tscShift.set(view, at, scale.shift)
     VcpuTimeInfo.flags.set(view, at, this.flags)
     VcpuTimeInfo.version.set(view, at, (version + 1) >>> 0)
   }

@@ -24,6 +24,7 @@ export type TimerQueueState = StateOf<typeof timerQueueShape>
 
 /** Something that is to happen at a time. Made by {@link TimerQueue.create}; only the queue changes it. */
 export interface Timer extends Stateful<TimerState> {
+  isAsSaved(state: TimerState): boolean
   /** Host time at which it is due, or -1 while it is not set. */
   readonly deadline: number
   readonly fire: (now: number) => void
@@ -45,12 +46,15 @@ const before = (a: QueuedTimer, b: QueuedTimer): boolean =>
 export class TimerQueue implements Stateful<TimerQueueState> {
   private readonly heap: QueuedTimer[] = []
   private sequence = 0
+  /** Makes timers of vCPUs come late, where somebody wants to see what guests make of it. */
+  lateness: ((now: number) => number) | undefined
 
   /** A timer that is not set yet. */
   create(fire: (now: number) => void): Timer {
     const timer: QueuedTimer = {
       deadline: -1, sequence: 0, place: -1, fire,
       save: () => (timer.place < 0 ? undefined : { deadline: timer.deadline, sequence: timer.sequence }),
+      isAsSaved: (state) => (state === undefined ? timer.place < 0 : timer.place >= 0 && timer.deadline === state.deadline && timer.sequence === state.sequence),
       load: (state) => this.loadTimer(timer, state),
     }
     return timer
@@ -60,6 +64,11 @@ export class TimerQueue implements Stateful<TimerQueueState> {
   set(timer: Timer, deadline: number): void {
     this.sequence += 1
     this.insert(timer, Math.max(deadline, 0), this.sequence)
+  }
+
+  /** The same for a guest's timer, which may come later than it was asked for: a host is never that punctual. */
+  setForGuest(timer: Timer, deadline: number, now: number): void {
+    this.set(timer, this.lateness === undefined ? deadline : deadline + this.lateness(now))
   }
 
   /** Unsets a timer; it does not matter whether it was set. */
@@ -99,6 +108,10 @@ export class TimerQueue implements Stateful<TimerQueueState> {
 
   save(): TimerQueueState {
     return { sequence: this.sequence }
+  }
+
+  isAsSaved({ sequence }: TimerQueueState): boolean {
+    return this.sequence === sequence
   }
 
   load({ sequence }: TimerQueueState): void {

@@ -13,6 +13,9 @@ import { TWO_32, XenError } from '../../util/index.ts'
 const NS_PER_SECOND = 1e9
 const NS_PER_MILLISECOND = 1e6
 
+/** Frequencies of a time-stamp counter, in kHz: the lowest and the highest. */
+export const TSC_KILOHERTZ = [1000, 100_000_000] as const
+
 /** A tick count or another 64-bit value in two unsigned halves. */
 export interface WideValue {
   readonly low: number
@@ -49,7 +52,7 @@ export class TscScale {
   readonly shift: number
 
   constructor(kilohertz: number) {
-    if (!Number.isInteger(kilohertz) || kilohertz < 1000 || kilohertz > 100_000_000) {
+    if (!Number.isInteger(kilohertz) || kilohertz < TSC_KILOHERTZ[0] || kilohertz > TSC_KILOHERTZ[1]) {
       const message = `a time-stamp counter runs at 1,000 to 100,000,000 kHz, got ${kilohertz}`
       throw new XenError('INVALID_ARGUMENT', message, {
         details: { kilohertz },

@@ -31,6 +31,8 @@ export interface VcpuTimerActions {
   raiseTimer(): void
   /** The time limit of SCHEDOP_poll is over. */
   pollTimedOut(): void
+  /** The host time of a time that the guest was shown; absent where it is shown the host's. */
+  hostTime?(shown: number): number
 }
 
 /** What a vCPU's saved timers look like. */
@@ -67,11 +69,12 @@ export class VcpuTimers implements Stateful<VcpuTimersState> {
     return this.oneShot.deadline
   }
 
-  /** set_timer_op: `deadline` is signed, as the guest's 64-bit argument is; 0 stops the timer. */
-  setTimerOp(deadline: number, now: number): number {
+  /** set_timer_op: the deadline is signed, as the guest's 64-bit argument is; 0 stops the timer. */
+  setTimerOp(given: number, now: number): number {
+    const deadline = given > 0 ? this.hostTime(given) : given
     if (deadline === 0) this.queue.stop(this.oneShot)
     else if (deadline < 0 || deadline - now >= FAR_FUTURE) this.queue.set(this.oneShot, now + FAR_FUTURE_DELAY)
-    else this.queue.set(this.oneShot, deadline)
+    else this.queue.setForGuest(this.oneShot, deadline, now)
     return 0
   }
 
@@ -79,11 +82,12 @@ export class VcpuTimers implements Stateful<VcpuTimersState> {
    * VCPUOP_set_singleshot_timer. A deadline that has passed raises the event at once (VCPU_SSHOTTMR_future is ignored
    * by 4.17).
    */
-  setOneShot(deadline: number, now: number): number {
+  setOneShot(given: number, now: number): number {
+    const deadline = this.hostTime(given)
     if (deadline < now) {
       this.queue.stop(this.oneShot)
       this.actions.raiseTimer()
-    } else this.queue.set(this.oneShot, asSigned(deadline))
+    } else this.queue.setForGuest(this.oneShot, asSigned(deadline), now)
     return 0
   }
 
@@ -111,7 +115,7 @@ export class VcpuTimers implements Stateful<VcpuTimersState> {
 
   /** Limits the time that the vCPU polls; 0 is no limit. */
   startPoll(deadline: number): void {
-    if (deadline !== 0) this.queue.set(this.poll, asSigned(deadline))
+    if (deadline !== 0) this.queue.set(this.poll, asSigned(this.hostTime(deadline)))
   }
 
   /** The vCPU polls no more. */
@@ -129,6 +133,11 @@ export class VcpuTimers implements Stateful<VcpuTimersState> {
     this.queue.stop(this.periodic)
   }
 
+  /** Sets the timers that the guest has set to other host times: what it is shown as the time has changed. */
+  move(change: (deadline: number) => number): void {
+    for (const timer of [this.oneShot, this.poll]) if (timer.deadline >= 0) this.queue.set(timer, change(timer.deadline))
+  }
+
   /** Stops everything: the vCPU goes away. */
   stopAll(): void {
     for (const timer of [this.oneShot, this.periodic, this.poll]) this.queue.stop(timer)
@@ -144,12 +153,21 @@ export class VcpuTimers implements Stateful<VcpuTimersState> {
     }
   }
 
+  isAsSaved({ period, lastTick, oneShot, periodic, poll }: VcpuTimersState): boolean {
+    return this.period === period && this.lastTick === lastTick && this.oneShot.isAsSaved(oneShot) && this.periodic.isAsSaved(periodic) && this.poll.isAsSaved(poll)
+  }
+
   load(state: VcpuTimersState): void {
     this.period = state.period
     this.lastTick = state.lastTick
     this.oneShot.load(state.oneShot)
     this.periodic.load(state.periodic)
     this.poll.load(state.poll)
+  }
+
+  private hostTime(shown: number): number {
+    const { actions } = this
+    return actions.hostTime === undefined ? shown : actions.hostTime(shown)
   }
 
   private tick(now: number): void {

@@ -56,6 +56,10 @@ export class DomainWatchdogs implements Stateful<WatchdogsState> {
     return this.timers.map((timer, index) => ({ used: this.used[index]!, timer: timer.save() }))
   }
 
+  isAsSaved(state: WatchdogsState): boolean {
+    return this.timers.every((timer, index) => this.used[index] === state[index]!.used && timer.isAsSaved(state[index]!.timer))
+  }
+
   load(state: WatchdogsState): void {
     this.timers.forEach((timer, index) => {
       this.used[index] = state[index]!.used

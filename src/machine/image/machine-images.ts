@@ -33,6 +33,11 @@ export class MachineImages {
     return image
   }
 
+  /** Pages that may have been written between the image that was captured last and the capture or restoration before it, ascending. */
+  get written(): Uint32Array {
+    return this.history.written
+  }
+
   /** An image for this machine out of what comes from anywhere. Throws INVALID_STATE. */
   adopt(facts: ImageFacts): MemoryImage {
     return this.history.adopt(facts)
@@ -41,6 +46,12 @@ export class MachineImages {
   /** Brings memory to an image of this machine or of one of the same size. All processors are destroyed. */
   restore(image: MemoryImage, silent: Uint32Array): Restoration {
     for (const processor of [...this.processors]) processor.destroy()
+    return this.history.restore(image, silent)
+  }
+
+  /** The same for whoever brings the processors back: they are kept, and forget their translations. */
+  rewind(image: MemoryImage, silent: Uint32Array): Restoration {
+    for (const processor of this.processors) processor.flushTlb()
     return this.history.restore(image, silent)
   }
 

@@ -7,11 +7,11 @@
  * Decoded code and compiled regions stay where neither a frame's bytes nor the lines that were paid for are others: they
  * are no state, and cost nothing to keep.
  *
- * hot path: pages that follow each other are copied at once; a thousand pages take about a tenth of a millisecond.
+ * hot path: nothing is looked at but groups of pages in which one was written; pages that follow each other are copied at once. A
+ * thousand pages take about a tenth of a millisecond.
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
-import { badState } from '../../util/index.ts'
-import { FRAME_NOTE } from '../memory/layout.ts'
+import { badState, sameState } from '../../util/index.ts'
 import type { MachineMemory } from '../memory/machine-memory.ts'
 import { type ImageFacts, MemoryImage } from './memory-image.ts'
 import { PageIndex } from './page-index.ts'
@@ -19,8 +19,6 @@ import { PageMarks } from './page-marks.ts'
 import { type PagePool, ZERO_PAGE } from './page-pool.ts'
 
 const WORDS_SHIFT = PAGE_SHIFT - 2
-/** Four notes that say KEPT and nothing else. */
-const ALL_KEPT = FRAME_NOTE.KEPT * 0x0101_0101
 
 /** What was done to bring memory back. */
 export interface Restoration {
@@ -29,6 +27,9 @@ export interface Restoration {
   /** Frames whose decoded code was dropped. */
   readonly code: number
 }
+
+/** The row that the image before has, where it is the same. */
+const kept = (row: Uint32Array, before: Uint32Array): Uint32Array => (sameState(row, before) ? before : row)
 
 /** Images of one memory. */
 export class MemoryHistory {
@@ -39,17 +40,19 @@ export class MemoryHistory {
   /** Pages of lines: the machine's own that belong to an image. */
   private readonly lines: { readonly from: number; readonly to: number }
   private readonly marks: PageMarks
+  private touched: Uint32Array = new Uint32Array(0)
 
-  /** `fresh`: the memory is as it was made; otherwise everything counts as written. */
+  /** `fresh`: the memory is as it was made; otherwise all counts as written that lies in a group with a page that was. */
   constructor(memory: MachineMemory, pool: PagePool, { fresh }: { readonly fresh: boolean }) {
     this.memory = memory
     this.pool = pool
     const { codeLines, firstFrame, endFrame } = memory.layout
     this.lines = { from: codeLines >>> PAGE_SHIFT, to: ((codeLines + endFrame * 8 - 1) >>> PAGE_SHIFT) + 1 }
-    this.marks = new PageMarks(endFrame)
+    this.marks = new PageMarks(memory, [[this.lines.from, this.lines.to], [firstFrame, endFrame]])
     const none = new Uint32Array(0)
-    this.base = new MemoryImage({ pages: PageIndex.zero(pool, endFrame), silent: none, handedOut: memory.handedOut.save().fill(0), clean: none })
-    if (fresh) for (const [from, to] of [[this.lines.from, this.lines.to], [firstFrame, endFrame]] as const) this.keep(from, to)
+    const handedOut = new Uint32Array(memory.handedOut.save().length)
+    this.base = new MemoryImage({ pages: PageIndex.zero(pool, endFrame), silent: none, handedOut, clean: none })
+    if (fresh) this.marks.keepAll()
   }
 
   /**
@@ -57,9 +60,11 @@ export class MemoryHistory {
    * frames that may have been written without a word, ascending.
    */
   capture(silent: Uint32Array, room: number): MemoryImage | undefined {
-    const { memory: { words, handedOut }, pool, base: { pages } } = this
-    this.markWritten(silent)
-    const written = this.marks.take()
+    const { memory: { words, handedOut }, pool, base, marks } = this
+    const { pages } = base
+    this.markSilent(silent)
+    const written = marks.take()
+    this.touched = written.slice()
     const numbers: number[] = []
     for (const page of written) if (!pool.equals(pages.at(page), words, page << WORDS_SHIFT)) numbers.push(page)
     const ids: number[] = []
@@ -68,12 +73,18 @@ export class MemoryHistory {
       ids.push(pool.store(words, page << WORDS_SHIFT))
       if (pool.pages - before <= room) continue
       for (const id of ids) pool.drop(id)
+      for (const each of written) marks.add(each)
       return undefined
     }
-    for (const page of written) this.keep(page, page + 1)
     return this.follow(new MemoryImage({
-      pages: pages.edit(Uint32Array.from(numbers), Uint32Array.from(ids)), silent, handedOut: handedOut.save(), clean: this.cleanFrames(),
+      pages: pages.edit(Uint32Array.from(numbers), Uint32Array.from(ids)), silent,
+      handedOut: kept(handedOut.save(), base.handedOut), clean: kept(this.cleanFrames(), base.clean),
     }))
+  }
+
+  /** Pages that may have been written between the last image and the one before, whatever they hold; ascending. */
+  get written(): Uint32Array {
+    return this.touched
   }
 
   /**
@@ -95,15 +106,15 @@ export class MemoryHistory {
 
   /** Makes memory what it was when the image was captured, of this memory or of another of the same size. */
   restore(image: MemoryImage, silent: Uint32Array): Restoration {
-    this.markWritten(silent)
-    if (image.pages !== this.base.pages) this.base.pages.compare(image.pages, (page) => this.marks.add(page))
-    const changed = this.marks.take()
+    const { marks, memory } = this
+    this.markSilent(silent)
+    this.base.pages.compare(image.pages, (page) => marks.add(page))
+    const changed = marks.take()
     let code = 0
-    for (const page of changed) if (page >= this.memory.firstFrame && this.memory.dropCode(page)) code += 1
+    for (const page of changed) if (page >= memory.firstFrame && memory.dropCode(page)) code += 1
     this.copyIn(image, changed)
     code += this.restoreLines(image, changed)
-    for (const page of changed) this.keep(page, page + 1)
-    this.memory.handedOut.restore(image.handedOut)
+    memory.handedOut.restore(image.handedOut)
     this.restoreClean(image.clean)
     this.follow(image)
     return { pages: changed.length, code }
@@ -112,6 +123,7 @@ export class MemoryHistory {
   /** Lets go of what the notes are relative to: everything counts as written. */
   release(): void {
     this.base.release()
+    this.marks.addAll()
   }
 
   private follow(image: MemoryImage): MemoryImage {
@@ -120,31 +132,10 @@ export class MemoryHistory {
     return image
   }
 
-  private keep(from: number, to: number): void {
-    const { bytes, layout: { frameNotes } } = this.memory
-    for (let page = from; page < to; page += 1) bytes[frameNotes + page]! |= FRAME_NOTE.KEPT
-  }
-
-  /** Marks the pages that may differ from the base. */
-  private markWritten(silent: Uint32Array): void {
-    const { lines, marks, memory: { firstFrame, endFrame } } = this
-    this.markRange(lines.from, lines.to)
-    this.markRange(firstFrame, endFrame)
-    for (const row of [silent, this.base.silent]) for (const page of row) marks.add(page)
-  }
-
-  /** Marks the pages of a range whose note does not say that they are as they were. */
-  private markRange(from: number, to: number): void {
-    const { marks, memory: { bytes, words, layout: { frameNotes } } } = this
-    const [start, end] = [frameNotes + from, frameNotes + to]
-    const look = (first: number, last: number): void => {
-      for (let at = first; at < last; at += 1) if ((bytes[at]! & FRAME_NOTE.KEPT) === 0) marks.add(at - frameNotes)
-    }
-    const [firstWord, lastWord] = [Math.ceil(start / 4), Math.floor(end / 4)]
-    if (firstWord >= lastWord) return look(start, end)
-    look(start, firstWord * 4)
-    for (let word = firstWord; word < lastWord; word += 1) if (words[word] !== ALL_KEPT) look(word * 4, word * 4 + 4)
-    look(lastWord * 4, end)
+  /** Marks the pages that are written without a word. */
+  private markSilent(silent: Uint32Array): void {
+    for (const page of silent) this.marks.add(page)
+    for (const page of this.base.silent) this.marks.add(page)
   }
 
   /** Copies the frames among some pages of an image in, those that follow each other in the pool and in memory at once. */
@@ -166,17 +157,14 @@ export class MemoryHistory {
   /** Makes the lines that were paid for those of the image; code of frames whose lines are others goes. How many. */
   private restoreLines({ pages }: MemoryImage, changed: Uint32Array): number {
     const { marks, lines, pool } = this
-    // Those that dropping code has changed just now, too.
-    this.markRange(lines.from, lines.to)
-    for (const page of changed) {
-      if (page >= lines.to) break
-      marks.add(page)
-    }
     let dropped = 0
-    for (const page of marks.take()) {
+    const restore = (page: number): void => {
       dropped += this.restoreLinePage(page, pool.wordsOf(pages.at(page)))
-      this.keep(page, page + 1)
+      marks.keep(page)
     }
+    for (let i = 0; i < changed.length && changed[i]! < lines.to; i += 1) restore(changed[i]!)
+    // Those that dropping code has changed just now, too.
+    for (const page of marks.take()) restore(page)
     return dropped
   }
 

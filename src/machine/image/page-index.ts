@@ -23,24 +23,47 @@ class Piece {
 /** A piece of pages that are all zero, which belongs to everybody. */
 const ZEROS = /* @__PURE__ */ new Piece(/* @__PURE__ */ new Uint32Array(PIECE_PAGES))
 
+/** The pieces of indexes that are the same, and how many of these there are. */
+class Pieces {
+  readonly list: readonly Piece[]
+  holders = 0
+
+  constructor(list: readonly Piece[]) {
+    this.list = list
+    for (const piece of list) if (piece !== ZEROS) piece.holders += 1
+  }
+
+  /** Nobody holds them any more. */
+  release(pool: PagePool): void {
+    for (const piece of this.list) {
+      if (piece === ZEROS) continue
+      piece.holders -= 1
+      if (piece.holders > 0) continue
+      for (const id of piece.ids) pool.drop(id)
+    }
+  }
+}
+
 /** Pages by number. */
 export class PageIndex {
   /** How many numbers there are. */
   readonly length: number
   private readonly pool: PagePool
+  private readonly shared: Pieces
   private readonly pieces: readonly Piece[]
   private isReleased = false
 
-  private constructor(pool: PagePool, length: number, pieces: readonly Piece[]) {
+  private constructor(pool: PagePool, length: number, shared: Pieces) {
     this.pool = pool
     this.length = length
-    this.pieces = pieces
-    for (const piece of pieces) if (piece !== ZEROS) piece.holders += 1
+    this.shared = shared
+    this.pieces = shared.list
+    shared.holders += 1
   }
 
   /** All pages zero. */
   static zero(pool: PagePool, length: number): PageIndex {
-    return new PageIndex(pool, length, new Array<Piece>(Math.ceil(length / PIECE_PAGES)).fill(ZEROS))
+    return new PageIndex(pool, length, new Pieces(new Array<Piece>(Math.ceil(length / PIECE_PAGES)).fill(ZEROS)))
   }
 
   /** The page at a number. */
@@ -50,13 +73,14 @@ export class PageIndex {
 
   /** Another one that is held by itself. */
   share(): PageIndex {
-    return new PageIndex(this.pool, this.length, this.pieces)
+    return new PageIndex(this.pool, this.length, this.shared)
   }
 
   /**
    * Another one with some other pages; each of `ids` is held once for it already. `numbers` ascend.
    */
   edit(numbers: Uint32Array, ids: Uint32Array): PageIndex {
+    if (numbers.length === 0) return this.share()
     const pieces = this.pieces.slice()
     for (let i = 0; i < numbers.length;) {
       const which = numbers[i]! >>> PIECE_SHIFT
@@ -71,11 +95,12 @@ export class PageIndex {
       for (let place = 0; place < PIECE_PAGES; place += 1) this.pool.hold(kept[place]!)
       pieces[which] = new Piece(own)
     }
-    return new PageIndex(this.pool, this.length, pieces)
+    return new PageIndex(this.pool, this.length, new Pieces(pieces))
   }
 
   /** Calls `differs` with each number, ascending, at which two indexes of one length have different pages. */
   compare(other: PageIndex, differs: (number: number) => void): void {
+    if (this.shared === other.shared) return
     for (let which = 0; which < this.pieces.length; which += 1) {
       const [own, theirs] = [this.pieces[which]!, other.pieces[which]!]
       if (own === theirs) continue
@@ -143,12 +168,8 @@ export class PageIndex {
   release(): void {
     if (this.isReleased) return
     this.isReleased = true
-    for (const piece of this.pieces) {
-      if (piece === ZEROS) continue
-      piece.holders -= 1
-      if (piece.holders > 0) continue
-      for (const id of piece.ids) this.pool.drop(id)
-    }
+    this.shared.holders -= 1
+    if (this.shared.holders === 0) this.shared.release(this.pool)
   }
 }
 

@@ -10,9 +10,14 @@ import { StateHasher } from '../../util/index.ts'
 /** Words of a page, as a power of two. */
 const WORDS_SHIFT = 10
 const WORDS = PAGE_SIZE / 4
-/** Pages of a segment, as a power of two: what is asked of the process at once, and given back when none of it is in use. */
-const SEGMENT_SHIFT = 8
+/**
+ * Pages of a segment, as a power of two: what is asked of the process at once, and given back when none of it is in use. A quarter of a
+ * mebibyte: few enough that what is not in use yet counts for little beside a hundred moments, enough that most copies are of many pages.
+ */
+const SEGMENT_SHIFT = 6
 const SEGMENT_PAGES = 1 << SEGMENT_SHIFT
+/** Segments without a page in use that are kept: two mebibytes, what a moment of some hundred pages takes that comes and goes. */
+const MOST_SPARE = 8
 
 /** The page that is all zero: it takes no room and is held by nobody. */
 export const ZERO_PAGE = 0
@@ -34,6 +39,7 @@ export class PagePool {
   private hashed = new Uint8Array(SEGMENT_PAGES)
   private free: number[] = []
   private used = 0
+  private readonly spare: Uint32Array[] = []
 
   /** Pages in use. */
   get pages(): number {
@@ -49,13 +55,30 @@ export class PagePool {
   take(source: Uint32Array, at: number): number {
     const id = this.free.pop() ?? this.grow()
     const segment = id >>> SEGMENT_SHIFT
-    const words = (this.segments[segment] ??= new Uint32Array(SEGMENT_PAGES * WORDS))
+    const words = this.segments[segment] ?? this.fill(segment)
     words.set(source.subarray(at, at + WORDS), (id & (SEGMENT_PAGES - 1)) << WORDS_SHIFT)
     this.counts[id] = 1
     this.hashed[id] = 0
     this.inUse[segment]! += 1
     this.used += 1
     return id
+  }
+
+  /** Takes over whole pages whose memory is nobody else's, without a copy; their numbers, each held once. */
+  adopt(words: Uint32Array): number[] {
+    const ids: number[] = []
+    // The page of zeros is in the first.
+    if (this.segments.length === 0) this.free.push(this.grow())
+    for (let at = 0; at < words.length; at += SEGMENT_PAGES * WORDS) {
+      const own = words.subarray(at, at + SEGMENT_PAGES * WORDS)
+      const first = this.addSegment(own)
+      const count = own.length >>> WORDS_SHIFT
+      this.counts.fill(1, first, first + count)
+      this.inUse[first >>> SEGMENT_SHIFT] = count
+      this.used += count
+      for (let id = first; id < first + count; id += 1) ids.push(id)
+    }
+    return ids
   }
 
   /** The same, and the page of zeros for one that is all zero. */
@@ -78,7 +101,22 @@ export class PagePool {
     this.used -= 1
     this.inUse[segment]! -= 1
     this.free.push(id)
-    if (this.inUse[segment] === 0) this.segments[segment] = undefined
+    if (this.inUse[segment] === 0) this.empty(segment)
+  }
+
+  /** Gives a segment memory: that of one that was emptied, where there is some. */
+  private fill(segment: number): Uint32Array {
+    const words = this.spare.pop() ?? new Uint32Array(SEGMENT_PAGES * WORDS)
+    this.segments[segment] = words
+    return words
+  }
+
+  /** Takes a segment's memory away. Some is kept, so that a moment which comes and goes does not ask the process for memory each time. */
+  private empty(segment: number): void {
+    const words = this.segments[segment]!
+    this.segments[segment] = undefined
+    // What was taken over from elsewhere may be a piece of more.
+    if (this.spare.length < MOST_SPARE && words.buffer.byteLength === SEGMENT_PAGES * PAGE_SIZE) this.spare.push(words)
   }
 
   /** How many pages lie behind each other from this one on. */
@@ -121,10 +159,17 @@ export class PagePool {
     return { first: this.hashes[2 * id]!, second: this.hashes[2 * id + 1]! }
   }
 
-  /** A page number that was never used; room for it in all rows. */
+  /** A page number that was never used. */
   private grow(): number {
+    const first = this.addSegment(undefined)
+    for (let id = first + SEGMENT_PAGES - 1; id >= first; id -= 1) if (id !== ZERO_PAGE) this.free.push(id)
+    return this.free.pop()!
+  }
+
+  /** Another segment, with room for it in all rows: the number of its first page. */
+  private addSegment(words: Uint32Array | undefined): number {
     const first = this.segments.length << SEGMENT_SHIFT
-    this.segments.push(undefined)
+    this.segments.push(words)
     this.inUse.push(0)
     if (first + SEGMENT_PAGES > this.counts.length) {
       const length = this.counts.length * 2
@@ -132,8 +177,7 @@ export class PagePool {
       this.hashes = widened(this.hashes, new Uint32Array(2 * length))
       this.hashed = widened(this.hashed, new Uint8Array(length))
     }
-    for (let id = first + SEGMENT_PAGES - 1; id >= first; id -= 1) if (id !== ZERO_PAGE) this.free.push(id)
-    return this.free.pop()!
+    return first
   }
 }
 

@@ -137,6 +137,8 @@ export interface Processor {
   inspectCode(): CodeInspection
   /** All architectural state as plain data. */
   save(): ProcessorState
+  /** True only where `save` would give the same; told at once of what it has given or taken back last, and false for any other. */
+  isAsSaved(state: ProcessorState): boolean
   /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */
   load(state: ProcessorState): void
   /** FXSAVE image, 512 bytes. */

@@ -32,6 +32,8 @@ export interface Registers {
   set(general: number, low: number, high: number): void
   /** Instruction pointer as a signed number; exact when canonical. Outside of 64-bit mode the offset in CS. */
   rip(): number
+  /** Writes what {@link Registers.rip} tells into a general register, as SYSCALL does. */
+  keepRip(general: number): void
   /** Where execution goes on, also after HLT; halves of the virtual address. */
   setRip(low: number, high: number): void
   /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
@@ -86,6 +88,8 @@ export interface SystemView {
   /** Local descriptor table and task register with their hidden parts. */
   ldtr: SegmentState
   tr: SegmentState
+  /** What is added to the source of time to give the time-stamp counter, in halves: what WRMSR to the counter changes. */
+  timestampOffset: readonly [low: number, high: number]
   /** A model-specific register in halves; undefined when there is none. */
   msr(register: number): readonly [low: number, high: number] | undefined
   /** Writes a model-specific register as WRMSR does; false where that faults. */

@@ -1,9 +1,21 @@
 /**
  * Watching a processor at work: what hooks are told, and how they stop it. A processor without hooks does not know of
- * them; one with hooks executes instruction by instruction.
+ * them; one with hooks executes instruction by instruction, or, where all that is asked for are breakpoints and watchpoints,
+ * at full speed but for the places that are looked for.
  */
 import type { Disassembled } from './disassembled.ts'
 import type { Registers } from './registers.ts'
+
+/** Bytes whose accesses are looked for. */
+export interface WatchedBytes {
+  /** `linear`: wherever that address leads; `physical`: those bytes of the machine's memory, by whatever address. */
+  readonly space: 'linear' | 'physical'
+  /** Of the first byte: signed, or an offset in the machine's memory. */
+  readonly address: number
+  readonly length: number
+  /** What is looked for. What reads and writes counts as a write. */
+  readonly kind: 'read' | 'write' | 'access'
+}
 
 /** What a hook may answer: the run is to end, with EXIT.DEBUG. */
 export type TraceAnswer = 'stop' | void
@@ -33,6 +45,11 @@ export interface TracedAccess {
   readonly previous: bigint
   /** Linear address of the instruction. */
   readonly instruction: number
+  /** Offset in the machine's memory of the first byte. */
+  readonly physical: number
+  /** Instructions that the processor had done before it, and how many it counted for. */
+  readonly count: number
+  readonly cost: number
 }
 
 /** A fault or trap on its way to whoever handles it. */
@@ -56,6 +73,14 @@ export interface TraceHooks {
   readonly memory?: (event: TracedAccess) => TraceAnswer
   /** For each exception, before it is delivered or told to the host. */
   readonly exception?: (event: TracedException) => TraceAnswer
+  /** Linear addresses, signed, before whose instructions `breakpoint` is called. */
+  readonly breakpoints?: ReadonlySet<number>
+  /** 'stop': the instruction is not executed in this run. */
+  readonly breakpoint?: (event: TracedInstruction) => TraceAnswer
+  /** Bytes of which `watchpoint` is called after an instruction that accesses them; only their pages are slower to access. */
+  readonly watchpoints?: readonly WatchedBytes[]
+  /** Called with each access to them; what it answers decides whether the run goes on. */
+  readonly watchpoint?: (event: TracedAccess) => TraceAnswer
 }
 
 /** A trace under way. */

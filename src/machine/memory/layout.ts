@@ -10,7 +10,7 @@
 import { PAGE_SIZE } from '../../x86/index.ts'
 
 /** Bytes of one page of a WebAssembly.Memory. */
-const WASM_PAGE = 65_536
+export const WASM_PAGE = 65_536
 /** Most that a WebAssembly.Memory can hold. */
 export const MAX_MEMORY_BYTES = 65_536 * WASM_PAGE
 /** Bytes that one processor's state, translations and jump cache take. */
@@ -33,6 +33,8 @@ export interface MemoryLayout {
   readonly codeLines: number
   /** One byte a frame, see {@link FRAME_NOTE}. */
   readonly frameNotes: number
+  /** One byte for each 256 frames: not zero where a note of one of them has been taken back, see {@link NOTE_GROUP_SHIFT}. */
+  readonly noteGroups: number
   /** Heads of the block table's chains, four bytes each. */
   readonly blockTable: number
   readonly recordCache: number
@@ -47,6 +49,9 @@ export interface MemoryLayout {
   /** Pages of the WebAssembly.Memory. */
   readonly wasmPages: number
 }
+
+/** Frames of a group, as a power of two: whoever clears a frame's note marks its group, so that the others need not be looked at. */
+export const NOTE_GROUP_SHIFT = 8
 
 /** Bits of a frame's note. */
 export const FRAME_NOTE = {
@@ -66,7 +71,8 @@ export function layOut(frames: number, processors: number, recordCacheBytes = RE
   const codeLines = PAGE_SIZE
   // Images hold the lines by whole pages.
   const frameNotes = align(codeLines + noted * 8, PAGE_SIZE)
-  const blockTable = align(frameNotes + noted, PAGE_SIZE)
+  const noteGroups = align(frameNotes + noted, 4)
+  const blockTable = align(noteGroups + (noted >>> NOTE_GROUP_SHIFT) + 1, PAGE_SIZE)
   const recordCache = blockTable + BLOCK_BUCKETS * 4
   const frontsEnd = align(recordCache + recordCacheBytes, PAGE_SIZE)
   const fronts = frontsEnd - FRONT_BYTES
@@ -74,7 +80,7 @@ export function layOut(frames: number, processors: number, recordCacheBytes = RE
   const firstFrame = (retired + PROCESSOR_BYTES) / PAGE_SIZE
   const endFrame = firstFrame + frames
   return {
-    codeLines, frameNotes, blockTable, recordCache, recordCacheEnd: fronts, fronts, frontsEnd, processors: frontsEnd, retired,
+    codeLines, frameNotes, noteGroups, blockTable, recordCache, recordCacheEnd: fronts, fronts, frontsEnd, processors: frontsEnd, retired,
     firstFrame, endFrame,
     wasmPages: Math.ceil((endFrame * PAGE_SIZE) / WASM_PAGE),
   }

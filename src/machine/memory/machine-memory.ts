@@ -29,7 +29,12 @@ export class MachineMemory extends PhysicalMemory {
 
   /** Lines of a frame from which code was taken have changed: the page of the machine's own that they stand in is another. */
   noteLines(mfn: number): void {
-    this.bytes[this.layout.frameNotes + ((this.layout.codeLines + mfn * 8) >>> PAGE_SHIFT)] = 0
+    this.touch((this.layout.codeLines + mfn * 8) >>> PAGE_SHIFT)
+  }
+
+  /** The same for whoever keeps images. */
+  override touch(page: number): void {
+    super.touch(page)
   }
 
   /** True once writes to some frame were watched. */

@@ -5,7 +5,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { Bitmap, type Stateful, XenError, badState, shape } from '../../util/index.ts'
-import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut, mostMemoryBytes } from './layout.ts'
+import { FRAME_NOTE, MAX_MEMORY_BYTES, NOTE_GROUP_SHIFT, WASM_PAGE, layOut, mostMemoryBytes } from './layout.ts'
 import type { MemoryLayout } from './layout.ts'
 
 const MOST_FRAMES = MAX_MEMORY_BYTES / PAGE_SIZE
@@ -34,6 +34,15 @@ export interface MemoryState {
   readonly codeFrames: Uint32Array
   /** From which of their lines of 64 bytes, a bit each, two words for each frame: what decoding costs was paid for these. */
   readonly codeLines: Uint32Array
+}
+
+/** A memory of so many pages. Throws OUT_OF_MEMORY where the process has no room for it. */
+function memoryOf(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages })
+  } catch (error) {
+    throw new XenError('OUT_OF_MEMORY', `the process has no room for a machine of ${pages * WASM_PAGE} bytes`, { details: { bytes: pages * WASM_PAGE }, cause: error })
+  }
 }
 
 /** Where the machine's own areas lie, for the machine's own processors; not published. */
@@ -76,7 +85,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
       throw new XenError('OUT_OF_MEMORY', `a machine holds at most ${most} bytes`, { details: { bytes, most } })
     }
     const pages = this.areas.wasmPages
-    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
+    this.memory = memoryOf(pages)
     this.buffer = this.memory.buffer
     this.view = new DataView(this.buffer)
     this.bytes = new Uint8Array(this.buffer)
@@ -102,7 +111,14 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   markWritten(mfn: number): void {
     if (mfn < 0 || mfn >= this.endFrame) return
     this.bytes[this.areas.frameNotes + mfn] = 0
+    this.bytes[this.areas.noteGroups + (mfn >>> NOTE_GROUP_SHIFT)] = 1
     if (this.hasCode(mfn)) this.onCodeWrite(mfn)
+  }
+
+  /** A page, of guests or of the machine's own, may differ from what it was when memory was last captured or restored. */
+  protected touch(page: number): void {
+    this.bytes[this.areas.frameNotes + page]! &= ~FRAME_NOTE.KEPT
+    this.bytes[this.areas.noteGroups + (page >>> NOTE_GROUP_SHIFT)] = 1
   }
 
   /** True when code was taken from a frame since it was written. */
@@ -169,7 +185,11 @@ export class PhysicalMemory implements Stateful<MemoryState> {
     }
     frames.forEach((mfn, i) => this.bytes.set(bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE), mfn * PAGE_SIZE))
     for (const mfn of clean) this.watchWrites(mfn)
-    codeFrames.forEach((mfn, i) => this.linesOf(mfn).set(codeLines.subarray(2 * i, 2 * i + 2)))
+    codeFrames.forEach((mfn, i) => {
+      this.linesOf(mfn).set(codeLines.subarray(2 * i, 2 * i + 2))
+      // The machine's own page that they stand in is another.
+      this.touch((this.areas.codeLines + mfn * 8) >>> PAGE_SHIFT)
+    })
   }
 
   private isZero(mfn: number): boolean {

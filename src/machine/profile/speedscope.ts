@@ -2,6 +2,7 @@
  * Processors' samples in the format of speedscope.app, which draws them.
  * Reference: speedscope's file-format-schema.json, "sampled" profiles.
  */
+import { checkArgument, list } from '../../util/index.ts'
 import type { ProcessorProfile } from '../interface/profile.ts'
 
 /** A file for speedscope, to be written as JSON. */
@@ -65,6 +66,7 @@ function sampledProfile({ name, profile, symbol = () => undefined }: NamedProfil
  * executed.
  */
 export function speedscopeProfile(profiles: readonly NamedProfile[]): SpeedscopeFile {
+  checkArgument('the profiles', profiles, list)
   const frames = new Frames()
   return {
     $schema: 'https://www.speedscope.app/file-format-schema.json',

@@ -1,7 +1,7 @@
 /**
  * The composition root: puts machine, hypervisor, XenStore and dom0 together, as told by settings and grub.conf.
  */
-import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
+import { VirtualClock, XEN_VERSION, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
 import type { Machine } from '../../machine/index.ts'
 import { SeededRandom, XenError, type DomId } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
@@ -11,7 +11,10 @@ import { dom0Mebibytes } from '../grub/memory-size.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
-import { Dom0Plan, type Dom0 } from '../dom0/dom0.ts'
+import { Dom0Plan } from '../dom0/dom0.ts'
+import type { ControlDomain } from '../initial-domain/control-domain.ts'
+import { LinuxDom0 } from '../initial-domain/linux-dom0.ts'
+import type { ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import { GuestPrograms } from '../domains/guest-programs.ts'
 import { writeHostNodes } from '../domains/domain-nodes.ts'
 import { MemoryFiles, checkedFiles, type FileReader } from '../config/files.ts'
@@ -24,8 +27,9 @@ import { createHypervisor } from './create-hypervisor.ts'
 import { machineFor, type Ground } from './ground.ts'
 
 const MEBIBYTE = 2 ** 20
-/** MiB of dom0 where nobody says anything. */
+/** MiB of dom0 where nobody says anything: of a kernel of this library, and of another. */
 const DEFAULT_DOM0 = 64
+const DEFAULT_LINUX = 512
 
 /** What a host consists of. */
 export interface HostParts {
@@ -40,9 +44,8 @@ export interface HostParts {
   readonly wall: Wall | undefined
   readonly xenstore: XenStore
   readonly store: LocalStore
-  readonly dom0: Dom0
-  /** What dom0 was made by, which saves it. */
-  readonly plan: Dom0Plan
+  /** Domain 0: what runs in it, how it is saved. */
+  readonly plan: ControlDomain
   /** What runs in the other domains that are written in TypeScript. */
   readonly programs: GuestPrograms
   /** Called when one of them has thrown. */
@@ -53,6 +56,8 @@ export interface HostParts {
   readonly warnings: readonly BootWarning[]
   /** Called when a domain has ended. */
   readonly onDomainException: { current: () => void }
+  /** Called when a dom0 with a kernel of its own has ended. */
+  readonly onDom0Shutdown: { current: (reason: ShutdownReasonName) => void }
   /** Called when code of the host's owner has failed. */
   readonly onCallbackFailed: { current: TellFailure }
   /** The door by which things come in from outside. */
@@ -65,9 +70,9 @@ function dom0Memory(
   boot: BootDescription | undefined,
 ): { readonly atBoot: number; readonly most: number } {
   const total = options.memory * MEBIBYTE
-  const otherwise = Math.min(DEFAULT_DOM0, Math.floor(options.memory / 2))
+  const otherwise = Math.min(options.dom0 === undefined ? DEFAULT_DOM0 : DEFAULT_LINUX, Math.floor(options.memory / 2))
   const spec = boot?.xen.dom0Memory ?? {}
-  const atBoot = options.dom0Memory ?? dom0Mebibytes(spec, total, otherwise * MEBIBYTE)
+  const atBoot = options.dom0?.memory ?? options.dom0Memory ?? dom0Mebibytes(spec, total, otherwise * MEBIBYTE)
   if (atBoot < 1 || atBoot > options.memory) {
     throw new XenError('OUT_OF_MEMORY', `dom0 is to have ${atBoot} MiB, the host has ${options.memory}`, {
       details: { dom0: atBoot, host: options.memory },
@@ -77,15 +82,15 @@ function dom0Memory(
   return { atBoot, most: Math.max(most, atBoot) }
 }
 
-/** Dom0 is a kernel of this library: what a grub.conf would load instead is named in a warning. */
+/** Dom0 is a kernel of this library: what a grub.conf would load instead is named in one warning. */
 function moduleWarnings({ dom0, ramdisk, others }: BootDescription): readonly BootWarning[] {
-  return [dom0, ramdisk, ...others]
-    .filter((module) => module !== undefined)
-    .map(({ path }) => ({
-      option: 'module',
-      reason: 'not implemented',
-      message: `module ${path} is not loaded: dom0 is a kernel of this library`,
-    }))
+  const paths = [dom0, ramdisk, ...others].flatMap((module) => module?.path ?? [])
+  if (paths.length === 0) return []
+  const what = paths.length === 1 ? `module ${paths[0]} is` : `modules ${paths.join(', ')} are`
+  return [{
+    option: 'module', reason: 'not found',
+    message: `${what} not loaded: dom0 is a kernel of this library, as no file of the host is ${paths[0]}`,
+  }]
 }
 
 /** Dom0's kernel works on one vCPU: an option that asks for more is named in a warning. */
@@ -96,7 +101,7 @@ function vcpuWarnings({ xen }: BootDescription): readonly BootWarning[] {
 }
 
 /** A host whose dom0 is still to come. */
-export type HostFrame = Omit<HostParts, 'dom0' | 'store'>
+export type HostFrame = Omit<HostParts, 'store'>
 
 /** Puts everything together up to, and without, dom0. */
 export const frameOf = (given: HostOptions): HostFrame => {
@@ -116,46 +121,87 @@ export function frameOn(ground: Ground, options: ResolvedHostOptions): HostFrame
   const { machine } = ground
   const { control, seeds } = createHypervisor({
     ground, options, clock, random,
-    scheduler: bootDescription?.xen.scheduler,
+    xen: bootDescription?.xen ?? {},
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   const loop = new RunLoop(control, clock, () => undefined)
   const xenstore = new XenStore({
     clock,
-    domainExists: (domid) => control.listDomains().some((info) => info.domid === domid),
+    domainExists: (domid) => control.hasDomain(domid as DomId),
   })
   xenstore.events.on('listener-failed', ({ path, error }) =>
     onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))
   const onDomainException = { current: (): void => undefined }
   const onGuestError: HostParts['onGuestError'] = { current: () => undefined }
   const programs = new GuestPrograms({ loop, onCrash: (domid, error) => onGuestError.current(domid, error) })
-  const plan = new Dom0Plan({
-    control, store: xenstore, loop,
-    pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
-    vcpus: 1,
-    commandLine: bootDescription?.dom0?.commandLine ?? '',
-    seed: random.next(),
-    onDomainException: () => onDomainException.current(),
-    onCrash: (error) => loop.stop(error),
-    onCallbackFailed: (failure) => onCallbackFailed.current(failure),
-  })
+  const onDom0Shutdown: HostParts['onDom0Shutdown'] = { current: () => undefined }
+  const files = options.files === undefined ? new MemoryFiles() : checkedFiles(options.files)
+  const common = {
+    control, loop, pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
+  }
+  const seed = random.next()
+  const plan: ControlDomain = options.dom0 === undefined
+    ? new Dom0Plan({
+        ...common, store: xenstore, vcpus: 1, seed, commandLine: bootDescription?.dom0?.commandLine ?? '',
+        onDomainException: () => onDomainException.current(),
+        onCrash: (error) => loop.stop(error),
+        onCallbackFailed: (failure) => onCallbackFailed.current(failure),
+        storeInterference: options.interference?.store,
+      })
+    : new LinuxDom0({
+        ...common, image: options.dom0, vcpus: options.dom0.vcpus ?? bootDescription?.xen.dom0Vcpus?.min ?? 1,
+        files, decompress: options.decompress, kernels: options.kernels, now: () => clock.now(),
+        onShutdown: (reason) => onDom0Shutdown.current(reason),
+      })
   return {
-    options, control, machine, seeds, clock, loop, xenstore, plan, programs, bootDescription, onDomainException, onGuestError, onCallbackFailed, inputs,
+    options, control, machine, seeds, clock, loop, xenstore, plan, programs, bootDescription, onDomainException, onDom0Shutdown, onGuestError, onCallbackFailed, inputs,
     wall: clock instanceof RealTimeClock ? new Wall({ control, clock, inputs }) : undefined,
     dom0MaxMebibytes: memory.most,
-    files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),
+    files,
     warnings: bootDescription === undefined
-      ? [] : [...bootDescription.warnings, ...vcpuWarnings(bootDescription), ...moduleWarnings(bootDescription)],
+      ? [] : [...bootDescription.warnings, ...(plan.serves ? [...vcpuWarnings(bootDescription), ...moduleWarnings(bootDescription)] : [])],
   }
+}
+
+/** What the hypervisor's console begins with. */
+function bannerOf({ control, bootDescription, options }: HostFrame): string[] {
+  const { major, minor, extra } = XEN_VERSION
+  const { physicalCpus, scheduler, totalFrames } = control.hostInfo()
+  return [
+    `Xen version ${major}.${minor}${extra} (paravirt)`, `Command line: ${bootDescription?.hypervisor.commandLine ?? ''}`,
+    `System RAM: ${totalFrames / PAGES_PER_MEBIBYTE}MB (${totalFrames * 4}kB)`, `Using scheduler: ${scheduler}`,
+    `Brought up ${physicalCpus} CPUs of ${options.cpu}`,
+  ]
+}
+
+/**
+ * The options with the kernel that the file of a boot loader names for dom0, where the host's files have it. Rejects with IO where its
+ * ramdisk is missing.
+ */
+async function withModules(given: HostOptions): Promise<HostOptions> {
+  const { grubConf, files, dom0 } = resolveHostOptions(given)
+  if (grubConf === undefined || files === undefined || dom0 !== undefined) return given
+  const { dom0: module, ramdisk: disk } = parseGrub(grubConf)
+  if (module === undefined) return given
+  const places = checkedFiles(files)
+  const kernel = await places.read(module.path).catch((error: unknown) => {
+    if (XenError.is(error, 'IO')) return undefined
+    throw error
+  })
+  if (kernel === undefined) return given
+  const ramdisk = disk === undefined ? undefined : await places.read(disk.path)
+  return { ...given, dom0: { kernel, ramdisk, commandLine: module.commandLine } }
 }
 
 /** Boots everything up to a serving dom0. */
 export async function bootHost(given: HostOptions): Promise<HostParts> {
-  const frame = frameOf(given)
-  const dom0 = await frame.plan.start()
+  const frame = frameOf(await withModules(given))
+  frame.control.log(bannerOf(frame))
+  await frame.plan.start()
   const store = frame.xenstore.local()
+  if (!frame.plan.serves) return { ...frame, store }
   writeHostNodes(store)
   await frame.loop.settled()
-  return { ...frame, dom0, store }
+  return { ...frame, store }
 }

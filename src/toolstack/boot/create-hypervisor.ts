@@ -1,6 +1,7 @@
 /** Puts a hypervisor on a machine: processors for binary guests come from the machine, time from the host's clock. */
-import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
+import { Hypervisor, SCHEDULER_NAMES, type HostClock, type HypervisorOptions } from '../../hypervisor/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
+import type { XenOptions } from '../grub/xen-options.ts'
 import { checkedEntropy, type TellFailure } from '../run/callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
 import type { Ground } from './ground.ts'
@@ -12,8 +13,8 @@ export interface HypervisorSettings {
   readonly options: ResolvedHostOptions
   readonly clock: HostClock
   readonly random: Random
-  /** Name of the scheduler; Xen's default when undefined. */
-  readonly scheduler: 'credit' | 'credit2' | 'rtds' | 'null' | undefined
+  /** Xen's options, which count where no setting says otherwise. */
+  readonly xen: XenOptions
   /** Xen's own command line. */
   readonly commandLine: string
   /** Hears of entropy that failed. */
@@ -29,9 +30,23 @@ export interface MadeHypervisor {
   readonly seeds: SeededRandom
 }
 
+/** The scheduler with its parameters; of those that a command line gives, one that another scheduler has means nothing, as to Xen. */
+function schedulerOf({ scheduler, schedulerParameters }: ResolvedHostOptions, xen: XenOptions): Pick<HypervisorOptions, 'scheduler' | 'schedulerParameters'> {
+  const name = scheduler ?? xen.scheduler ?? SCHEDULER_NAMES[0]
+  const { ratelimit, tslice } = xen
+  return {
+    scheduler: name,
+    schedulerParameters: {
+      ...(ratelimit !== undefined && (name === 'credit' || name === 'credit2') ? { ratelimit } : {}),
+      ...(tslice !== undefined && name === 'credit' ? { tslice } : {}),
+      ...schedulerParameters,
+    },
+  }
+}
+
 /** Makes a hypervisor on its ground. */
 export function createHypervisor(settings: HypervisorSettings): MadeHypervisor {
-  const { ground: { machine, before }, options, clock, random, scheduler, commandLine } = settings
+  const { ground: { machine, before }, options, clock, random, xen, commandLine } = settings
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
@@ -39,12 +54,13 @@ export function createHypervisor(settings: HypervisorSettings): MadeHypervisor {
     memory: machine.memory, clock, random, commandLine, processors: MOST_VCPUS,
     createProcessor: (processor) =>
       machine.createProcessor({ ...processor, random: entropy ?? new SeededRandom(seeds.next()) }),
-    physicalCpus: options.cpus,
+    physicalCpus: options.cpus, policy: options.policy,
     // One tick for each instruction of virtual time.
     tscKilohertz: Math.round(options.instructionsPerSecond / 1000),
     bootTime: BigInt(options.bootTime.getTime()) * 1_000_000n,
-    ...(scheduler === undefined ? {} : { scheduler }),
+    ...schedulerOf(options, xen),
     ...(before === undefined ? {} : { before }),
+    ...(options.interference?.hypervisor === undefined ? {} : { interference: options.interference.hypervisor }),
   })
   return { control, seeds }
 }

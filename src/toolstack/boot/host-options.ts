@@ -1,8 +1,9 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod/mini'
+import { SCHEDULER_NAMES, type Policy, type PolicyChoice, type SchedulerName } from '../../hypervisor/index.ts'
 import { DEFAULT_LEVEL, PROCESSOR_LEVELS, type CompilerOptions, type ProcessorLevel } from '../../machine/index.ts'
 import {
-  duration as durationCheck, nearestWord, parseDuration, shown, XenError,
+  duration as durationCheck, nearestWord, parseDuration, shown, thrownMessage, XenError,
   type Duration, type Random,
 } from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
@@ -14,15 +15,33 @@ import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import { UnpackedKernels } from '../image/unpacked-kernels.ts'
+import type { HostInterference } from '../run/host-interference.ts'
 import type { FileReader } from '../config/files.ts'
+import type { OperationStep } from '../run/operation.ts'
+import type { FileSource } from '../config/option-values.ts'
+import type { Dom0Image } from '../initial-domain/linux-dom0.ts'
+import type { MemoryPolicy } from '../memory/memory-policy.ts'
 import { mostMebibytes } from './machine-size.ts'
 
 /** How a host's time passes. */
 export type ClockKind = 'virtual' | 'realtime'
 
+/** A kernel of one's own for dom0. */
+export interface Dom0BootOptions extends Dom0Image {
+  /** Its memory: MiB, or a text such as `'512M'`. Default: `dom0Memory` of the host, what the grub.conf says, or 512. */
+  readonly memory?: number | string | undefined
+  /** Its vCPUs. Default 1, or what the grub.conf says. */
+  readonly vcpus?: number | undefined
+}
+
 /** Settings of a host; everything has a default. */
 export interface HostOptions {
-  /** Memory for dom0 and all guests together: MiB, or a text such as `'1G'`. Default 512. */
+  /**
+   * A kernel for dom0, such as Debian's Linux with Xen's own tools: XenStore, consoles and back-ends run in it, and domains are made
+   * by its `xl`. Default: what `grubConf` names, where `files` has it, or else a kernel of this library, which serves them itself.
+   */
+  readonly dom0?: Dom0BootOptions | undefined
+  /** Memory for dom0 and all guests together: MiB, or a text such as `'1G'`. Default 512, or 1024 with a kernel for dom0. */
   readonly memory?: number | string | undefined
   /** Dom0's memory, written alike. Default 64, or what the grub.conf says. */
   readonly dom0Memory?: number | string | undefined
@@ -60,8 +79,14 @@ export interface HostOptions {
   readonly cpu?: ProcessorLevel | undefined
   /** Physical CPUs. Default 1. */
   readonly cpus?: number | undefined
+  /** Scheduler of the first pool of CPUs. Default `credit2`, or what the grub.conf says. */
+  readonly scheduler?: SchedulerName | undefined
+  /** Its parameters as a whole, such as `ratelimit` in microseconds; those that are left out have the grub.conf's values, or its defaults. */
+  readonly schedulerParameters?: Readonly<Record<string, number>> | undefined
   /** Calendar time at boot. Default: now for a real-time host, 2005-10-24 for a virtual one, so that runs repeat. */
   readonly bootTime?: Date | undefined
+  /** Seconds by which local time is ahead of UTC, for domains with `localtime`. Default: here and now for a real-time host, 0 for a virtual one. */
+  readonly timeZoneOffset?: number | undefined
   /** Where the files named in configurations come from. */
   readonly files?: FileReader | undefined
   /** Unpacks kernels in formats other than gzip; see `paravirt/decompress`. */
@@ -73,21 +98,44 @@ export interface HostOptions {
   readonly kernels?: UnpackedKernels | undefined
   /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
   readonly openDisk?: DiskOpener | undefined
+  /**
+   * Whether dom0 gives memory up where a new domain needs more than is free, as `autoballoon` of xl.conf. Default: unless dom0's memory is
+   * said, here or by `dom0_mem` of the grub.conf.
+   */
+  readonly autoballoon?: boolean | undefined
+  /** Who gives memory up for a new domain, where somebody does. Default: `balloonDom0`. */
+  readonly memoryPolicy?: MemoryPolicy | undefined
   /** Kinds of devices that its domains may have beside disks and network interfaces. */
   readonly deviceKinds?: readonly SplitDevice[] | undefined
   /**
    * How many MiB the pages of moments may take that are taken of the host and of all that branches from it, and what happens to
    * one more: it is refused with OUT_OF_MEMORY (`'refuse'`, the default), or the oldest without a label go (`'evict'`). Default 1024 MiB.
+   * `ready`: the machines that the first checkpoint makes ready for branches, as `moment.prepare` does; each takes what the moment takes. Default 1.
    */
-  readonly moments?: { readonly memory?: number | string | undefined; readonly whenFull?: 'refuse' | 'evict' | undefined } | undefined
+  readonly moments?: { readonly memory?: number | string | undefined; readonly whenFull?: 'refuse' | 'evict' | undefined; readonly ready?: number | undefined } | undefined
+  /** What comes between the host's parts, for tests: see `paravirt/testing`. Absent: nothing, at no cost. */
+  readonly interference?: HostInterference | undefined
   /** Where the cores of domains go whose description asks for a dump at their end; without it there is none. */
   readonly openCore?: CoreOpener | undefined
+  /**
+   * Who may ask what of whom, in the place of Xen's security modules: `'dummy'` (the default), what the ABI says; `'silo'`, which
+   * keeps guests from each other, so that they share memory and events with dom0 alone; or a policy of your own.
+   */
+  readonly policy?: PolicyChoice | undefined
+  /**
+   * Hears of each step of each operation while there is a way back; what it throws is what the operation fails with at that
+   * step. For tests of what has to hold when operations fail or are given up anywhere.
+   */
+  readonly onOperationStep?: ((step: OperationStep) => void) | undefined
 }
 
 /** Long enough for code that goes on after some work of its own, short for somebody who watches a test hang. */
 const IDLE_PATIENCE = '1s'
 /** Of a host's memory, as much is kept of unpacked kernels: hosts for one small guest keep none of Linux's size. */
 const KEPT_SHARE = 1 / 16
+/** MiB of a host. */
+const DEFAULT_MEMORY = 512
+const DEFAULT_MEMORY_OF_LINUX = 1024
 /** Any fixed day would do. */
 const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
@@ -111,8 +159,17 @@ const mebibytes = (name: string, least: number) => sized(name, least, Number.MAX
   context.addIssue({ code: 'custom', message: `${name} must be at most ${most}: a machine has no more MiB than that, got ${value}` })
 }))
 
+const source = (name: string) => z.optional(z.custom<FileSource>((value) => typeof value === 'string' || value instanceof Uint8Array, {
+  error: `${name} must be a path or bytes`,
+}))
+
 const shape = {
-  memory: z._default(mebibytes('memory', 8), 512),
+  dom0: z.optional(z.strictObject({
+    kernel: source('dom0.kernel'), ramdisk: source('dom0.ramdisk'),
+    commandLine: z.optional(z.string({ error: 'dom0.commandLine must be a text' })),
+    memory: z.optional(mebibytes('dom0.memory', 1)), vcpus: z.optional(whole('dom0.vcpus', 1, 128)),
+  }, { error: 'dom0 must be an object with a kernel' })),
+  memory: z.optional(mebibytes('memory', 8)),
   dom0Memory: z.optional(mebibytes('dom0Memory', 1)),
   grubConf: z.optional(z.string({ error: 'grubConf must be a text' })),
   clock: z._default(z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }), 'virtual'),
@@ -130,7 +187,11 @@ const shape = {
   })),
   cpu: z._default(z.enum(PROCESSOR_LEVELS, { error: `cpu must be ${PROCESSOR_LEVELS.map((level) => `"${level}"`).join(' or ')}` }), DEFAULT_LEVEL),
   cpus: z._default(whole('cpus', 1, 64), 1),
+  scheduler: z.optional(z.enum(SCHEDULER_NAMES, { error: ({ input }) => `scheduler must be one of ${SCHEDULER_NAMES.join(', ')}, got ${shown(input)}` })),
+  // What is in it is the scheduler's to check.
+  schedulerParameters: z.optional(z.record(z.string(), z.number(), { error: 'schedulerParameters must be an object of numbers' })),
   bootTime: z.optional(z.date({ error: 'bootTime must be a Date that is one' })),
+  timeZoneOffset: z.optional(whole('timeZoneOffset', -86400, 86400)),
   files: z.optional(z.custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
     error: 'files must have a method read',
   })),
@@ -139,47 +200,71 @@ const shape = {
     error: 'kernels must be an UnpackedKernels',
   })),
   openDisk: z.optional(z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' })),
+  autoballoon: z.optional(z.boolean({ error: 'autoballoon must be true or false' })),
+  memoryPolicy: z.optional(z.custom<MemoryPolicy>((value) => typeof value === 'function', { error: 'memoryPolicy must be a function' })),
   deviceKinds: z._default(z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
     error: 'deviceKinds must be a list of kinds of devices',
   }), { error: 'deviceKinds must be a list of kinds of devices' }), []),
   moments: z.prefault(z.strictObject({
     memory: z._default(sized('moments.memory', 1, 2 ** 30), 1024),
     whenFull: z._default(z.enum(['refuse', 'evict'], { error: 'moments.whenFull must be "refuse" or "evict"' }), 'refuse'),
-  }, { error: 'moments must be an object with memory and whenFull' }), {}),
+    ready: z._default(whole('moments.ready', 0, 4), 1),
+  }, { error: 'moments must be an object with memory, whenFull and ready' }), {}),
+  interference: z.optional(z.custom<HostInterference>((value) => typeof value === 'object' && value !== null, { error: 'interference must be an object' })),
   openCore: z.optional(z.custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })),
+  policy: z.optional(z.custom<PolicyChoice>((value) => value === 'dummy' || value === 'silo' || typeof (value as Policy | null | undefined)?.name === 'string', {
+    error: 'policy must be "dummy", "silo" or an object with a name and rules',
+  })),
+  onOperationStep: z.optional(z.custom<(step: OperationStep) => void>((value) => typeof value === 'function', {
+    error: 'onOperationStep must be a function',
+  })),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)
 
 /** Settings with the defaults filled in. */
-export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle' | 'deviceKinds' | 'kernels'> & {
+export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'timeZoneOffset' | 'idle' | 'deviceKinds' | 'kernels' | 'memory'> & {
+  readonly memory: number
   readonly kernels: UnpackedKernels
   readonly deviceKinds: DeviceKinds
   /** Who serves each of them. */
   readonly servedKinds: readonly ServedDevice[]
   readonly bootTime: Date
+  readonly timeZoneOffset: number
   /** Milliseconds; Infinity for ever. */
   readonly idle: number
 }
 
+/** What the schema makes of options. Throws INVALID_CONFIG where a getter or a trap of the caller's throws. */
+function parsed(options: HostOptions): ReturnType<typeof Schema.safeParse> {
+  try {
+    return Schema.safeParse(options)
+  } catch (error) {
+    if (XenError.is(error)) throw error
+    throw new XenError('INVALID_CONFIG', `the options of a host cannot be read: ${thrownMessage(error)}`, { details: { thrown: error } })
+  }
+}
+
 /** Checks settings. Throws INVALID_CONFIG naming the one at fault. */
 export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
-  const result = Schema.safeParse(options)
+  const result = parsed(options)
   if (result.success) {
     const { data } = result
     const isRealTime = data.clock === 'realtime'
+    const memory = data.memory ?? (data.dom0 === undefined ? DEFAULT_MEMORY : DEFAULT_MEMORY_OF_LINUX)
     const idle = data.idle ?? (isRealTime ? 'wait' : IDLE_PATIENCE)
     return {
-      ...data, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds),
+      ...data, memory, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds),
       servedKinds: [...Object.values<ServedDevice>(SERVED_KINDS), ...data.deviceKinds],
-      kernels: data.kernels ?? new UnpackedKernels(Math.floor(data.memory * KEPT_SHARE)),
+      kernels: data.kernels ?? new UnpackedKernels(Math.floor(memory * KEPT_SHARE)),
       bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
+      timeZoneOffset: data.timeZoneOffset ?? (isRealTime ? new Date().getTimezoneOffset() * -60 : 0),
       idle: idle === 'wait' ? Infinity : parseDuration(idle, 'idle') / 1e6,
     }
   }
   const issue = result.error.issues[0]!
   if (issue.path.length === 0 && issue.code === 'invalid_type') {
-    throw new XenError('INVALID_CONFIG', `the options of Host.boot must be an object, got ${shown(options)}`)
+    throw new XenError('INVALID_CONFIG', `the options of Host.boot must be an object, got ${shown(options)}`, { details: { options } })
   }
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!

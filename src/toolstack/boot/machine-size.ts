@@ -9,8 +9,13 @@ const MEBIBYTE = 2 ** 20
  */
 export const MOST_VCPUS = 256
 
+/** MiB from which on the table of 64-bit guests takes whole superpages; the machine's own areas are below them. */
+const LARGE_HOST = 400
+/** What a table takes more for being made of superpages, at most. */
+const SUPERPAGE = 2 * MEBIBYTE
+
 /** Bytes that the hypervisor keeps for itself: twelve for each frame of the host, eight for 64-bit guests to read and four for 32-bit ones, and the tables that map them. */
-const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes * 3 / 1024) * MEBIBYTE + MEBIBYTE
+const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes * 3 / 1024) * MEBIBYTE + MEBIBYTE + (mebibytes < LARGE_HOST ? 0 : SUPERPAGE)
 
 /** Bytes of the machine of a host that gives `mebibytes` to its domains. */
 export const machineBytes = (mebibytes: number): number => mebibytes * MEBIBYTE + overheadBytes(mebibytes)

@@ -53,6 +53,8 @@ export interface LayoutInput {
   readonly totalPages: number
   /** Bytes of the ramdisk, when there is one. */
   readonly ramdiskSize?: number | undefined
+  /** `none`: nobody serves XenStore and a console to it by pages that are shared; their segments are empty. */
+  readonly rings?: 'shared' | 'none' | undefined
 }
 
 const pagesFor = (bytes: number): number => Math.ceil(bytes / PAGE_SIZE)
@@ -127,7 +129,7 @@ function planOwnP2m(
 }
 
 /** Plans a domain's memory. Throws OUT_OF_MEMORY naming the part that does not fit. */
-export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): DomainLayout {
+export function planLayout({ image, totalPages, ramdiskSize, rings = 'shared' }: LayoutInput): DomainLayout {
   const allocator = new Allocator(image.virtualBase, totalPages)
   const p2mSize = totalPages * (image.bits / 8)
   allocator.skipTo('kernel', Math.floor(image.start / PAGE_SIZE) * PAGE_SIZE)
@@ -136,8 +138,9 @@ export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): Dom
     ramdiskSize !== undefined && !image.moduleByFrame ? allocator.segment('ramdisk', ramdiskSize) : undefined
   const inner = image.initialP2m === undefined ? allocator.segment('phys2mach', p2mSize) : undefined
   const startInfo = allocator.segment('start info', PAGE_SIZE)
-  const store = allocator.segment('xenstore', PAGE_SIZE)
-  const console = allocator.segment('console', PAGE_SIZE)
+  const ringSize = rings === 'shared' ? PAGE_SIZE : 0
+  const store = allocator.segment('xenstore', ringSize)
+  const console = allocator.segment('console', ringSize)
   const initial = planInitialMapping(allocator, image.virtualBase, image.bits === 32 ? PAE_TABLES : LONG_TABLES)
   const pageTables = allocator.segment('page tables', initial.tables * PAGE_SIZE)
   const bootStack = allocator.segment('boot stack', PAGE_SIZE)

@@ -13,15 +13,21 @@ import { initialContext } from './initial-context.ts'
 import { planLayout, type DomainLayout } from './layout.ts'
 import { writePageTables } from './page-tables.ts'
 import { RESERVED_GRANT } from './reserved-grants.ts'
-import { writeStartInfo } from './start-info.ts'
+import { writeStartInfo, type StartInfoFacts } from './start-info.ts'
 
-/** What to build. */
-export interface PvBuild {
+/** What a domain is built of. */
+export interface PvContents {
   readonly domid: DomId
   readonly image: KernelImage
   readonly ramdisk?: Uint8Array | undefined
   readonly pages: number
   readonly commandLine: string
+}
+
+/** What to build. */
+export interface PvBuild extends PvContents {
+  /** It is to be told that it is the initial domain. */
+  readonly initial?: boolean | undefined
   readonly storePort: EventPort
   readonly consolePort: EventPort
   /** Domain that serves console and XenStore. */
@@ -45,7 +51,7 @@ function writeFrameList(writer: DomainWriter, layout: DomainLayout, wordBytes: n
   }
 }
 
-function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvBuild): void {
+function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvContents): void {
   const { image, ramdisk } = build
   for (const segment of image.segments) {
     writer.write(segment.physical + image.virtualOffset - image.virtualBase, segment.bytes)
@@ -58,29 +64,66 @@ function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvBuil
   })
 }
 
-/** Builds the domain, which must be empty and paused. Throws OUT_OF_MEMORY or INVALID_STATE. */
-export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltDomain {
+/** What start_info says of the rings, and to whom. */
+type RingFacts = Pick<StartInfoFacts, 'storeFrame' | 'storePort' | 'consoleFrame' | 'consolePort' | 'initial'>
+
+/** A domain that has its memory. */
+interface Filled {
+  readonly layout: DomainLayout
+  readonly writer: DomainWriter
+}
+
+/** Gives the domain its frames and contents. */
+function fill(control: ControlInterface, build: PvContents, rings: 'shared' | 'none'): Filled {
   const { domid, image } = build
-  const layout = planLayout({ image, totalPages: build.pages, ramdiskSize: build.ramdisk?.length })
+  const layout = planLayout({ image, totalPages: build.pages, ramdiskSize: build.ramdisk?.length, rings })
   const frames = control.populatePhysmap(domid, build.pages, 0)
   const writer = new DomainWriter(control, domid, (pfn) => frames[pfn])
   writeContents(writer, layout, build)
   if (image.hypercallPage !== undefined) {
     control.writeHypercallPage(domid, writer.frameOf((image.hypercallPage - image.virtualBase) / PAGE_SIZE))
   }
-  const storeFrame = writer.frameOf(layout.store.pfn)
-  const consoleFrame = writer.frameOf(layout.console.pfn)
-  const startInfo = writer.view(layout.startInfo.pfn)
-  writeStartInfo(startInfo, 0, layout, {
-    abi: guestAbiOf(image.bits),
+  return { layout, writer }
+}
+
+/** Tells the domain what it is, and pins its tables; its grants may be seeded before it gets its registers. */
+function finish(control: ControlInterface, build: PvContents, { layout, writer, rings, seed }: Filled & { readonly rings: RingFacts; seed?(): void }): void {
+  const { domid, image } = build
+  writeStartInfo(writer.view(layout.startInfo.pfn), 0, layout, {
+    ...rings, abi: guestAbiOf(image.bits),
     commandLine: build.commandLine, moduleByFrame: image.moduleByFrame,
     sharedInfoFrame: control.domainInfo(domid).sharedInfoFrame,
-    storeFrame, storePort: build.storePort, consoleFrame, consolePort: build.consolePort,
   })
   const topTable = writer.frameOf(layout.pageTables.pfn)
   control.pinTable(domid, topTable, image.bits === 32 ? 3 : 4)
-  control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: build.servedBy, frame: consoleFrame })
-  control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: build.servedBy, frame: storeFrame })
+  seed?.()
   control.setVcpuContext(domid, 0, initialContext(layout, image, topTable))
+}
+
+/** Builds the domain, which must be empty and paused. Throws OUT_OF_MEMORY or INVALID_STATE. */
+export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltDomain {
+  const { domid, storePort, consolePort, servedBy, initial } = build
+  const { layout, writer } = fill(control, build, 'shared')
+  const storeFrame = writer.frameOf(layout.store.pfn)
+  const consoleFrame = writer.frameOf(layout.console.pfn)
+  finish(control, build, {
+    layout, writer, rings: { storeFrame, storePort, consoleFrame, consolePort, initial },
+    seed: () => {
+      control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: servedBy, frame: consoleFrame })
+      control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: servedBy, frame: storeFrame })
+    },
+  })
   return { storeFrame, consoleFrame, layout }
+}
+
+/**
+ * Builds the initial domain of a host: nobody serves it, its console is the hypervisor's, and XenStore runs in it.
+ * Throws OUT_OF_MEMORY or INVALID_STATE.
+ *
+ * Reference: xen/arch/x86/pv/dom0_build.c, dom0_construct_pv.
+ */
+export function buildInitialDomain(control: ControlInterface, build: PvContents): DomainLayout {
+  const { layout, writer } = fill(control, build, 'none')
+  finish(control, build, { layout, writer, rings: { storeFrame: 0, storePort: 0, consoleFrame: 0, consolePort: 0, initial: true } })
+  return layout
 }

@@ -15,6 +15,8 @@ export interface StartInfoFacts {
   readonly consolePort: number
   /** The ramdisk is given by page number, not by address. */
   readonly moduleByFrame: boolean
+  /** It is told that it is the initial domain, whose console is the hypervisor's unless it has a ring. */
+  readonly initial?: boolean | undefined
 }
 
 const latin1 = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -37,7 +39,10 @@ export function encodeCommandLine(commandLine: string): Uint8Array {
 /** What a guest of each width reads first. Reference: tools/libs/guest/xg_dom_elfloader.c, xc_dom_guest_type. */
 const MAGIC = { native: 'xen-3.0-x86_64', compat: 'xen-3.0-x86_32p' } as const
 
-/** Fills in start_info at `base`, which holds zeros. */
+/**
+ * Fills in start_info at `base`, which holds zeros. To the initial domain the console's fields mean where it is told of a
+ * screen; zeros there: it has none.
+ */
 export function writeStartInfo(view: DataView, base: number, layout: DomainLayout, facts: StartInfoFacts): void {
   const { ramdisk, p2m } = layout
   const info = facts.abi.of(StartInfo)
@@ -45,7 +50,8 @@ export function writeStartInfo(view: DataView, base: number, layout: DomainLayou
   info.nrPages.setNumber(view, base, layout.totalPages)
   info.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * PAGE_SIZE)
   // Without VIRT_P2M_4TOOLS, as libxl starts its guests: they keep the three-level frame list up to date as well.
-  info.flags.set(view, base, ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0)
+  const byFrame = ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0
+  info.flags.set(view, base, byFrame | (facts.initial === true ? SIF.PRIVILEGED | SIF.INITDOMAIN : 0))
   info.storeMfn.setNumber(view, base, facts.storeFrame)
   info.storeEvtchn.set(view, base, facts.storePort)
   info.consoleMfn.setNumber(view, base, facts.consoleFrame)

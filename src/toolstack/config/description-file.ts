@@ -3,15 +3,15 @@
  * everything that is understood but has no effect.
  */
 import type * as z from 'zod/mini'
-import { nearestWord, XenError } from '../../util/index.ts'
+import { checkArgument, checkOptions, flag, listOf, nearestWord, oneOf, text as anyText, XenError, type OptionChecks } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'
 import {
   EFFECTIVE_OPTIONS, fileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, XM_NETWORK_OPTIONS, XM_OPTIONS, whyWithoutEffect,
   type FileValues,
 } from './option-schemas.ts'
-import { ACTION_OPTIONS, OPTIONS, type Ineffective } from './option-table.ts'
-import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { ACTION_OPTIONS, OPTIONS, REFUSED_OPTIONS, type Ineffective } from './option-table.ts'
+import { areKinds, USUAL_KINDS, type DeviceDescriptions, type DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { NIC } from '../device-kinds/nic/nic.ts'
 import type { DescribedDevice, WantedDevice } from '../device-kinds/described-device.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
@@ -41,6 +41,8 @@ export interface Description {
   readonly warnings: readonly ConfigWarning[]
   /** Whose defaults were applied. */
   readonly era: Era
+  /** Where the value of each option stands, by the option's name in objects (`maxMemory`) where it has one there. */
+  readonly positions: ReadonlyMap<string, { readonly option: string; readonly position: Position }>
 }
 
 /** How a description is read. */
@@ -49,6 +51,10 @@ export interface DescriptionOptions extends ParseOptions {
   readonly era?: Era
   /** Refuses a file with unknown options or with an option that is assigned twice, instead of warning. Default false. */
   readonly strict?: boolean
+}
+
+const DESCRIPTION_CHECKS: OptionChecks<DescriptionOptions> = {
+  source: anyText, overrides: /* @__PURE__ */ listOf(anyText), era: /* @__PURE__ */ oneOf('xl', 'xm'), strict: flag,
 }
 
 /** One warning, worded. */
@@ -91,6 +97,12 @@ function complain(issue: z.core.$ZodIssue, parsed: ParsedConfig): never {
 
 /** The name of an object's option in a file. */
 const fileName = (name: string): string => (Object.hasOwn(OPTIONS, name) ? OPTIONS[name as keyof typeof OPTIONS].file : name)
+
+/** Where values stand, by their names in objects. */
+function positionsOf({ assignments }: ParsedConfig): Description['positions'] {
+  const names = new Map(Object.entries(OPTIONS).map(([name, { file }]) => [String(file), name]))
+  return new Map([...assignments].map(([option, { value }]) => [names.get(option) ?? option, { option, position: value.position }]))
+}
 
 /** Runs a check and adds the place of the value that it is about to its error. */
 function at<T>(parsed: ParsedConfig, place: readonly PropertyKey[] | undefined, work: () => T): T {
@@ -217,6 +229,7 @@ function translate(values: FileValues, reading: Reading): DomainOptions {
     bootloader: named(values.bootloader),
     bootloaderArgs: [...(values.bootloader_args ?? []), ...(values.bootargs ?? [])],
     commandLine: commandLine(values),
+    ...(values.cpus === undefined && values.cpu !== undefined && values.cpu >= 0 ? { cpus: [String(values.cpu)] } : {}),
     ...readDevices(values, reading), actions: actions(values),
   }
 }
@@ -236,9 +249,10 @@ function eraOf({ assignments, variables }: ParsedConfig): Era {
 }
 
 /** Why an option has no effect; undefined for one that has. */
-function whyIneffective(key: string, era: Era): Ineffective | undefined {
+function whyIneffective(key: string, { parsed, era }: Reading): Ineffective | undefined {
   const onlyXm = XM_NETWORK_OPTIONS.has(key) || XM_OPTIONS.has(key)
-  return whyWithoutEffect(key) ?? (onlyXm && era === 'xl' ? 'only for xm' : undefined)
+  const type = parsed.assignments.get('type')?.value
+  return whyWithoutEffect(key, type !== undefined && plainValue(type) === 'pvh' ? 'pvh' : 'pv') ?? (onlyXm && era === 'xl' ? 'only for xm' : undefined)
 }
 
 /** The value of an option that has an effect; undefined where xl passes over it. */
@@ -252,18 +266,28 @@ function effectiveValue({ key, value, appended }: Assignment, { warnings, kinds 
   return undefined
 }
 
+/** Throws NOT_SUPPORTED for an option by which a file wants what no domain has here. An empty list or text and 0 want nothing. */
+function checkRefused({ key, value }: Assignment): void {
+  const wanted = plainValue(value)
+  const why = Object.hasOwn(REFUSED_OPTIONS, key) ? REFUSED_OPTIONS[key] : undefined
+  if (why === undefined || wanted === '' || wanted === '0' || (Array.isArray(wanted) && wanted.length === 0)) return
+  const { source, line, column } = value.position
+  throw new XenError('NOT_SUPPORTED', `${formatPosition(value.position)}: ${key} is refused: ${why}`, { details: { key, source, line, column } })
+}
+
 /** Sorts a file's options: those that have an effect are returned, all others become warnings. */
 function sortOptions(reading: Reading): ReadonlyMap<string, PlainValue> {
-  const { parsed, warnings, era, strict, kinds } = reading
+  const { parsed, warnings, strict, kinds } = reading
   const effective = new Map<string, PlainValue>()
   for (const assignment of parsed.assignments.values()) {
     const { key, position } = assignment
-    const reason = kinds.hasWord(key) ? undefined : whyIneffective(key, era)
+    const reason = kinds.hasWord(key) ? undefined : whyIneffective(key, reading)
+    if (!kinds.hasWord(key)) checkRefused(assignment)
     if (reason !== undefined) warnings.push(ineffectiveOption(key, reason, position))
     else if (EFFECTIVE_OPTIONS.has(key) || kinds.hasWord(key)) {
       const value = effectiveValue(assignment, reading)
       if (value !== undefined) effective.set(key, value)
-    } else if (!parsed.variables.has(key)) {
+    } else if (!parsed.variables.has(key) && !Object.hasOwn(REFUSED_OPTIONS, key)) {
       const { message, nearest } = unknownOption(key, warnings.length < MAX_HINTS ? OPTION_NAMES : [])
       if (strict) throw configError(position, message, { key, nearest })
       warnings.push(warning({ option: key, reason: 'unknown', position, message }))
@@ -288,6 +312,9 @@ function passOnNotes({ parsed, warnings, strict }: Reading): void {
  * const { config, warnings } = parseDescription(`name = "fc4"\nmemory = 64\nnics = 1`, { source: 'fc4' })
  */
 export function parseDescription(text: string, options: DescriptionOptions = {}, kinds: DeviceKinds = USUAL_KINDS): Description {
+  checkArgument('the description', text, anyText)
+  checkOptions('parseDescription', options, DESCRIPTION_CHECKS)
+  checkArgument('the kinds of devices', kinds, areKinds)
   if (text.length > MAX_DESCRIPTION) {
     throw configError({ source: options.source ?? 'config', line: 1, column: 1 }, `${text.length} characters are more than a description has`, {
       length: text.length, limit: MAX_DESCRIPTION,
@@ -308,5 +335,6 @@ export function parseDescription(text: string, options: DescriptionOptions = {},
   }
   crossCheck(values, parsed)
   const translated = translate(values, reading)
-  return { config: at(parsed, undefined, () => resolveDomainOptions(translated, reading.era, kinds)), warnings, era: reading.era }
+  const config = at(parsed, undefined, () => resolveDomainOptions(translated, reading.era, kinds))
+  return { config, warnings, era: reading.era, positions: positionsOf(parsed) }
 }

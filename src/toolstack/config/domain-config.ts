@@ -3,11 +3,12 @@
  * gives (option-table.ts).
  */
 import type * as z from 'zod/mini'
-import { nearestWord, XenError } from '../../util/index.ts'
+import type { SchedulerName } from '../../hypervisor/index.ts'
+import { nearestWord, thrownMessage, XenError } from '../../util/index.ts'
 import { defaultActions, type Actions, type Era } from './actions.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { ACTION_NAMES, OBJECT_NAMES, optionsSchema } from './option-schemas.ts'
-import { OPTIONS } from './option-table.ts'
+import { OPTIONS, REFUSED_OPTIONS } from './option-table.ts'
 import type { FileSource, GuestType } from './option-values.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
@@ -28,7 +29,7 @@ export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
   readonly bootloaderArgs?: readonly string[] | undefined
   /** Passed to the kernel. */
   readonly commandLine?: string | undefined
-  /** MiB at start. Default 32, as xl has it. */
+  /** MiB at start, below 1 in whole pages: `memory: 0.25` is 64 of them. Default 32, as xl has it. */
   readonly memory?: number | undefined
   /** MiB that the domain can ever have. Default: `memory`. */
   readonly maxMemory?: number | undefined
@@ -36,12 +37,46 @@ export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
   readonly vcpus?: number | undefined
   /** Virtual CPUs that can ever be online. Default: `vcpus`. */
   readonly maxVcpus?: number | undefined
+  /** Pool of CPUs on which it runs, by name. Default `Pool-0`. */
+  readonly pool?: string | undefined
+  /** Physical CPUs that its vCPUs may run on, as `0-3,^1`; a list has a text for each vCPU. Default: all. */
+  readonly cpus?: string | readonly string[] | undefined
+  /** Physical CPUs that its vCPUs should run on while they can. Default: all. */
+  readonly cpusSoft?: string | readonly string[] | undefined
+  /** Scheduler that the next options are for: that of its pool. */
+  readonly sched?: SchedulerName | undefined
+  /** Share of CPU time beside others' (credit, credit2). Default 256. */
+  readonly cpuWeight?: number | undefined
+  /** Most CPU time in percent of one CPU (credit, credit2). Default 0, no cap. */
+  readonly cap?: number | undefined
+  /** Microseconds of each vCPU's period (rtds). Default 10000. */
+  readonly period?: number | undefined
+  /** Microseconds of CPU time in each period (rtds). Default 4000. */
+  readonly budget?: number | undefined
+  /** 1 where vCPUs go on after their budget while nobody else needs the CPU (rtds), or 0. Default 1. */
+  readonly extraTime?: number | undefined
+  /** Whether its memory is kept aside for it while it is built or comes in. Default true. */
+  readonly claimMode?: boolean | undefined
+  /** What CPUID tells it: `host,avx=0,avx2=0`, or a list as `1:ecx=xxx...` with 32 characters for a register. Default: what the host offers. */
+  readonly cpuid?: string | readonly string[] | undefined
+  /** Whether its wall clock shows the host's local time instead of UTC. Default false. */
+  readonly localTime?: boolean | undefined
+  /** Seconds by which its wall clock is ahead of that. Default 0. */
+  readonly timeOffset?: number | undefined
+  /** Whether saving and moving it are refused. Default false. */
+  readonly noMigrate?: boolean | undefined
+  /** Whether its kernel serves devices of others: the toolstack stands in for the hotplug scripts in it. Default false. */
+  readonly driverDomain?: boolean | undefined
+  /** Frames of records of grants that it maps. Default 1024. */
+  readonly maxMaptrackFrames?: number | undefined
   /** What to do when the domain ends; those left out follow xl. */
   readonly actions?: { readonly [K in keyof Actions]?: Actions[K] | undefined } | undefined
   /** Ports that the domain may use. Default 1023. */
   readonly maxEventChannels?: number | undefined
   /** Frames that its grant table may grow to. Default 64. */
   readonly maxGrantFrames?: number | undefined
+  /** Newest version of grant tables that it may change to, 1 or 2. Default 2. */
+  readonly maxGrantVersion?: number | undefined
 }
 
 /** A complete configuration: every default filled in, every specification parsed. */
@@ -58,9 +93,27 @@ export interface DomainConfig<Kernel = FileSource> extends DomainDevices {
   readonly maxMemory: number
   readonly vcpus: number
   readonly maxVcpus: number
+  readonly pool: string | undefined
+  readonly cpus: string | readonly string[] | undefined
+  readonly cpusSoft: string | readonly string[] | undefined
+  readonly sched: SchedulerName | undefined
+  readonly cpuWeight: number | undefined
+  readonly cap: number | undefined
+  readonly period: number | undefined
+  readonly budget: number | undefined
+  readonly extraTime: number | undefined
+  /** Entries as `0x1:ecx=xxx...`; none where nothing is said. */
+  readonly cpuid: readonly string[]
+  readonly claimMode: boolean
+  readonly localTime: boolean
+  readonly timeOffset: number
+  readonly noMigrate: boolean
+  readonly driverDomain: boolean
+  readonly maxMaptrackFrames: number
   readonly actions: Actions
   readonly maxEventChannels: number
   readonly maxGrantFrames: number
+  readonly maxGrantVersion: number
   /** For a domain that came by a stream: what of this host the stream may name, also at the domain's next starts. */
   readonly trust?: StreamTrust | undefined
 }
@@ -70,6 +123,8 @@ function complain(issue: z.core.$ZodIssue, { further }: DeviceKinds): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const place = issue.path.join('.')
+    const refused = place === '' && Object.hasOwn(REFUSED_OPTIONS, key) ? REFUSED_OPTIONS[key] : undefined
+    if (refused !== undefined) throw new XenError('NOT_SUPPORTED', `${key} is refused: ${refused}`, { details: { key } })
     // Known words where an object stands within the options.
     const known: Readonly<Record<string, readonly string[]>> = { actions: ACTION_NAMES, devices: further.map(({ name }) => name) }
     const nearest = nearestWord(key, known[place] ?? OBJECT_NAMES)
@@ -83,32 +138,54 @@ function complain(issue: z.core.$ZodIssue, { further }: DeviceKinds): never {
   throw new XenError('INVALID_CONFIG', `${key} ${issue.message}`, { details: { key } })
 }
 
+/** Throws INVALID_ARGUMENT for what no domain can be called. */
+export function checkDomainName(name: unknown): void {
+  const result = OPTIONS.name.value.object.safeParse(typeof name === 'object' ? null : name)
+  if (!result.success) throw new XenError('INVALID_ARGUMENT', `the name ${result.error.issues[0]!.message}`, { details: { name } })
+}
+
 /** What a domain's option is unless given. Where the table has none it is undefined. */
-type Defaults = Pick<DomainConfig, 'type' | 'bootloaderArgs' | 'commandLine' | 'memory' | 'vcpus' | 'maxEventChannels' | 'maxGrantFrames'>
+type Defaults = Pick<DomainConfig, 'type' | 'bootloaderArgs' | 'cpuid' | 'commandLine' | 'memory' | 'vcpus' | 'claimMode' | 'localTime' | 'timeOffset' | 'noMigrate' | 'driverDomain' | 'maxMaptrackFrames' | 'maxEventChannels' | 'maxGrantFrames' | 'maxGrantVersion'>
 
 /** The table's defaults; its rows and the fields of {@link DomainConfig} are of the same types, which a test holds. */
 const defaults = (): Defaults => Object.fromEntries(
   Object.entries(OPTIONS).flatMap(([name, { fallback }]) => (fallback === undefined ? [] : [[name, fallback]]))) as Defaults & object
+
+/** Options that are undefined unless given. */
+const absent = {
+  ramdisk: undefined, bootloader: undefined, pool: undefined, cpus: undefined, cpusSoft: undefined, sched: undefined,
+  cpuWeight: undefined, cap: undefined, period: undefined, budget: undefined, extraTime: undefined,
+} as const
 
 /** The values that are there. */
 const given = <T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
   // What is filtered out is exactly what the type excludes.
   Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
 
+/** What the schema makes of options. Throws INVALID_CONFIG where a getter or a trap of the caller's throws. */
+function parsed<Kernel>(options: DomainOptions<Kernel>, kinds: DeviceKinds): ReturnType<ReturnType<typeof optionsSchema>['safeParse']> {
+  try {
+    return optionsSchema(kinds).safeParse(options)
+  } catch (error) {
+    if (XenError.is(error)) throw error
+    throw new XenError('INVALID_CONFIG', `the options of a domain cannot be read: ${thrownMessage(error)}`, { details: { thrown: error } })
+  }
+}
+
 /** Fills in the defaults and checks everything. Throws INVALID_CONFIG. */
 export function resolveDomainOptions<Kernel>(
   options: DomainOptions<Kernel>, era: Era = 'xl', kinds: DeviceKinds = USUAL_KINDS,
 ): DomainConfig<Kernel> {
-  const result = optionsSchema(kinds).safeParse(options)
+  const result = parsed(options, kinds)
   if (!result.success) complain(result.error.issues[0]!, kinds)
-  const { actions = {}, name, uuid, ramdisk, bootloader, ...rest } = result.data
+  const { actions = {}, name, uuid, ...rest } = result.data
   const filled = { ...defaults(), ...given(rest) }
   const maxMemory = filled.maxMemory ?? filled.memory
   const maxVcpus = filled.maxVcpus ?? filled.vcpus
   if (maxMemory < filled.memory) throw tooSmall('maxMemory', maxMemory, 'memory', filled.memory)
   if (maxVcpus < filled.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', filled.vcpus)
   return {
-    ...filled, name, maxMemory, maxVcpus, ramdisk, bootloader,
+    ...absent, ...filled, name, maxMemory, maxVcpus,
     uuid: uuid?.toLowerCase(),
     kernel: options.kernel,
     ...kinds.resolved(result.data),

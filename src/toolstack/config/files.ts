@@ -1,5 +1,5 @@
 /** The seam to the files that configurations name. The core has none; `paravirt/node` reads real ones. */
-import { thrownMessage, XenError } from '../../util/index.ts'
+import { named, thrownMessage, XenError } from '../../util/index.ts'
 
 /** Reads files by name. */
 export interface FileReader {
@@ -35,7 +35,7 @@ export class MemoryFiles implements FileReader {
     if (bytes === undefined) {
       throw new XenError(
         'IO',
-        `there is no file ${path} on this host; give \`files\` to Host.boot, or the bytes themselves`,
+        `there is no file ${named(path)} on this host; give \`files\` to Host.boot, or the bytes themselves`,
         {
           details: { path },
         },

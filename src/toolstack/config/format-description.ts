@@ -4,8 +4,9 @@
  * How a device is written is its kind's to say (../device-kinds).
  * Reference: xl.cfg(5).
  */
+import { checkArgument, record } from '../../util/index.ts'
 import { defaultActions } from './actions.ts'
-import { DEVICE_KINDS, USUAL_KINDS, type DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { areKinds, DEVICE_KINDS, USUAL_KINDS, type DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { cannotStand } from '../device-kinds/parameters.ts'
 import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
 import type { DomainConfig } from './domain-config.ts'
@@ -41,7 +42,9 @@ function written(name: keyof typeof OPTIONS, config: DomainConfig<unknown>): str
   if (name === 'maxVcpus' && config.maxVcpus === config.vcpus) return undefined
   const value = config[name]
   if (value === undefined || value === OPTIONS[name].fallback) return undefined
+  if (typeof value === 'number' && !Number.isInteger(value)) throw cannotStand(name, 'files have whole numbers')
   if (typeof value === 'number') return String(value)
+  if (typeof value === 'boolean') return value ? '1' : '0'
   if (typeof value === 'string') return quoted(name, value)
   if (Array.isArray(value)) return list(name, value as readonly string[])
   throw cannotStand(name, 'it is no name of a file')
@@ -54,7 +57,10 @@ function written(name: keyof typeof OPTIONS, config: DomainConfig<unknown>): str
  * @example
  * const text = formatDescription(domain.config)
  */
-export function formatDescription(config: DomainConfig<unknown>, { further }: DeviceKinds = USUAL_KINDS): string {
+export function formatDescription(config: DomainConfig<unknown>, kinds: DeviceKinds = USUAL_KINDS): string {
+  checkArgument('the configuration', config, (value) => record(value) ?? (record((value as DomainConfig<unknown>).actions) && 'must be what resolveDomainOptions or parseDescription gives'))
+  checkArgument('the kinds of devices', kinds, areKinds)
+  const { further } = kinds
   const usual = defaultActions('xl')
   const options = (Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]).map((name) => [OPTIONS[name].file, written(name, config)] as const)
   const actions = (Object.keys(ACTION_OPTIONS) as (keyof typeof ACTION_OPTIONS)[]).map((name) =>

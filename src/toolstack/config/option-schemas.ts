@@ -4,10 +4,10 @@
  */
 import * as z from 'zod/mini'
 import {
-  ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS, type Ineffective, type OptionRow,
+  ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OF_PVH_TOO, REFUSED_OPTIONS, OF_PV_ALONE, OPTIONS, type Ineffective, type OptionRow,
 } from './option-table.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
-import { specifications, type ValueKind } from './option-values.ts'
+import { specifications, type GuestType, type ValueKind } from './option-values.ts'
 
 type Row = OptionRow<ValueKind<unknown, unknown>, string | undefined>
 type Rows = Readonly<Record<string, Row>>
@@ -67,7 +67,7 @@ export const NUMBER_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ named(fileRow
 /** Options of files that take a list and nothing else. */
 export const LIST_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ named(fileRows.filter(({ value }) => value.syntax === 'list'))
 /** Names of all options that a file may use. */
-export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [...EFFECTIVE_OPTIONS, ...INEFFECTIVE_OPTIONS.map(({ file }) => file)]
+export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [...EFFECTIVE_OPTIONS, ...INEFFECTIVE_OPTIONS.map(({ file }) => file), ...Object.keys(REFUSED_OPTIONS)]
 
 const ofXm: readonly { readonly file: string | undefined; readonly spelling: string }[] = /* @__PURE__ */ [...fileRows, ...INEFFECTIVE_OPTIONS]
 
@@ -80,5 +80,11 @@ export const XM_NETWORK_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set(
 
 const reasons: ReadonlyMap<string, Ineffective> = /* @__PURE__ */ new Map(INEFFECTIVE_OPTIONS.map(({ file, reason }) => [file, reason]))
 
-/** Why an option has no effect in any file; undefined for one that has. */
-export const whyWithoutEffect = (file: string): Ineffective | undefined => reasons.get(file)
+/** Why an option has no effect in any file of a domain of such a type; undefined for one that has. */
+export function whyWithoutEffect(file: string, type: GuestType): Ineffective | undefined {
+  const reason = reasons.get(file)
+  if (reason === undefined || type === 'pv') return reason
+  if (OF_PV_ALONE.has(file)) return 'not for PVH guests'
+  if (reason !== 'not for PV guests') return reason
+  return OF_PVH_TOO.has(file) ? 'not implemented' : 'not for PVH guests'
+}

@@ -9,10 +9,12 @@
  */
 import * as z from 'zod/mini'
 import type { Actions } from './actions.ts'
+import { SCHEDULER_NAMES } from '../../hypervisor/index.ts'
 import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice } from '../device-kinds/described-device.ts'
+import { cpuidMasks } from './cpuid-masks.ts'
 import {
-  actionValue, fileSource, guestType, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, whole, words,
+  actionValue, cpus, fileSource, guestType, kernelSource, memoryAmount, nonEmpty, oneOf, restartWord, specifications, switched, text, textThat, whole, words,
   type ValueKind,
 } from './option-values.ts'
 
@@ -82,17 +84,34 @@ export const OPTIONS = /* @__PURE__ */ (() => ({
     { file: 'bootloader', saved: 'b_info.bootloader' }),
   bootloaderArgs: option(words, 'Arguments of the boot loader.', { file: 'bootloader_args', fallback: [], saved: 'b_info.bootloader_args' }),
   commandLine: option(text, 'Passed to the kernel.', { file: 'cmdline', fallback: '', saved: 'b_info.cmdline' }),
-  memory: option(whole(1, MAX_MEMORY), 'MiB at start.', { file: 'memory', fallback: 32, saved: 'b_info.target_memkb' }),
+  memory: option(memoryAmount(MAX_MEMORY), 'MiB at start.', { file: 'memory', fallback: 32, saved: 'b_info.target_memkb' }),
   maxMemory: option(
-    whole(1, MAX_MEMORY), 'MiB that the domain can ever have; `memory` unless given.', { file: 'maxmem', saved: 'b_info.max_memkb' }),
+    memoryAmount(MAX_MEMORY), 'MiB that the domain can ever have; `memory` unless given.', { file: 'maxmem', saved: 'b_info.max_memkb' }),
   vcpus: option(whole(1, MAX_VCPUS), 'Virtual CPUs online at start.', { file: 'vcpus', fallback: 1, saved: 'b_info.avail_vcpus' }),
   maxVcpus: option(
     whole(1, MAX_VCPUS), 'Virtual CPUs that can ever be online; `vcpus` unless given.', { file: 'maxvcpus', saved: 'b_info.max_vcpus' }),
+  pool: option(nonEmpty, 'Pool of CPUs on which it runs, by name; `Pool-0` unless given.', { file: 'pool', saved: 'c_info.pool_name' }),
+  cpus: option(cpus, 'Physical CPUs that its vCPUs may run on.', { file: 'cpus', saved: 'b_info.vcpu_hard_affinity' }),
+  cpusSoft: option(cpus, 'Physical CPUs that its vCPUs should run on while they can.', { file: 'cpus_soft', saved: 'b_info.vcpu_soft_affinity' }),
+  sched: option(oneOf(SCHEDULER_NAMES), 'Scheduler that the next options are for: it has to be that of its pool.', { file: 'sched', saved: 'b_info.sched_params.sched' }),
+  cpuWeight: option(whole(1, 65535), 'Share of CPU time, beside others\' (credit, credit2); 256 unless given.', { file: 'cpu_weight', saved: 'b_info.sched_params.weight' }),
+  cap: option(whole(0, 12800), 'Most CPU time in percent of one CPU (credit, credit2); 0, for no cap, unless given.', { file: 'cap', saved: 'b_info.sched_params.cap' }),
+  period: option(whole(10, 4_294_967_295), 'Microseconds of each vCPU\'s period (rtds); 10000 unless given.', { file: 'period', saved: 'b_info.sched_params.period' }),
+  budget: option(whole(10, 4_294_967_295), 'Microseconds of CPU time in each period (rtds); 4000 unless given.', { file: 'budget', saved: 'b_info.sched_params.budget' }),
+  extraTime: option(whole(0, 1), 'Whether vCPUs go on after their budget while nobody else needs the CPU (rtds): 1 unless given.', { file: 'extratime', saved: 'b_info.sched_params.extratime' }),
+  cpuid: option(cpuidMasks, 'What CPUID tells the guest of its processor: flags of xl.cfg(5), or registers bit by bit. What depends on a feature that is hidden is hidden with it; what the host does not offer, or always tells, is refused by name.', { file: 'cpuid', fallback: [], saved: 'b_info.cpuid' }),
+  claimMode: option(switched, 'Whether its memory is kept aside for it while it is built or comes in.', { file: 'claim_mode', fallback: true, saved: 'b_info.claim_mode' }),
+  localTime: option(switched, 'Whether its wall clock shows the host\'s local time instead of UTC.', { file: 'localtime', fallback: false, saved: 'b_info.localtime' }),
+  timeOffset: option(whole(-2_147_483_647, 2_147_483_647), 'Seconds by which its wall clock is ahead of that.', { file: 'rtc_timeoffset', fallback: 0, saved: 'b_info.rtc_timeoffset' }),
+  noMigrate: option(switched, 'Whether saving and moving it are refused.', { file: 'nomigrate', fallback: false, saved: 'b_info.disable_migrate' }),
+  driverDomain: option(switched, 'Whether its kernel, such as Linux, serves devices of others (`backend`): the toolstack stands in for the hotplug scripts in it.', { file: 'driver_domain', fallback: false, saved: 'c_info.driver_domain' }),
+  maxMaptrackFrames: option(whole(0, 65536), 'Frames of records of grants that it maps.', { file: 'max_maptrack_frames', fallback: 1024, saved: 'b_info.max_maptrack_frames' }),
   ...deviceOptions(),
   maxEventChannels: option(
     whole(1, 131071), 'Ports that the domain may use.', { file: 'max_event_channels', fallback: 1023, saved: 'b_info.event_channels' }),
   maxGrantFrames: option(
     whole(1, 1024), 'Frames that its grant table may grow to.', { file: 'max_grant_frames', fallback: 64, saved: 'b_info.max_grant_frames' }),
+  maxGrantVersion: option(whole(1, 2), 'Newest version of grant tables that it may change to.', { file: 'max_grant_version', fallback: 2, saved: 'b_info.max_grant_version' }),
 }))()
 
 const actionOption = <const File extends string>(when: string, file: File) =>
@@ -118,6 +137,7 @@ export const FILE_OPTIONS = /* @__PURE__ */ (() => ({
   extra: option(text, 'The rest of the command line.', { file: 'extra' }),
   bootargs: option(words, 'Older word for `bootloader_args`.', { file: 'bootargs' }),
   nics: option(whole(-1, 8), 'Number of network interfaces, with defaults for those that `vif` does not tell.', { file: 'nics', spelling: 'xm' }),
+  cpu: option(whole(-1, 4095), 'Physical CPU on which the first vCPU runs; -1 for any.', { file: 'cpu', spelling: 'xm' }),
   restart: option(restartWord, 'One word for three of the actions.', { file: 'restart', spelling: 'xm' }),
   dhcp: option(text, 'Method in `ip=` of the command line.', { file: 'dhcp', spelling: PASSED_OVER }),
   ip: option(text, 'The guest\'s address in `ip=` of the command line.', { file: 'ip', spelling: PASSED_OVER }),
@@ -131,7 +151,7 @@ export const FILE_OPTIONS = /* @__PURE__ */ (() => ({
 
 /** Why an option has no effect. */
 export type Ineffective =
-  | 'not implemented' | 'too often and too soon' | 'not for PV guests' | 'not for x86' | 'no longer needed' | 'only for xm'
+  | 'not implemented' | 'too often and too soon' | 'not for PV guests' | 'not for PVH guests' | 'not for x86' | 'no longer needed' | 'only for xm'
 
 /** An option that is understood but has no effect: a file that uses it is accepted and its author is told. */
 export interface IneffectiveRow {
@@ -140,33 +160,59 @@ export interface IneffectiveRow {
   readonly spelling: Spelling
 }
 
+/** Of the options that are not for PV guests, those that PVH guests have on Xen, too; the others are for guests with a device model. */
+export const OF_PVH_TOO: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'hap', 'oos', 'shadow_memory', 'apic', 'nestedhvm', 'altp2m', 'timer_mode', 'vnuma', 'vpmu', 'vmtrace_buf_kb', 'msr_relaxed', 'passthrough',
+  'pvshim', 'pvshim_path', 'pvshim_cmdline', 'pvshim_extra',
+])
+/** Options without effect that no other guests than PV guests have on Xen. */
+export const OF_PV_ALONE: ReadonlySet<string> = /* @__PURE__ */ new Set(['e820_host'])
+
 const without = (reason: Ineffective, spelling: Spelling, list: string): readonly IneffectiveRow[] =>
   list.trim().split(/\s+/).map((file) => ({ file, reason, spelling }))
 
 /** Every option without effect. */
 export const INEFFECTIVE_OPTIONS: readonly IneffectiveRow[] = /* @__PURE__ */ [
   ...without('not implemented', 'both', `
-    bootloader_restrict bootloader_user cpus cpus_soft cpu_weight cap pool vfb vkb vkb_device keymap pci
-    pci_msitranslate pci_permissive pci_power_mgmt pci_seize localtime rtc_timeoffset tsc_mode nomigrate
-    max_maptrack_frames max_grant_version cpuid channel p9 vtpm usbctrl usbdev pvcalls vdispl vsnd virtio ioports
-    iomem irqs e820_host seclabel init_seclabel driver_domain xenstore_feature_mask xenstore_quota period slice
-    latency extratime claim_mode vncviewer display xauthority`),
-  ...without('not implemented', 'xm', 'cpu blkif netif tpmif ssidref'),
+    bootloader_restrict bootloader_user vkb_device keymap
+    pci_msitranslate pci_permissive pci_power_mgmt pci_seize ioports
+    iomem irqs e820_host seclabel init_seclabel xenstore_feature_mask xenstore_quota vncviewer display xauthority`),
+  ...without('not implemented', 'xm', 'blkif netif tpmif ssidref'),
   ...without('not for PV guests', 'both', `
     boot hdtype firmware_override hap oos shadow_memory bios bios_path_override pae acpi acpi_s3 acpi_s4
     acpi_laptop_slate apic nx hpet altp2m altp2mhvm altp2m_count nestedhvm acpi_firmware smbios_firmware smbios
     ms_vm_genid vpt_align timer_mode mmio_hole xen_platform_pci viridian hvm_pirq videoram stdvga vga vnc vnclisten
     vncdisplay vncunused vncpasswd sdl opengl nographic spice spicehost spiceport spicetls_port spicedisable_ticketing
     spicepasswd spiceagent_mouse spicevdagent spice_clipboard_sharing spiceusbredirection spice_image_compression
-    spice_streaming_video serial soundhw usb usbdevice usbversion vendor_device rdm rdm_mem_boundary gfx_passthru
+    spice_streaming_video soundhw usb usbdevice usbversion vendor_device rdm rdm_mem_boundary gfx_passthru
     pvshim pvshim_path pvshim_cmdline pvshim_extra device_model_version device_model_override device_model_args
     device_model_args_pv device_model_args_hvm device_model_stubdomain_override device_model_stubdomain_seclabel
     device_model_user stubdomain_memory stubdomain_kernel stubdomain_cmdline stubdomain_ramdisk dm_restrict vnuma
     mca_caps vpmu vmtrace_buf_kb msr_relaxed passthrough`),
   ...without('not for PV guests', 'xm', 'lapic memmap fda fdb cdrom isa ne2000 audio'),
   ...without('not for x86', 'both', `
-    gic_version vuart sve tee nr_spis trap_unmapped_accesses arm_sci llc_colors dtdev device_tree`),
+    gic_version sve tee nr_spis trap_unmapped_accesses arm_sci llc_colors dtdev device_tree`),
   ...without('no longer needed', 'both', `
-    device_model vif2 xend_suspend_evtchn_compat`),
+    device_model vif2 xend_suspend_evtchn_compat slice latency tsc_mode`),
   ...without('no longer needed', 'xm', 'bootentry ipaddr'),
 ]
+
+/**
+ * Options that say what a domain is to have and cannot have here: a file that wants something by one is refused with the reason, as is an
+ * object; one that says none of it (an empty list or text, 0) passes.
+ */
+export const REFUSED_OPTIONS: Readonly<Record<string, string>> = {
+  serial: 'a serial port is emulated by the device model of HVM guests; guests here have their console',
+  vuart: 'an emulated UART is for guests of Arm processors',
+  vfb: 'no back-end serves framebuffers',
+  vkb: 'no back-end serves keyboards and pointers',
+  pci: 'the machine has no devices to be passed through',
+  p9: 'no back-end serves file systems',
+  vtpm: 'no back-end serves trusted platform modules',
+  usbctrl: 'no back-end serves USB',
+  usbdev: 'no back-end serves USB',
+  pvcalls: 'no back-end serves sockets',
+  vdispl: 'no back-end serves displays',
+  vsnd: 'no back-end serves sound',
+  virtio: 'no back-end serves virtio',
+}

@@ -5,6 +5,7 @@
  */
 import * as z from 'zod/mini'
 import { ACTIONS, RESTART_WORDS } from './actions.ts'
+import { isCpuList } from './cpu-list.ts'
 import { parseNumber } from './number.ts'
 
 /** One kind of value: `T` as an object has it, `F` as a file has it. */
@@ -42,6 +43,31 @@ export const whole = (least: number, most: number): ValueKind<number> => ({
   file: z.pipe(z.transform((value: unknown) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value)), wholeNumber(least, most)),
   words: `${least} to ${most}`, syntax: 'number',
 })
+
+/** Pages of a MiB, and the fewest that a domain can do with. */
+const PAGES = 256
+const FEWEST_PAGES = 4
+
+/** The least that a domain can have, in MiB. */
+export const LEAST_MEMORY = FEWEST_PAGES / PAGES
+
+/** MiB that a domain can have, which are no less than `mebibytes`: whole ones, or whole pages of the first. */
+export const memoryFor = (mebibytes: number): number =>
+  (mebibytes > 1 - 1 / PAGES ? Math.ceil(mebibytes) : Math.ceil(mebibytes * PAGES) / PAGES)
+
+const isPartOfOne = (value: unknown): boolean =>
+  typeof value === 'number' && value < 1 && value >= FEWEST_PAGES / PAGES && Number.isInteger(value * PAGES)
+
+/** MiB: a whole number, as files have it; in objects also less than one, in whole pages, for guests that need no more. */
+export const memoryAmount = (most: number): ValueKind<number> => {
+  const { file, object, words } = whole(1, most)
+  return {
+    file, words: `${words}; in objects also pages: multiples of 1/${PAGES} from 1/${PAGES / FEWEST_PAGES} on`, syntax: 'number',
+    object: z.union([z.custom<number>(isPartOfOne), object], {
+      error: ({ input }) => `${object.safeParse(input).error?.issues[0]?.message ?? ''}; below 1 a multiple of 1/${PAGES} from 1/${PAGES / FEWEST_PAGES} on`,
+    }),
+  }
+}
 
 /** One of some words. */
 export const oneOf = <const W extends string>(words: readonly W[], shown = `must be one of ${words.join(', ')}`): ValueKind<W> => {
@@ -108,6 +134,28 @@ export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
   file: /* @__PURE__ */ z.pipe(
     /* @__PURE__ */ z.transform((value: unknown) => (typeof value === 'string' ? value.replaceAll('_', '-') : value)), action),
   words: /* @__PURE__ */ ACTIONS.map((word) => `\`${word}\``).join(', '), syntax: 'text',
+}
+
+const mustBeSwitch = /* @__PURE__ */ z.boolean({ error: 'must be true or false' })
+
+/** On or off; a number in files, as everything that is not 0 means on there. */
+export const switched: ValueKind<boolean> = {
+  object: mustBeSwitch,
+  file: /* @__PURE__ */ z.pipe(/* @__PURE__ */ z.transform((value: unknown) => {
+    const number = typeof value === 'string' ? parseNumber(value) : value
+    return typeof number === 'number' ? number !== 0 : value
+  }), /* @__PURE__ */ z.boolean({ error: 'must be a whole number: 0 for off, others for on' })),
+  words: '0 or 1; `true` or `false` in objects', syntax: 'number',
+}
+
+const cpuList = /* @__PURE__ */ z.string().check(/* @__PURE__ */ z.refine(isCpuList))
+const cpuLists = /* @__PURE__ */ z.union([cpuList, /* @__PURE__ */ z.array(cpuList).check(/* @__PURE__ */ z.maxLength(128))], {
+  error: 'must be a list of CPUs such as "all" or "0-3,5,^1", or one for each vCPU',
+})
+
+/** Physical CPUs: a text for all vCPUs, or a list with a text for each. */
+export const cpus: ValueKind<string | string[]> = {
+  object: cpuLists, file: cpuLists, words: 'CPUs as `0-3,^1`, or a list of such, one for each vCPU', syntax: 'text',
 }
 
 /** The word that stood for three actions in 2005. */

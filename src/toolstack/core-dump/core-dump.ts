@@ -2,7 +2,8 @@
  * A domain's memory and registers as an ELF core file in the form of `xl dump-core`, which debuggers for Xen guests
  * read:
  *
- *   ELF header | section headers | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m or .xen_pfn | .shstrtab | .xen_pages
+ *   ELF header | section headers | program headers and notes for debuggers (core-segments.ts)
+ *   | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m or .xen_pfn | .shstrtab | .xen_pages
  *
  * The domain should stand still meanwhile.
  * Reference: xen/docs/misc/dump-core-format.txt; xen/include/public/elfnote.h.
@@ -11,20 +12,15 @@ import {
   ELFNOTE, HYPERVISOR_VIRT_START, VcpuGuestContext, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN,
   XEN_EXTRAVERSION_LEN, XenCompileInfo, guestAbiOf,
 } from '../../abi/index.ts'
-import { type ControlInterface, XEN_VERSION, vcpuContextCodec } from '../../hypervisor/index.ts'
-import type { DomId, Mfn } from '../../util/index.ts'
+import { type ControlInterface, type VcpuContext, XEN_VERSION, vcpuContextCodec } from '../../hypervisor/index.ts'
+import type { DomId } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type ByteOutput, openOutput } from '../stream/index.ts'
+import { type CoreSegment, type FiledPage, PROGRAM_HEADER, registerNotes, segmentsOf, writeProgramHeaders } from './core-segments.ts'
 
 /** What a core dump takes from the control interface. */
 export type CoreSource = Pick<ControlInterface,
-  'domainInfo' | 'vcpuInfo' | 'getVcpuContext' | 'domainFrames' | 'machineToPhys' | 'frameBytes' | 'readFrames'>
-
-/** One page of the domain: its number there, and the host's. */
-interface CorePage {
-  readonly pfn: number
-  readonly frame: Mfn
-}
+  'domainInfo' | 'vcpuInfo' | 'getVcpuContext' | 'domainFrames' | 'machineToPhys' | 'frameBytes' | 'readFrames' | 'frameOfGfn'>
 
 /** One section: what it is called, its contents or its size alone, and the size of one of its entries. */
 interface Section {
@@ -54,8 +50,14 @@ const BATCH = 256
 
 const encoder = new TextEncoder()
 
+/** What is told while a core is written. */
+export interface CoreHooks {
+  /** So many pages of so many are written; may throw, and then the core is given up. */
+  wrote?(pages: number, total: number): void
+}
+
 /** Writes the core of a domain. A target that fails is aborted, and the error passed on. */
-export async function writeCoreDump(control: CoreSource, domid: DomId, target: ByteOutput): Promise<void> {
+export async function writeCoreDump(control: CoreSource, domid: DomId, target: ByteOutput, hooks: CoreHooks = {}): Promise<void> {
   const output = openOutput(target)
   try {
     const pages = pagesOf(control, domid)
@@ -65,6 +67,7 @@ export async function writeCoreDump(control: CoreSource, domid: DomId, target: B
       const bytes = new Uint8Array(frames.length * PAGE_SIZE)
       control.readFrames(domid, frames, bytes)
       await output.write(bytes)
+      hooks.wrote?.(Math.min(first + BATCH, pages.length), pages.length)
     }
     await output.close()
   } catch (error) {
@@ -74,7 +77,7 @@ export async function writeCoreDump(control: CoreSource, domid: DomId, target: B
 }
 
 /** The domain's pages in order of their numbers; frames that it has not numbered are left out. */
-function pagesOf(control: CoreSource, domid: DomId): CorePage[] {
+function pagesOf(control: CoreSource, domid: DomId): FiledPage[] {
   const numbered = control.domainFrames(domid).flatMap((frame) => {
     const pfn = control.machineToPhys(frame)
     return pfn === undefined ? [] : [{ pfn, frame }]
@@ -83,8 +86,10 @@ function pagesOf(control: CoreSource, domid: DomId): CorePage[] {
 }
 
 /** Everything before the pages. */
-function headOf(control: CoreSource, domid: DomId, pages: readonly CorePage[]): Uint8Array {
-  const contexts = contextsOf(control, domid)
+function headOf(control: CoreSource, domid: DomId, pages: readonly FiledPage[]): Uint8Array {
+  const online = contextsOf(control, domid)
+  const contexts = encodedContexts(control, domid, online)
+  const view = { segments: segmentsOf(control, domid, pages), notes: registerNotes(online) }
   const { sharedInfoFrame, translated } = control.domainInfo(domid)
   const filled = (name: string, bytes: Uint8Array, entry: number): Section =>
     ({ name, type: SHT.PROGBITS, bytes, size: bytes.length, entry, align: 8 })
@@ -100,15 +105,23 @@ function headOf(control: CoreSource, domid: DomId, pages: readonly CorePage[]): 
     translated ? filled('.xen_pfn', numberList(pages), PFN_ENTRY) : filled('.xen_p2m', frameList(pages), P2M_ENTRY),
     { ...empty, name: '.shstrtab', type: SHT.STRTAB, align: 1 },
     { ...contents, name: '.xen_pages' },
-  ])
+  ], view)
+}
+
+/** What debuggers read beside the sections. */
+interface DebuggerView {
+  readonly segments: readonly CoreSegment[]
+  readonly notes: Uint8Array
 }
 
 /** Puts headers and contents at their places; the last section's contents follow behind. */
-function layOut(sections: readonly Section[]): Uint8Array {
+function layOut(sections: readonly Section[], { segments, notes }: DebuggerView): Uint8Array {
   const names = encoder.encode(sections.map(({ name }) => `${name}\0`).join(''))
   const filled = sections.map((section) =>
     section.type === SHT.STRTAB ? { ...section, bytes: names, size: names.length } : section)
-  let end = ELF_HEADER + sections.length * SECTION_HEADER
+  const headers = ELF_HEADER + sections.length * SECTION_HEADER
+  const noted = headers + (segments.length + 1) * PROGRAM_HEADER
+  let end = noted + notes.length
   const places = filled.map(({ align, size, bytes }) => {
     const place = align === 0 ? 0 : Math.ceil(end / align) * align
     end = align === 0 ? end : place + (bytes === undefined ? 0 : size)
@@ -116,7 +129,9 @@ function layOut(sections: readonly Section[]): Uint8Array {
   })
   const head = new Uint8Array(end)
   const view = new DataView(head.buffer)
-  writeElfHeader(view, filled.length, filled.findIndex(({ type }) => type === SHT.STRTAB))
+  writeElfHeader(view, { sections: filled.length, names: filled.findIndex(({ type }) => type === SHT.STRTAB), segments: segments.length + 1 })
+  head.set(notes, noted)
+  writeProgramHeaders(view, headers, { segments, notes: { place: noted, size: notes.length }, contents: places.at(-1)! })
   let name = 0
   filled.forEach((section, i) => {
     writeSectionHeader(view, ELF_HEADER + i * SECTION_HEADER, section, { name, place: places[i]! })
@@ -126,14 +141,17 @@ function layOut(sections: readonly Section[]): Uint8Array {
   return head
 }
 
-function writeElfHeader(view: DataView, sections: number, names: number): void {
+function writeElfHeader(view: DataView, { sections, names, segments }: { readonly sections: number; readonly names: number; readonly segments: number }): void {
   // 64-bit, little-endian, version 1.
   new Uint8Array(view.buffer).set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
   view.setUint16(16, ET_CORE, true)
   view.setUint16(18, EM_X86_64, true)
   view.setUint32(20, 1, true)
+  view.setBigUint64(32, BigInt(ELF_HEADER + sections * SECTION_HEADER), true)
   view.setBigUint64(40, BigInt(ELF_HEADER), true)
   view.setUint16(52, ELF_HEADER, true)
+  view.setUint16(54, PROGRAM_HEADER, true)
+  view.setUint16(56, segments, true)
   view.setUint16(58, SECTION_HEADER, true)
   view.setUint16(60, sections, true)
   view.setUint16(62, names, true)
@@ -151,22 +169,23 @@ function writeSectionHeader(
   view.setBigUint64(at + 56, BigInt(entry), true)
 }
 
-/**
- * Registers of the vCPUs that have any, one vcpu_guest_context each: a 32-bit guest's begins the room of a 64-bit one's, as in
- * libxc's union of the two.
- */
-function contextsOf(control: CoreSource, domid: DomId): Uint8Array {
-  const { hasRegisters, maxVcpu, addressSize } = control.domainInfo(domid)
-  const online = Array.from({ length: hasRegisters ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
-    .filter((vcpu) => control.vcpuInfo(domid, vcpu).online)
-  const bytes = new Uint8Array(online.length * VcpuGuestContext.size)
+/** Registers of the vCPUs that are online and have any. */
+function contextsOf(control: CoreSource, domid: DomId): VcpuContext[] {
+  const { hasRegisters, maxVcpu } = control.domainInfo(domid)
+  return Array.from({ length: hasRegisters ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
+    .filter((vcpu) => control.vcpuInfo(domid, vcpu).online).map((vcpu) => control.getVcpuContext(domid, vcpu))
+}
+
+/** The same, one vcpu_guest_context each: a 32-bit guest's begins the room of a 64-bit one's, as in libxc's union of the two. */
+function encodedContexts(control: CoreSource, domid: DomId, contexts: readonly VcpuContext[]): Uint8Array {
+  const bytes = new Uint8Array(contexts.length * VcpuGuestContext.size)
   const view = new DataView(bytes.buffer)
-  const codec = vcpuContextCodec(guestAbiOf(addressSize))
-  online.forEach((vcpu, i) => codec.encode(control.getVcpuContext(domid, vcpu), view, i * VcpuGuestContext.size))
+  const codec = vcpuContextCodec(guestAbiOf(control.domainInfo(domid).addressSize))
+  contexts.forEach((context, i) => codec.encode(context, view, i * VcpuGuestContext.size))
   return bytes
 }
 
-function frameList(pages: readonly CorePage[]): Uint8Array {
+function frameList(pages: readonly FiledPage[]): Uint8Array {
   const bytes = new Uint8Array(pages.length * P2M_ENTRY)
   const view = new DataView(bytes.buffer)
   pages.forEach(({ pfn, frame }, i) => {
@@ -177,7 +196,7 @@ function frameList(pages: readonly CorePage[]): Uint8Array {
 }
 
 /** The pages' numbers alone: where the host has them is nothing to a guest of its own numbering. */
-const numberList = (pages: readonly CorePage[]): Uint8Array =>
+const numberList = (pages: readonly FiledPage[]): Uint8Array =>
   new Uint8Array(BigUint64Array.from(pages, ({ pfn }) => BigInt(pfn)).buffer)
 
 /** The four notes that every dump has. */

@@ -7,13 +7,17 @@ import type { ProcessorLevel } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import { describeCrash } from './describe-crash.ts'
 import { crashError, type DiskError, type DomainCrash } from './domain-crash.ts'
-import type { SymbolTable } from './symbols.ts'
+import { GuestKernels } from '../symbols/guest-kernels.ts'
+import type { Kallsyms } from '../symbols/kallsyms.ts'
+import type { SymbolLookup, SymbolTable } from '../symbols/symbol-table.ts'
 
 /** Crashes of domains that are gone: whoever waits for one hears of it at once, so that few are needed. */
 const KEPT_CRASHES = 64
 
 /** What a host knows about a domain that has crashed. */
 export interface CrashBookHost {
+  /** Nanoseconds of host time. */
+  now(): number
   /** What its processors are. */
   readonly level: ProcessorLevel
   /** Its name, whether there is a handle for it or not. */
@@ -28,6 +32,7 @@ const CONSEQUENCES = ['DOMAIN_NOT_FOUND', 'INVALID_STATE', 'CLOSED', 'TIMED_OUT'
 export class CrashBook {
   private readonly crashes = new Map<DomId, DomainCrash>()
   private readonly symbols = new Map<DomId, SymbolTable>()
+  private readonly kernels: GuestKernels
   private readonly thrown = new Map<DomId, unknown>()
   private readonly control: ControlInterface
   private readonly host: CrashBookHost
@@ -35,6 +40,7 @@ export class CrashBook {
   constructor(control: ControlInterface, host: CrashBookHost) {
     this.control = control
     this.host = host
+    this.kernels = new GuestKernels(control, () => host.now())
     control.events.on('domain-crashed', ({ domid, report }) => this.describe(domid, report))
     control.events.on('domain-resumed', ({ domid }) => this.crashes.delete(domid))
     control.events.on('domain-created', ({ domid }) => this.crashes.delete(domid))
@@ -48,7 +54,7 @@ export class CrashBook {
   private describe(domid: DomId, report: CrashReport): void {
     const { host } = this
     const facts = {
-      name: host.nameOf(domid), level: host.level, symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
+      name: host.nameOf(domid), level: host.level, symbols: report.state === undefined ? undefined : this.lookUp(domid), threw: this.thrown.has(domid),
       cause: this.thrown.get(domid), diskErrors: host.diskErrors(domid),
     }
     this.keep(domid, describeCrash(report, facts))
@@ -58,6 +64,16 @@ export class CrashBook {
   recall(domid: DomId): void {
     const report = this.control.crashReport(domid)
     if (report !== undefined) this.describe(domid, report)
+  }
+
+  /** What knows a domain's functions: the symbols that were given for it, or those that its kernel carries. */
+  lookUp(domid: DomId): SymbolLookup | undefined {
+    return this.symbols.get(domid) ?? this.kernels.of(domid)
+  }
+
+  /** The symbols that a domain's own kernel carries in its memory. */
+  kernelOf(domid: DomId): Kallsyms | undefined {
+    return this.kernels.of(domid)
   }
 
   /** The symbols of a domain, for its successor. */
@@ -91,6 +107,7 @@ export class CrashBook {
   /** The domain is gone; its crash is still told to those who waited for it. */
   forget(domid: DomId): void {
     this.symbols.delete(domid)
+    this.kernels.forget(domid)
     this.thrown.delete(domid)
   }
 

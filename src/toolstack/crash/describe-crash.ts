@@ -9,7 +9,7 @@ import { thrownText } from '../../util/index.ts'
 import { VECTOR, describeException, exceptionName } from '../../x86/index.ts'
 import { crashText } from './crash-text.ts'
 import type { CrashCall, CrashException, CrashInstruction, DiskError, DomainCrash } from './domain-crash.ts'
-import { symbolText, type SymbolTable } from './symbols.ts'
+import { symbolText, type SymbolLookup } from '../symbols/symbol-table.ts'
 
 /** Instructions that are shown from the place of a crash on. */
 const SHOWN_INSTRUCTIONS = 5
@@ -23,7 +23,7 @@ export interface CrashFacts {
   readonly name: string
   /** What the host's processors are. */
   readonly level: ProcessorLevel
-  readonly symbols: SymbolTable | undefined
+  readonly symbols: SymbolLookup | undefined
   /** A guest in TypeScript threw `cause`, which may be undefined as well. */
   readonly threw: boolean
   readonly cause: unknown
@@ -32,7 +32,7 @@ export interface CrashFacts {
 
 const unsigned = (address: number): bigint => BigInt.asUintN(64, BigInt(Number.isInteger(address) ? address : 0))
 
-const symbolAt = (symbols: SymbolTable | undefined, address: number): string | undefined => {
+const symbolAt = (symbols: SymbolLookup | undefined, address: number): string | undefined => {
   const place = symbols?.find(address)
   return place === undefined ? undefined : symbolText(place)
 }
@@ -71,7 +71,7 @@ function exceptionOf({ exception, state }: CrashReport, { symbols, level }: Cras
   }
 }
 
-function callsOf({ state }: CrashReport, symbols: SymbolTable | undefined): CrashCall[] {
+function callsOf({ state }: CrashReport, symbols: SymbolLookup | undefined): CrashCall[] {
   if (state === undefined || symbols === undefined) return []
   const calls: CrashCall[] = []
   for (const [index, word] of state.stack.words.entries()) {

@@ -10,8 +10,9 @@ import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { checkStreamFiles } from '../config/stream-trust.ts'
 import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
-import type { SymbolTable } from '../crash/symbols.ts'
-import { capabilitiesOf, checkOffered } from './capabilities.ts'
+import type { SymbolTable } from '../symbols/symbol-table.ts'
+import { applyCpuid } from './cpuid-policy.ts'
+import { capabilitiesOf, checkKernelOffered, checkOffered } from './capabilities.ts'
 import {
   connectDevices,
   connectShell,
@@ -22,6 +23,7 @@ import {
   type ShellRings,
 } from './domain-shell.ts'
 import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from '../domains/kernel-source.ts'
+import { roomFor } from '../memory/host-room.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
@@ -29,9 +31,9 @@ import { randomUuid } from '../domains/random-names.ts'
 /** Steps of creating a domain. */
 export type CreateProgress =
   | { readonly type: 'image-loaded'; readonly kernel: string; readonly bytes: number }
-  | { readonly type: 'domain-made'; readonly id: number }
-  | { readonly type: 'memory-built'; readonly id: number; readonly pages: number }
-  | { readonly type: 'started'; readonly id: number }
+  | { readonly type: 'domain-made'; readonly domid: number }
+  | { readonly type: 'memory-built'; readonly domid: number; readonly pages: number }
+  | { readonly type: 'started'; readonly domid: number }
 
 /** What was created; it is still paused. */
 export interface CreatedDomain {
@@ -66,11 +68,12 @@ function build(plan: Plan, shell: DomainShell): ShellRings {
 
 /** Fails early, and with the numbers, when the host has no room. */
 function checkMemory({ host, pages, config }: Plan): void {
-  const { freeFrames } = host.control.hostInfo()
-  if (pages <= freeFrames) return
-  const free = Math.floor(freeFrames / PAGES_PER_MEBIBYTE)
+  const { freeFrames, outstandingFrames } = host.control.hostInfo()
+  const freePages = freeFrames - outstandingFrames
+  if (pages <= freePages) return
+  const free = Math.floor(freePages / PAGES_PER_MEBIBYTE)
   throw new XenError('OUT_OF_MEMORY', `domain ${config.name} needs ${config.memory} MiB, the host has ${free} MiB free`, {
-    details: { neededPages: pages, freePages: freeFrames },
+    details: { neededPages: pages, freePages },
   })
 }
 
@@ -112,8 +115,11 @@ export async function createDomain(
   checkOffered(config, capabilitiesOf(host.control, host.devices.kinds))
   checkStreamFiles(config)
   const { kernel, ramdisk, booted } = await loadImages(host, config, context)
+  checkKernelOffered(kernel, config.type, capabilitiesOf(host.control, host.devices.kinds))
   context.check()
   context.report({ type: 'image-loaded', kernel: kernel.name, bytes: kernel.size })
+  await roomFor(host, config.memory * PAGES_PER_MEBIBYTE, context)
+  context.check()
   // Somebody else may have taken name or memory while files were read; from here on nothing waits.
   host.claimName(config.name)
   const uuid = config.uuid ?? randomUuid(host.random)
@@ -121,11 +127,12 @@ export async function createDomain(
   const plan: Plan = { host, config: booted, kernel, ramdisk, uuid, pages: config.memory * PAGES_PER_MEBIBYTE }
   checkMemory(plan)
   const { undo } = context
-  const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
+  const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', domid: id }) })
   const rings = build(plan, shell)
-  context.report({ type: 'memory-built', id: shell.domid, pages: plan.pages })
+  context.report({ type: 'memory-built', domid: shell.domid, pages: plan.pages })
   connectShell(plan, shell, rings, { undo })
-  await connectDevices(plan, shell, { undo, signal: context.signal })
+  applyCpuid(host.control, shell.domid, config.cpuid)
+  await connectDevices(plan, shell, context)
   context.check()
   if (!host.control.domainInfo(shell.domid).hasRegisters) host.control.startVcpu(shell.domid, 0)
   return { domid: shell.domid, uuid, symbols: 'image' in kernel ? kernel.symbols : undefined }

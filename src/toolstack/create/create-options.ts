@@ -2,6 +2,7 @@
  * What a creation is given: its options, and the configuration that they and a description come to. What the
  * configuration consists of is in ../config.
  */
+import { checkOffered, type HostCapabilities } from './capabilities.ts'
 import { parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { FileSource } from '../config/option-values.ts'
@@ -22,6 +23,8 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
 /** What reading a configuration needs of its host. */
 export interface ConfigureHost {
   readonly kinds: DeviceKinds
+  /** What the host offers now: a description is held against it, so that its author is told the place. */
+  offered(): HostCapabilities
   /** Hears what was understood and has no effect. */
   warn(warning: ConfigWarning): void
 }
@@ -38,8 +41,15 @@ export function configure(
   return options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
 }
 
-function fromText(text: string, options: CreateOptions, { kinds, warn }: ConfigureHost): DomainConfig<KernelSource> {
-  const { config, warnings } = parseDescription(text, options, kinds)
+/** What of a creation's options is about the text. */
+const descriptionOptions = ({ source, overrides, era, strict }: CreateOptions): DescriptionOptions => ({
+  ...(source === undefined ? {} : { source }), ...(overrides === undefined ? {} : { overrides }), ...(era === undefined ? {} : { era }),
+  ...(strict === undefined ? {} : { strict }),
+})
+
+function fromText(text: string, options: CreateOptions, { kinds, warn, offered }: ConfigureHost): DomainConfig<KernelSource> {
+  const { config, warnings, positions } = parseDescription(text, descriptionOptions(options), kinds)
   for (const warning of warnings) warn(warning)
+  checkOffered(config, offered(), positions)
   return config
 }

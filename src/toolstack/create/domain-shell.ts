@@ -2,24 +2,29 @@
  * What surrounds a domain's memory, whether it is built or restored: the domain itself, its nodes in XenStore, and the
  * ends of its rings in dom0. Each step says how it is taken back.
  */
+import type { BlockStore } from '../../drivers/index.ts'
 import type { BootInfo, GuestProgram } from '../../guest/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, Random } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { WantedDevice } from '../device-kinds/described-device.ts'
+import { DISK } from '../device-kinds/disk/disk.ts'
 import type { Devices } from '../devices/devices.ts'
 import type { Dom0 } from '../dom0/dom0.ts'
 import { removeDomainNodes, writeDomainNodes, writeRingNodes } from '../domains/domain-nodes.ts'
 import type { GuestPrograms } from '../domains/guest-programs.ts'
+import type { RoomSeat } from '../memory/host-room.ts'
 import type { KernelPlaces } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
+import { applyScheduling } from './domain-scheduling.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { uuidBytes } from '../domains/random-names.ts'
 import type { RunLoop } from '../run/run-loop.ts'
 
 /** What making a domain needs of its host. */
-export interface CreateHost extends KernelPlaces {
+export interface CreateHost extends KernelPlaces, RoomSeat {
   readonly control: ControlInterface
   readonly dom0: Dom0
   readonly store: LocalStore
@@ -28,9 +33,13 @@ export interface CreateHost extends KernelPlaces {
   readonly devices: Devices
   /** Seconds since 1970. */
   wallSeconds(): number
+  /** Seconds by which local time is ahead of UTC. */
+  readonly timeZoneOffset: number
   /** Throws DOMAIN_EXISTS when a domain has this name. */
   claimName(name: string): void
   readonly programs: GuestPrograms
+  /** A domain was made that has a name and no handle yet. */
+  onShell(domid: DomId, name: string): void
   /** A domain that was made is gone again, as what was to make it complete has failed. */
   onFailed(domid: DomId, name: string, error: unknown): void
 }
@@ -46,6 +55,8 @@ export interface ShellPlan {
   readonly config: DomainConfig<unknown>
   readonly kernel: ShellKernel
   readonly uuid: string
+  /** Contents of disks that the host's opener has opened for it before, by the disks' names. */
+  readonly openedDisks?: ReadonlyMap<string, BlockStore> | undefined
 }
 
 /** A domain without memory, and what its memory has to name. */
@@ -74,7 +85,8 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
   const domid = control.createDomain({
     kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
-    maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames,
+    maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames, maxMaptrackFrames: config.maxMaptrackFrames,
+    grantVersion: config.maxGrantVersion === 1 ? 1 : 2,
     ...(!('program' in kernel) ? {} : {
       createRunner: programs.starting({ program: kernel.program, seed, boot: () => boot.info! }),
     }),
@@ -93,7 +105,7 @@ function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): vo
     type: config.type, id: domid, name: config.name, uuid, memory: config.memory * 1024, maxMemory: config.maxMemory * 1024,
     vcpus: config.vcpus, maxVcpus: config.maxVcpus, kernel: kernel.name, commandLine: config.commandLine,
     ramdisk: config.ramdisk === undefined ? undefined : typeof config.ramdisk === 'string' ? config.ramdisk : 'bytes',
-    startTime: host.wallSeconds(),
+    driverDomain: config.driverDomain, startTime: host.wallSeconds(),
   }))
 }
 
@@ -103,11 +115,18 @@ export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: Do
   const boot: DomainShell['boot'] = {}
   const domid = makeDomain(plan, boot)
   context.undo((cause) => {
+    plan.host.dom0.disconnectStore(domid)
     control.destroyDomain(domid)
     programs.forget(domid)
     plan.host.onFailed(domid, plan.config.name, cause)
   })
+  plan.host.onShell(domid, plan.config.name)
   context.onMade?.(domid)
+  applyScheduling(plan.host, domid, plan.config)
+  const ahead = plan.config.timeOffset + (plan.config.localTime ? plan.host.timeZoneOffset : 0)
+  if (ahead !== 0) control.setTimeOffset(domid, ahead)
+  // From here on nobody else gets what the domain is to be built of.
+  if (plan.config.claimMode) control.claimPages(domid, plan.config.memory * PAGES_PER_MEBIBYTE)
   context.undo(() => removeDomainNodes(store, domid, plan.uuid))
   writeNodes(plan, domid)
   return {
@@ -120,27 +139,30 @@ export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: Do
 
 /** Connects the rings of a domain whose memory is complete to XenStore and to its console. */
 export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: ShellRings, context: Undo): void {
-  const { dom0, store } = host
+  const { control, dom0, store } = host
   const { domid, storePort, consolePort } = shell
+  control.claimPages(domid, 0)
   dom0.connectStore(domid, storePort)
   context.undo(() => dom0.disconnectStore(domid))
-  store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort }))
+  store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort, tty: `paravirt:${domid}` }))
   // At once, not when the nodes are noticed: a guest may write, and end, in its first slice.
-  dom0.consoles.open(domid, { tty: `paravirt:${domid}`, ring: { port: consolePort, ringFrame: rings.consoleFrame } })
+  dom0.consoles.open(domid, { ring: { port: consolePort, ringFrame: rings.consoleFrame } })
   context.undo(() => dom0.consoles.close(domid))
 }
 
 /** Attaches the devices of a domain's configuration; their back-ends are ready when it resolves. */
 export async function connectDevices(
-  { host, config }: ShellPlan,
+  { host, config, openedDisks }: ShellPlan,
   { domid }: DomainShell,
-  context: Undo & Partial<Pick<OperationContext<never>, 'signal'>>,
+  context: Pick<OperationContext<never>, 'undo' | 'check' | 'signal'>,
 ): Promise<void> {
   const { devices } = host
   const wanted = devices.kinds.listed(config)
   if (wanted.length === 0) return
-  const { signal } = context
+  const { signal, check } = context
   const origin = config.trust === undefined ? 'configuration' : 'stream'
   context.undo(() => devices.detachAll(domid))
-  for (const device of wanted) await devices.attach(domid, device, { signal, origin })
+  const openedFor = ({ kind, config: device }: WantedDevice): BlockStore | undefined =>
+    (kind.name === DISK.name ? openedDisks?.get(kind.nameOf(device, 0)) : undefined)
+  for (const device of wanted) await devices.attach(domid, device, { signal, check, origin, opened: openedFor(device) })
 }

@@ -1,18 +1,23 @@
 /**
- * A domain's configuration as it is now: what it was created from, with the memory, vCPUs and devices that it has been
- * given since. It goes along when the domain is saved or moved, and it is what a restarted domain is created from.
+ * A domain's configuration as it is now: what it was created from, with the memory, vCPUs, place among the CPUs and devices
+ * that it has been given since. It goes along when the domain is saved or moved, and it is what a restarted domain is created from.
  * Reference: libxl_retrieve_domain_configuration's rules.
  */
+import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import { LEAST_MEMORY, memoryFor } from '../config/option-values.ts'
 import type { DomainDevices } from '../device-kinds/device-kinds.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import { memorySettings } from '../domains/memory-settings.ts'
 
+import { liveScheduling } from './domain-scheduling.ts'
+
 /** What is asked about a domain. */
 export interface LiveHost {
+  readonly control: ControlInterface
   readonly store: LocalStore
   /** The devices that it has. */
   deviceConfigs(domid: DomId): DomainDevices
@@ -37,9 +42,10 @@ function wantedVcpus(store: LocalStore, { id, config }: ConfiguredDomain): numbe
 export function liveConfig(host: LiveHost, domain: ConfiguredDomain): DomainConfig<KernelSource> {
   const { config, uuid, name, id } = domain
   const { target, maximum } = memorySettings(host.store, id)
-  const maxMemory = Math.floor(maximum ?? config.maxMemory)
-  const memory = Math.min(maxMemory, Math.max(1, Math.ceil(target ?? config.memory)))
+  const most = maximum ?? config.maxMemory
+  const maxMemory = most < 1 ? memoryFor(most) : Math.floor(most)
+  const memory = Math.min(maxMemory, Math.max(LEAST_MEMORY, memoryFor(target ?? config.memory)))
   return {
-    ...config, uuid, name, memory, maxMemory, vcpus: wantedVcpus(host.store, domain), ...host.deviceConfigs(id),
+    ...config, uuid, name, memory, maxMemory, vcpus: wantedVcpus(host.store, domain), ...liveScheduling(host, id), ...host.deviceConfigs(id),
   }
 }

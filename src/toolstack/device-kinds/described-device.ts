@@ -18,6 +18,9 @@ export interface DeviceConfiguration {
   readonly backend: string
 }
 
+/** Facts of a device for lists, by name. */
+export type DeviceFacts = Readonly<Record<string, string | number | boolean | undefined>>
+
 /** A node: name and value. */
 export type DeviceRow = readonly [name: string, value: string]
 
@@ -30,6 +33,8 @@ export interface DeviceRows {
   /** After `state`. */
   readonly backendTail: readonly DeviceRow[]
   readonly frontend: readonly DeviceRow[]
+  /** Of the front-end, what its guest only reads; none unless given. */
+  readonly frontendReadOnly?: readonly DeviceRow[] | undefined
 }
 
 /** Where a real host has its hotplug scripts. */
@@ -74,6 +79,8 @@ export interface DeviceSaved<C> {
 export interface DeviceSite {
   /** True while the domain has no device of the kind with this number. */
   isFree(id: number): boolean
+  /** True where it has one of the kind by this name. */
+  hasName(name: string): boolean
   readonly random: Random
   /** What came with the device: a disk's contents. */
   readonly resource: unknown
@@ -98,16 +105,23 @@ export interface DescribedDevice<C extends DeviceConfiguration = DeviceConfigura
   label(config: C): string
   /** What a configuration names of the host that receives it by a stream. */
   hostNames(config: C): HostNames
-  /** Chooses what a configuration leaves open, the number within the domain among it. Throws NOT_SUPPORTED. */
+  /** Chooses what a configuration leaves open, the number within the domain among it. Throws NOT_SUPPORTED, DEVICE_EXISTS. */
   settle(config: C, site: DeviceSite): { readonly id: number; readonly config: C }
   /** The device's name in lists: `xvda`, an address. */
   nameOf(config: C, id: number): string
+  /** What lists tell of the device beside its name. */
+  facts?(config: C, id: number): DeviceFacts
   /** The number that a text stands for; NaN where it stands for a name at most. Throws INVALID_CONFIG for what can be neither. */
   numberOf(text: string): number
   /** A name in the spelling of {@link DescribedDevice.nameOf}. */
   spelled(text: string): string
   /** What XenStore says about a device that was settled. */
   rows(config: C, id: number): DeviceRows
+  /**
+   * What its back-end in a driver domain is told in `hotplug` nodes, in place of the scripts that would run there. Absent where a back-end
+   * waits for nothing. Throws NOT_SUPPORTED for what no node can say.
+   */
+  hotplugged?(config: C): readonly DeviceRow[]
   /** The back-end opens something and says in `hotplug-status` when it has: attaching waits for that. */
   readonly isOpened: boolean
   /** Taken away in the end also from a front-end that keeps it, as by `xl network-detach`. */

@@ -3,7 +3,9 @@
  * lists' types and the entry of the table, which the compiler holds together. A host may be given further kinds, which
  * stand under `devices` in configurations, by their names.
  */
-import { nearestWord, XenError } from '../../util/index.ts'
+import { nearestWord, shown, XenError, type Check, named } from '../../util/index.ts'
+import { CHANNEL } from './channel/channel.ts'
+import type { ChannelConfig, ChannelDescription } from './channel/channel-specification.ts'
 import { DISK } from './disk/disk.ts'
 import type { DiskDescription } from './disk/disk-description.ts'
 import type { DiskConfig } from './disk/disk-specification.ts'
@@ -18,6 +20,8 @@ export interface DeviceDescriptions {
   readonly disks?: readonly (string | DiskDescription)[] | undefined
   /** NIC specifications as text or as objects, such as `{ bridge: 'xenbr1' }`. */
   readonly nics?: readonly (string | NicDescription)[] | undefined
+  /** Channels, which are byte pipes by name, as text or as objects, such as `{ name: 'org.example.agent' }`. */
+  readonly channels?: readonly (string | ChannelDescription)[] | undefined
   /** Devices of the kinds that the host was booted with beside its own, by the kind's name in XenStore. */
   readonly devices?: Readonly<Record<string, readonly (string | object)[]>> | undefined
 }
@@ -26,6 +30,7 @@ export interface DeviceDescriptions {
 export interface DeviceLists {
   readonly disks: readonly DiskConfig[]
   readonly nics: readonly NicConfig[]
+  readonly channels: readonly ChannelConfig[]
 }
 
 /** A domain's devices, each with its defaults. */
@@ -39,7 +44,7 @@ export type UncheckedDescriptions = { readonly [O in keyof DeviceLists]?: readon
   & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
 
 /** Kinds that every host has, by the option that describes their devices. */
-export const DEVICE_KINDS = { disks: DISK, nics: NIC } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
+export const DEVICE_KINDS = { disks: DISK, nics: NIC, channels: CHANNEL } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
 
 function checkFurther(further: readonly DescribedDevice[]): void {
   const taken = new Set(Object.values<DescribedDevice>(DEVICE_KINDS).map(({ name }) => name))
@@ -50,6 +55,9 @@ function checkFurther(further: readonly DescribedDevice[]): void {
     taken.add(name)
   }
 }
+
+/** Kinds of devices, as a check of what a call was given. */
+export const areKinds: Check = (value) => (value instanceof DeviceKinds ? undefined : `must be DeviceKinds, got ${shown(value)}`)
 
 /** The kinds of one host: those of the table, and those that it was given. */
 export class DeviceKinds {
@@ -70,8 +78,8 @@ export class DeviceKinds {
     const found = this.all.find((kind) => kind.name === name)
     if (found !== undefined) return found
     const names = this.all.map((kind) => kind.name)
-    throw new XenError('INVALID_ARGUMENT', `there is no kind of device called ${name}: this host knows ${names.join(', ')}`, {
-      details: { kind: name, nearest: nearestWord(name, names) },
+    throw new XenError('INVALID_ARGUMENT', `there is no kind of device called ${named(name)}: this host knows ${names.join(', ')}`, {
+      details: { kind: name, nearest: nearestWord(named(name), names) },
     })
   }
 

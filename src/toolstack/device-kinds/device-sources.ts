@@ -12,5 +12,8 @@ export interface DiskOpenRequest extends DiskRequest {
   readonly origin: DiskOrigin
 }
 
+/** What a disk is opened by, as one text. */
+export const openedBy = ({ domid, device, params }: Pick<DiskRequest, 'domid' | 'device' | 'params'>): string => JSON.stringify([domid, device, params])
+
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
 export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>

@@ -5,6 +5,7 @@
 import type { BackendDriver, GuestKernel } from '../../guest/index.ts'
 import type { DomId, Part } from '../../util/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
+import type { HostInterference } from '../run/host-interference.ts'
 import type { Inputs } from '../run/inputs.ts'
 import type { DescribedDevice, DeviceConfiguration } from './described-device.ts'
 import type { DiskOpener, DiskOrigin } from './device-sources.ts'
@@ -26,6 +27,8 @@ export interface BackendHost<C> {
   readonly openDisk: DiskOpener | undefined
   /** Code of the host's owner has failed. */
   readonly onCallbackFailed: TellFailure
+  /** What comes between back-ends and what they serve, for tests. */
+  readonly interference?: HostInterference | undefined
   /** The host's door: by it comes in what a back-end takes from outside. */
   readonly inputs: Inputs
   /** The device of a domain with this number. */
@@ -42,6 +45,8 @@ export interface DeviceService {
   holdOutside?(): void
   /** What lies outside of the host, by its own identity. */
   outside?(): readonly unknown[]
+  /** What its contents are known by, for each device with contents outside that tell, by how it is opened. */
+  stamps?(): ReadonlyMap<string, string>
   /** Lets go of what lies outside and is not `inUse`, where the host goes on with it opened anew. */
   releaseOutside?(inUse: ReadonlySet<unknown>): Promise<void>
   /** True while a device has an instance of the driver. */

@@ -7,21 +7,23 @@ import type { DevicePlace } from './device-nodes.ts'
 
 /** All back-ends of one host. */
 export class BackEnds {
-  private readonly kernel: GuestKernel
+  private readonly kernel: () => GuestKernel
   private readonly services: ReadonlyMap<string, DeviceService>
   private serving: Promise<void> | undefined
   private bus: BackendBus | undefined
 
   /** `hostOf` gives each kind its view of the host. */
-  constructor(kinds: readonly ServedDevice[], kernel: GuestKernel, hostOf: (kind: ServedDevice) => BackendHost<DeviceConfiguration>) {
+  constructor(kinds: readonly ServedDevice[], kernel: () => GuestKernel, hostOf: (kind: ServedDevice) => BackendHost<DeviceConfiguration>) {
     this.kernel = kernel
     this.services = new Map(kinds.map((kind) => [kind.name, kind.serve(hostOf(kind))]))
   }
 
-  /** The back-end of a kind that the host has. */
+  /** The back-end of a kind that the host has. Throws NOT_SUPPORTED where dom0 has none of this library's. */
   of<S extends DeviceService>({ name }: { readonly name: string; serve(host: never): S }): S {
+    const service = this.services.get(name)
+    if (service === undefined) this.kernel()
     // The kind itself has made it.
-    return this.services.get(name) as S
+    return service as S
   }
 
   /** True while dom0 serves a device. */
@@ -65,6 +67,11 @@ export class BackEnds {
     return new Set([...this.services.values()].flatMap((service) => service.outside?.() ?? []))
   }
 
+  /** What contents that lie outside are known by now, by how each is opened. */
+  stamps(): ReadonlyMap<string, string> {
+    return new Map([...this.services.values()].flatMap((service) => [...service.stamps?.() ?? []]))
+  }
+
   /** Lets go of what lies outside of the host and is not in use. */
   async releaseOutside(inUse: ReadonlySet<unknown>): Promise<void> {
     for (const service of this.services.values()) await service.releaseOutside?.(inUse)
@@ -81,6 +88,7 @@ export class BackEnds {
     return partTree({ name: 'back-ends', version: 1 }, [
       part({ name: 'bus', version: 1, shape: shape.record({ serving: shape.flag }) }, {
         save: () => ({ serving: this.bus !== undefined }),
+        isAsSaved: ({ serving }) => serving === (this.bus !== undefined),
         load: ({ serving }) => { if (serving) this.attach() },
       }),
       ...kinds,
@@ -89,7 +97,7 @@ export class BackEnds {
   }
 
   private attach(): void {
-    this.bus = new BackendBus(this.kernel)
+    this.bus = new BackendBus(this.kernel())
     this.bus.attach([...this.services.values()].map(({ driver }) => driver))
     this.serving = Promise.resolve()
   }
@@ -98,7 +106,7 @@ export class BackEnds {
   private devices(): Part {
     const none = partSet({ name: 'devices', version: 1 }, { present: () => [], make: () => undefined })
     const now = (): Part => this.bus?.part() ?? none
-    return { ...none, save: () => now().save(), load: (saved) => now().load(saved) }
+    return { ...none, save: (before) => now().save(before), overlooked: (saved) => now().overlooked(saved), load: (saved) => now().load(saved), rewind: (saved) => now().rewind(saved) }
   }
 
   /** Throws INVALID_STATE when something that was loaded is nobody's. */
@@ -111,7 +119,7 @@ export class BackEnds {
   /** Registers the back-ends, once. */
   start(): Promise<void> {
     this.serving ??= (async () => {
-      const bus = this.bus = new BackendBus(this.kernel)
+      const bus = this.bus = new BackendBus(this.kernel())
       for (const { driver } of this.services.values()) await bus.register(driver)
     })()
     return this.serving

@@ -10,11 +10,12 @@ import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { DescribedDevice, DeviceConfiguration, WantedDevice } from '../device-kinds/described-device.ts'
 import type { BackendHost, DeviceService, ServedDevice } from '../device-kinds/served-device.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
+import type { HostInterference } from '../run/host-interference.ts'
 import type { Inputs } from '../run/inputs.ts'
-import { called, type Attached, type DeviceInfo, type DeviceOptions, type WaitHost } from './attached.ts'
+import { called, type Attached, type DeviceCounters, type DeviceInfo, type DeviceOptions, type WaitHost } from './attached.ts'
 import { BackEnds } from './back-ends.ts'
 import { readRow, rowsState, saveRow } from './device-state.ts'
-import { backendState, frontendState, removeDeviceNodes, requestClose, withdrawClose, writeDeviceNodes } from './device-nodes.ts'
+import { backendState, closeFrontend, frontendState, placeFacts, removeDeviceNodes, renewFrontend, requestClose, withdrawClose, writeDeviceNodes, type DevicePlace } from './device-nodes.ts'
 import { watchDeviceStates, type DeviceStateChange } from './device-states.ts'
 import { ANSWER_TIME, answered, checkStays, reach } from './waits.ts'
 
@@ -23,17 +24,22 @@ export interface DeviceHost extends WaitHost {
   readonly kinds: DeviceKinds
   /** Who serves each of them. */
   readonly servedKinds: readonly ServedDevice[]
-  /** Dom0's kernel, in which the back-ends run. */
-  readonly kernel: GuestKernel
+  /** Dom0's kernel, in which the back-ends run. Throws NOT_SUPPORTED where it is none of this library. */
+  kernel(): GuestKernel
   readonly random: Random
   readonly openDisk: DiskOpener | undefined
   /** True while a domain is there and has not ended: its front-ends can still answer. */
   isAlive(domid: DomId): boolean
   /** A half of a device changed its state. */
   onState(domid: DomId, change: DeviceStateChange): void
+  /** A device is served, or is there no longer. */
+  onChange(change: 'device-added' | 'device-removed', domid: DomId, device: Pick<DeviceInfo, 'kind' | 'device' | 'name'>): void
   /** Code of the host's owner has failed: a port or tap of a bridge, a block store. */
   readonly onCallbackFailed: TellFailure
   readonly inputs: Inputs
+  readonly interference?: HostInterference | undefined
+  /** True for a domain in whose back-ends' hotplug scripts' place the toolstack stands. */
+  isDriverDomain(domid: DomId): boolean
   /** Finds a domain by number or name. Throws DOMAIN_NOT_FOUND. */
   domainId(reference: string): DomId
 }
@@ -42,14 +48,15 @@ export interface DeviceHost extends WaitHost {
 export class Devices implements Quiescible {
   readonly kinds: DeviceKinds
   private readonly host: DeviceHost
+  private tree: Part | undefined
   private readonly backEnds: BackEnds
   private readonly attached: Attached[] = []
 
   constructor(host: DeviceHost) {
     this.host = host
     this.kinds = host.kinds
-    this.backEnds = new BackEnds(host.servedKinds, host.kernel, (kind): BackendHost<DeviceConfiguration> => ({
-      kernel: host.kernel, openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs,
+    this.backEnds = new BackEnds(host.servedKinds, () => host.kernel(), (kind): BackendHost<DeviceConfiguration> => ({
+      kernel: host.kernel(), openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs, interference: host.interference,
       find: (domid, id) => this.known(kind.name, domid, id),
     }))
   }
@@ -65,9 +72,55 @@ export class Devices implements Quiescible {
     return this.attached.filter(({ place, leaving }) => place.domid === domid && leaving === undefined)
       .map(({ kind, place, config, lastError }) => ({
         kind: place.kind, device: place.id, name: kind.nameOf(config, place.id), backend: place.backend,
-        backendState: backendState(store, place), frontendState: frontendState(store, place), lastError,
+        ...placeFacts(store, place), facts: kind.facts?.(config, place.id) ?? {}, lastError,
         statistics: this.backEnds.statistics(place),
       }))
+  }
+
+  /** Changes what a device counts as attached by: what is saved with its domain, and what a restart gives it. */
+  reconfigure<C extends DeviceConfiguration>({ kind, domid, id }: DevicePlace, change: (config: C) => C): void {
+    const device = this.known(kind, domid, id)
+    // Who names a kind knows its configuration.
+    if (device !== undefined) device.config = change(device.config as C)
+  }
+
+  /**
+   * Does something to a device that is just there, and lets nobody else do anything to it meanwhile. Throws BUSY where somebody does
+   * already, DEVICE_NOT_FOUND.
+   */
+  async busyWith<C extends DeviceConfiguration>(
+    place: DevicePlace, doing: NonNullable<Attached['doing']>, work: (device: Attached & { config: C }) => Promise<void>,
+  ): Promise<void> {
+    const known = this.free(place)
+    known.doing = doing
+    try {
+      // Who names a kind knows its configuration.
+      await work(known as Attached & { config: C })
+    } finally {
+      if (known.doing === doing) known.doing = undefined
+    }
+  }
+
+  /** The device at a place, to which nothing is being done. */
+  private free({ kind, domid, id }: Pick<DevicePlace, 'kind' | 'domid' | 'id'>): Attached {
+    const details = { domid, kind, id }
+    const known = this.known(kind, domid, id)
+    if (known === undefined) throw new XenError('DEVICE_NOT_FOUND', `domain ${domid} has no ${kind} ${id}`, { details })
+    const doing = known.leaving === undefined ? known.doing : 'being taken away'
+    if (doing !== undefined) throw new XenError('BUSY', `${called(known.place)} is ${doing}`, { details: { ...details, doing } })
+    return known
+  }
+
+  /** What has been done for the devices of all domains, by domain: one pass over all of them. */
+  counters(): ReadonlyMap<DomId, readonly DeviceCounters[]> {
+    const byDomain = new Map<DomId, DeviceCounters[]>()
+    for (const { kind, place, config, leaving } of this.attached) {
+      if (leaving !== undefined) continue
+      const own = byDomain.get(place.domid) ?? []
+      if (own.length === 0) byDomain.set(place.domid, own)
+      own.push({ kind: place.kind, device: place.id, name: kind.nameOf(config, place.id), counters: this.backEnds.statistics(place) ?? {} })
+    }
+    return byDomain
   }
 
   /** Disks of a domain whose contents have failed. */
@@ -101,11 +154,14 @@ export class Devices implements Quiescible {
   async attach(domid: DomId, { kind, config }: WantedDevice, options: DeviceOptions = {}): Promise<number> {
     const { random } = this.host
     const isFree = (id: number): boolean => this.known(kind.name, domid, id) === undefined
-    const settled = kind.settle(config, { isFree, random, resource: options.store })
+    const hasName = (name: string): boolean =>
+      this.attached.some(({ place, config: own }) => place.kind === kind.name && place.domid === domid && kind.nameOf(own, place.id) === name)
+    const settled = kind.settle(config, { isFree, hasName, random, resource: options.store })
     const backend = this.host.domainId(config.backend)
     const device: Attached = {
-      kind, config: settled.config, place: { kind: kind.name, domid, backend, id: settled.id }, resource: options.store,
+      kind, config: settled.config, place: { kind: kind.name, domid, backend, id: settled.id }, resource: options.store ?? options.opened,
       hasOwnResource: options.store !== undefined, origin: options.origin ?? 'attach', lastError: undefined, doing: 'being attached',
+      hotplugged: this.host.isDriverDomain(backend) ? kind.hotplugged?.(settled.config) : undefined,
     }
     if (!isFree(settled.id)) {
       throw new XenError('DEVICE_EXISTS', `domain ${domid} has a ${kind.name} ${settled.id} already`, {
@@ -123,13 +179,7 @@ export class Devices implements Quiescible {
    * some kinds are taken away even so.
    */
   async detach(domid: DomId, device: { readonly kind: DescribedDevice; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
-    const details = { domid, kind: device.kind.name, id: device.id }
-    const known = this.known(details.kind, domid, device.id)
-    if (known === undefined) {
-      throw new XenError('DEVICE_NOT_FOUND', `domain ${domid} has no ${details.kind} ${device.id}`, { details })
-    }
-    const doing = known.leaving === undefined ? known.doing : 'being taken away'
-    if (doing !== undefined) throw new XenError('BUSY', `${called(known.place)} is ${doing}`, { details: { ...details, doing } })
+    const known = this.free({ domid, kind: device.kind.name, id: device.id })
     known.doing = 'being taken away'
     const state = backendState(this.host.store, known.place)
     try {
@@ -139,7 +189,25 @@ export class Devices implements Quiescible {
       known.doing = undefined
       throw error
     }
+    options.onReleased?.()
     await this.takeAway(known)
+  }
+
+  /**
+   * Has all devices of a domain begin their handshakes anew: the domain stands, and has been reset. Their contents and interfaces stay.
+   * Throws TIMED_OUT where a back-end does not let a device go, or does not take it up again.
+   */
+  async renewAll(domid: DomId, options: DeviceOptions): Promise<void> {
+    const { store, loop } = this.host
+    for (const device of this.attached.filter(({ place, leaving }) => place.domid === domid && leaving === undefined)) {
+      const { place, kind, config } = device
+      const state = frontendState(store, place)
+      if (state === undefined || state === XENBUS_STATE.Initialising) continue
+      closeFrontend(store, place)
+      await loop.until(`${called(place)} to be let go`, () => (backendState(store, place) ?? XENBUS_STATE.Closed) === XENBUS_STATE.Closed, { signal: options.signal, timeout: ANSWER_TIME })
+      renewFrontend(store, place, kind.rows(config, place.id))
+      await answered(this.host, device, options)
+    }
   }
 
   /** Takes all devices of a domain away that is about to go, and those that it served; one that hangs stops no other. */
@@ -174,6 +242,11 @@ export class Devices implements Quiescible {
     return this.backEnds.outside()
   }
 
+  /** What contents that lie outside are known by now, by how each is opened. */
+  stamps(): ReadonlyMap<string, string> {
+    return this.backEnds.stamps()
+  }
+
   /** Lets go of what lies outside of the host and is not `inUse`: it was opened anew. */
   releaseOutside(inUse: ReadonlySet<unknown>): Promise<void> {
     return this.backEnds.releaseOutside(inUse)
@@ -189,12 +262,14 @@ export class Devices implements Quiescible {
 
   /** The devices as the toolstack knows them, and dom0's back-ends. */
   part(): Part {
-    return partTree({ name: 'devices', version: 1 }, [this.rows(), this.backEnds.part()])
+    this.tree ??= partTree({ name: 'devices', version: 1 }, [this.rows(), this.backEnds.part()])
+    return this.tree
   }
 
   private rows(): Part {
     return part({ name: 'rows', version: 1, shape: rowsState }, {
       save: () => this.attached.map(saveRow),
+      isAsSaved: (rows) => rows.length === 0 && this.attached.length === 0,
       load: (rows) => { this.attached.splice(0, this.attached.length, ...rows.map((row) => readRow(this.kinds, row))) },
     })
   }
@@ -221,12 +296,16 @@ export class Devices implements Quiescible {
     const { store } = this.host
     const { place } = device
     try {
+      options.check?.()
       if (place.backend === 0) await this.backEnds.start()
       checkStays(device, options)
       this.watch(device)
       writeDeviceNodes(store, place, device.kind.rows(device.config, place.id))
+      options.check?.()
       await answered(this.host, device, options)
+      options.check?.()
       device.doing = undefined
+      this.tell('device-added', device)
     } catch (error) {
       // What went wrong first is told; one that does not go is nobody's news.
       await this.takeAway(device).catch(() => undefined)
@@ -250,8 +329,17 @@ export class Devices implements Quiescible {
   /** Asks both halves to close, and waits until they have. */
   private async close(device: Attached, options: DeviceOptions): Promise<void> {
     requestClose(this.host.store, device.place)
+    options.check?.()
+    let released = false
     try {
-      await reach(this.host, device, { ...options, isThere: () => this.isQuiet(device) })
+      await reach(this.host, device, {
+        ...options, isThere: () => this.isQuiet(device),
+        onState: () => {
+          if (released || (frontendState(this.host.store, device.place) ?? XENBUS_STATE.Closed) < XENBUS_STATE.Closing) return
+          released = true
+          options.onReleased?.()
+        },
+      })
     } catch (error) {
       if (!device.kind.leavesAnyway || !XenError.is(error, 'TIMED_OUT')) throw error
     }
@@ -277,6 +365,11 @@ export class Devices implements Quiescible {
       device.unwatch?.()
       const index = this.attached.indexOf(device)
       if (index >= 0) this.attached.splice(index, 1)
+      if (device.doing !== 'being attached') this.tell('device-removed', device)
     }
+  }
+
+  private tell(change: 'device-added' | 'device-removed', { kind, place, config }: Attached): void {
+    this.host.onChange(change, place.domid, { kind: place.kind, device: place.id, name: kind.nameOf(config, place.id) })
   }
 }

@@ -3,7 +3,7 @@ import { XENBUS_STATE } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
 import { abortedError } from '../run/operation.ts'
 import { called, type Attached, type DeviceOptions, type WaitHost } from './attached.ts'
-import { backendState, devicePaths } from './device-nodes.ts'
+import { backendState, devicePaths, writeHotplugNodes } from './device-nodes.ts'
 
 /** How long a back-end may take to answer, in host time: what libxl gives it. */
 export const ANSWER_TIME = 10e9
@@ -19,24 +19,25 @@ export function checkStays({ place, leaving }: Attached, { signal }: DeviceOptio
 }
 
 /** Throws IO when the back-end said that it cannot serve the device. */
-function checkHotplug({ store }: WaitHost, { place, lastError }: Attached): void {
+function checkHotplug({ store }: WaitHost, { place, kind, config, lastError }: Attached): void {
   const { backend } = devicePaths(place)
   if (store.tryRead(`${backend}/hotplug-status`) !== 'error') return
   const reason = store.tryRead(`${backend}/hotplug-error`) ?? 'the back-end gave no reason'
-  throw new XenError('IO', `${called(place)}: ${reason}`, {
+  throw new XenError('IO', `${kind.label(config)} of domain ${place.domid}: ${reason}`, {
     details: { domid: place.domid, kind: place.kind, device: place.id, reason }, cause: lastError,
   })
 }
 
 /** Waits until the device has come where it is to be, telling each state of the back-end on the way. */
 export async function reach(
-  host: WaitHost, attached: Attached, options: DeviceOptions & { readonly isThere: () => boolean },
+  host: WaitHost, attached: Attached, options: DeviceOptions & { readonly isThere: () => boolean; readonly onState?: () => void },
 ): Promise<void> {
   const { place } = attached
   let last: number | undefined
   await host.loop.until(called(place), () => {
     checkStays(attached, options)
     checkHotplug(host, attached)
+    options.onState?.()
     const state = backendState(host.store, place)
     if (state !== last && state !== undefined) {
       options.onProgress?.({ type: 'device-state', kind: place.kind, device: place.id, state })
@@ -50,6 +51,7 @@ export async function reach(
 export async function answered(host: WaitHost, attached: Attached, options: DeviceOptions): Promise<void> {
   const { place, kind } = attached
   await reach(host, attached, { ...options, isThere: () => ANSWERED.includes(backendState(host.store, place)) })
+  if (attached.hotplugged !== undefined) writeHotplugNodes(host.store, place, attached.hotplugged)
   if (!kind.isOpened) return
   const status = `${devicePaths(place).backend}/hotplug-status`
   await host.loop.until(`the ${kind.title} ${place.id} of domain ${place.domid} to be opened`, () => {

@@ -5,10 +5,10 @@
 import { GNTTAB_RESERVED_XENSTORE, PAGE_SIZE, VIRQ } from '../../abi/index.ts'
 import { ConsoleBackend } from '../../drivers/index.ts'
 import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
-import type { ControlInterface, HypercallPort } from '../../hypervisor/index.ts'
+import type { ControlInterface, HypercallPort, ReadyOrder } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError, part, shape } from '../../util/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn, Part, Quiescible, Savable, StateOf } from '../../util/index.ts'
-import { type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
+import { type StoreInterference, type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { RunLoop } from '../run/run-loop.ts'
 import { later } from './later-part.ts'
@@ -29,6 +29,8 @@ export interface Dom0Options {
   readonly onCrash: (error: unknown) => void
   /** A handler of a watch over dom0's own connection has thrown. */
   readonly onCallbackFailed: TellFailure
+  /** What comes between clients and XenStore. */
+  readonly storeInterference?: StoreInterference | undefined
 }
 
 interface StoreConnection {
@@ -41,13 +43,15 @@ interface StoreConnection {
 
 /** A hypercall door whose events make a host that stands still go on. */
 export function wakingPort(hypercalls: HypercallPort, loop: { kick(): void }): HypercallPort {
-  const sendEvent = (target: EventPort): number => {
-    const result = hypercalls.sendEvent(target)
-    loop.kick()
-    return result
-  }
-  // A view of the door with one call replaced; everything else is the door's own.
-  return Object.create(hypercalls, { sendEvent: { value: sendEvent } }) as HypercallPort
+  const { sendEvent } = hypercalls
+  // The door is the runner's own. A view of it, by its prototype, would make JavaScript keep a shape for each domain.
+  return Object.assign(hypercalls, {
+    sendEvent: (target: EventPort): number => {
+      const result = sendEvent.call(hypercalls, target)
+      loop.kick()
+      return result
+    },
+  })
 }
 
 const connectionState = /* @__PURE__ */ shape.record({
@@ -62,16 +66,15 @@ type Dom0State = StateOf<typeof dom0State>
 
 /** Tells XenStore's clients and the toolstack which domains have ended. */
 function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: Dom0 | undefined): void {
-  const domains = control.listDomains()
-  for (const info of domains) {
-    if (info.shutdownReason !== undefined) store.domainShutdown(info.domid)
-  }
-  if (dom0 !== undefined) friends.forgetDead(dom0, new Set(domains.filter(({ dying }) => !dying).map(({ domid }) => domid)))
+  for (const { domid, shutdownReason } of control.endedDomains()) if (shutdownReason !== undefined) store.domainShutdown(domid)
+  if (dom0 !== undefined) friends.forgetDead(dom0, (domid) => !control.hasDomain(domid) || control.domainInfo(domid).dying)
   onDomainException()
 }
 
 /** Dom0 on its way: what runs in the domain, and how it is booted, or loaded as it was. */
 export class Dom0Plan implements Quiescible, Savable {
+  /** XenStore, consoles and devices are this library's. */
+  readonly serves = true
   private readonly options: Dom0Options
   private readonly service: StoreService
   private runner: TypeScriptRunner | undefined
@@ -83,14 +86,14 @@ export class Dom0Plan implements Quiescible, Savable {
 
   constructor(options: Dom0Options) {
     this.options = options
-    this.service = new StoreService(options.store, options.onCallbackFailed)
+    this.service = new StoreService(options.store, options.onCallbackFailed, options.storeInterference)
   }
 
   /** Makes what runs on dom0's vCPU. */
-  readonly createRunner = (hypercalls: HypercallPort): TypeScriptRunner => {
+  readonly createRunner = (hypercalls: HypercallPort, _vcpu: number, order: ReadyOrder): TypeScriptRunner => {
     this.memory = hypercalls.memory
     return (this.runner = new TypeScriptRunner(wakingPort(hypercalls, this.options.loop), {
-      random: new SeededRandom(this.options.seed),
+      random: new SeededRandom(this.options.seed), order,
       store: (kernel) => this.service.connect(kernel),
       boot: () => this.boot!,
       onBoot: (kernel) => this.service.start(kernel),
@@ -131,9 +134,21 @@ export class Dom0Plan implements Quiescible, Savable {
     return this.made
   }
 
+  /** Nobody reads the hypervisor's console. */
+  get console(): never {
+    throw new XenError('NOT_SUPPORTED', 'dom0 is a kernel of this library, which reads no console: `dmesg` has what the hypervisor says', {
+      details: { services: 'host' },
+    })
+  }
+
   /** XenStore's server, for connections from outside the host. */
   get server(): XenStoreServer {
     return this.service.server
+  }
+
+  /** Everything that was saved of it has been taken up. Throws INVALID_STATE. */
+  checkAttached(): void {
+    this.dom0.kernel.checkAttached()
   }
 
   /** Works as XenStore's server does when there is news of a domain. */
@@ -177,11 +192,14 @@ export class Dom0Plan implements Quiescible, Savable {
     return [
       part({ name: 'services', version: 1, shape: dom0State }, {
         save: () => ({ exceptionPort: this.exceptionPort, service: this.service.save(), connections: friends.saveConnections(this.dom0) }),
+        isAsSaved: (state) => state.exceptionPort === this.exceptionPort && this.service.isAsSaved(state.service) && friends.connectionsAsSaved(this.dom0, state.connections),
         load: (state) => { saved.state = state },
       }),
       this.service.part(({ domid }) => this.savedRing(saved.state!, domid)),
       part({ name: 'kernel', version: 2, shape: kernelState }, {
         save: () => this.dom0.kernel.save(),
+        isAsSaved: (state) => this.dom0.kernel.isAsSaved(state),
+        rewind: (state, now) => this.dom0.kernel.rewind(state, now),
         load: (state) => {
           const kernel = this.runner!.load(state)
           const { service, connections, exceptionPort } = saved.state!
@@ -207,8 +225,9 @@ export class Dom0Plan implements Quiescible, Savable {
 /** What its plan does with dom0, and nobody else. */
 interface Friends {
   make(plan: Dom0Plan, kernel: GuestKernel): Dom0
-  forgetDead(dom0: Dom0, living: ReadonlySet<number>): void
+  forgetDead(dom0: Dom0, isDead: (domid: DomId) => boolean): void
   saveConnections(dom0: Dom0): Dom0State['connections']
+  connectionsAsSaved(dom0: Dom0, connections: Dom0State['connections']): boolean
   loadConnections(dom0: Dom0, connections: Dom0State['connections']): void
 }
 
@@ -220,12 +239,15 @@ export class Dom0 {
   readonly consoles: ConsoleBackend
   private readonly plan: Dom0Plan
   private readonly connections = new Map<number, StoreConnection>()
+  /** Those of them that a client of XenStore asked for. */
+  private readonly requested = new Set<DomId>()
 
   static {
     friends = {
       make: (plan, kernel) => new Dom0(plan, kernel),
-      forgetDead: (dom0, living) => dom0.forgetDead(living),
+      forgetDead: (dom0, isDead) => dom0.forgetDead(isDead),
       saveConnections: (dom0) => dom0.saveConnections(),
+      connectionsAsSaved: (dom0, connections) => dom0.connectionsAsSaved(connections),
       loadConnections: (dom0, connections) => dom0.loadConnections(connections),
     }
   }
@@ -248,12 +270,24 @@ export class Dom0 {
       ({ domid, page: { frame: page.frame, handle: page.handle }, port, remotePort, byRequest }))
   }
 
+  private connectionsAsSaved(connections: Dom0State['connections']): boolean {
+    if (connections.length !== this.connections.size) return false
+    let at = 0
+    for (const [domid, { page, port, remotePort, byRequest }] of this.connections) {
+      const saved = connections[at++]!
+      if (saved.domid !== domid || saved.port !== port || saved.remotePort !== remotePort || saved.byRequest !== byRequest) return false
+      if (saved.page.frame !== page.frame || saved.page.handle !== page.handle) return false
+    }
+    return true
+  }
+
   /** Takes the domains' pages and ports up in a kernel that was loaded. */
   private loadConnections(connections: Dom0State['connections']): void {
     const { attachPage, attachPort } = this.kernel.attachments
     for (const { domid, page, port, remotePort, byRequest } of connections) {
       const attached = attachPort(port, () => this.plan.serve(domid as DomId))
       this.connections.set(domid, { page: attachPage(page), port: attached, remotePort, byRequest })
+      if (byRequest) this.requested.add(domid as DomId)
     }
   }
 
@@ -262,12 +296,24 @@ export class Dom0 {
     this.server.introduceDomain(domid, this.open(domid, { remotePort, byRequest: false }))
   }
 
+  /** The same for a domain that is connected and has been reset: its connection begins anew. */
+  reconnectStore(domid: DomId, remotePort: EventPort): void {
+    const known = this.connections.get(domid)
+    if (known !== undefined) {
+      this.connections.delete(domid)
+      this.kernel.events.close(known.port)
+      this.kernel.grants.unmap(known.page)
+    }
+    this.connectStore(domid, remotePort)
+  }
+
   private open(domid: DomId, { remotePort, byRequest }: { remotePort: number; byRequest: boolean }): StoreRing {
     const { grants, events } = this.kernel
     const page = grants.map(domid, GNTTAB_RESERVED_XENSTORE as GrantRef)
     try {
       const port = this.bind(domid, remotePort)
       this.connections.set(domid, { page, port, remotePort, byRequest })
+      if (byRequest) this.requested.add(domid)
       return { view: page.view, base: page.base, notify: () => void events.notify(port) }
     } catch (error) {
       grants.unmap(page)
@@ -304,19 +350,19 @@ export class Dom0 {
     }
   }
 
-  /** Lets go of the domains that only XenStore's server looks after and that are not among the living. */
-  private forgetDead(living: ReadonlySet<number>): void {
-    for (const [domid, { byRequest }] of this.connections) {
-      if (byRequest && !living.has(domid)) this.disconnectStore(domid as DomId)
-    }
+  /** Lets go of the domains that only XenStore's server looks after and that are dead. */
+  private forgetDead(isDead: (domid: DomId) => boolean): void {
+    for (const domid of this.requested) if (isDead(domid)) this.disconnectStore(domid)
   }
 
   /** Lets a domain's connection to XenStore go. */
   disconnectStore(domid: DomId): void {
+    // One that was never connected may own nodes all the same.
+    this.server.releaseDomain(domid)
     const connection = this.connections.get(domid)
     if (connection === undefined) return
     this.connections.delete(domid)
-    this.server.releaseDomain(domid)
+    this.requested.delete(domid)
     this.kernel.events.close(connection.port)
     this.kernel.grants.unmap(connection.page)
   }

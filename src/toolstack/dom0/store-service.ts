@@ -4,7 +4,7 @@
  */
 import { connectStore, type GuestKernel, type StatefulStore, type Timer } from '../../guest/index.ts'
 import { badState, callGuarded, shape, type Part, type StateOf, type Quiescible } from '../../util/index.ts'
-import { MemoryTransport, XenStoreServer, type Reconnection, type StoreRing, type StoreTransport, type XenStore } from '../../xenstore/index.ts'
+import { MemoryTransport, XenStoreServer, type Reconnection, type StoreInterference, type StoreRing, type StoreTransport, type XenStore } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 
 /** The number of dom0's own connection, and the timer for the client that is due next. */
@@ -34,12 +34,12 @@ export class StoreService implements Quiescible {
   private kernel: GuestKernel | undefined
   private timer: Timer | undefined
 
-  constructor(store: XenStore, tell: TellFailure) {
+  constructor(store: XenStore, tell: TellFailure, interference?: StoreInterference) {
     this.tell = tell
     this.server = new XenStoreServer({
       store,
       onWork: () => this.kernel?.post(() => this.serve()),
-      connectDomain: (domid, _frame, port) => this.connectDomain(domid, port),
+      connectDomain: (domid, _frame, port) => this.connectDomain(domid, port), interference,
     })
   }
 
@@ -79,6 +79,10 @@ export class StoreService implements Quiescible {
 
   save(): StateOf<typeof storeServiceState> {
     return { connection: this.own!.id, timer: this.timer?.order }
+  }
+
+  isAsSaved({ connection, timer }: StateOf<typeof storeServiceState>): boolean {
+    return this.own?.id === connection && this.timer?.order === timer
   }
 
   /** Works on in a kernel that was loaded. */

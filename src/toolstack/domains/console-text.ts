@@ -21,6 +21,7 @@ export class ConsoleText {
   /** In `clean`. */
   private place = 0
   private changes = 0
+  private last: { readonly pattern: string | RegExp; readonly raw: boolean; readonly expression: RegExp } | undefined
 
   /** With carriage returns. */
   get raw(): string {
@@ -55,13 +56,22 @@ export class ConsoleText {
     this.place = Math.max(0, this.place - goneLines)
   }
 
-  /** The first match behind the place; `^` and `$` stand for the ends of lines. */
-  find(pattern: string | RegExp, raw: boolean): RegExpExecArray | undefined {
+  /** A pattern as an expression: the last one is kept, for whoever waits asks again and again. */
+  private compiled(pattern: string | RegExp, raw: boolean): RegExp {
+    const { last } = this
+    if (last?.pattern === pattern && last.raw === raw) return last.expression
     // A text may have been copied from a terminal's output.
     const text = typeof pattern === 'string' && !raw ? pattern.replaceAll('\r', '') : pattern
     const source = typeof text === 'string' ? text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&') : text.source
     const flags = typeof text === 'string' ? 'g' : `${text.flags.replace(/[gym]/g, '')}gm`
     const expression = new RegExp(source, flags)
+    this.last = { pattern, raw, expression }
+    return expression
+  }
+
+  /** The first match behind the place; `^` and `$` stand for the ends of lines. */
+  find(pattern: string | RegExp, raw: boolean): RegExpExecArray | undefined {
+    const expression = this.compiled(pattern, raw)
     expression.lastIndex = raw ? this.rawPlace() : this.place
     return expression.exec(raw ? this.raw : this.lines) ?? undefined
   }

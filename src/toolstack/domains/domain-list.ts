@@ -1,6 +1,7 @@
 /**
  * Domains as `xl list` shows them. Reference: xl(1), "list"; the form is that of Xen 4.17's xl.
  */
+import { checkArgument, list } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../abi/index.ts'
 import type { DomainInfo } from '../../hypervisor/index.ts'
 
@@ -39,6 +40,7 @@ export const summarize = (name: string, info: DomainInfo): DomainSummary => ({
 
 /** The table that `xl list` prints, with a line end behind each line. */
 export function formatDomainList(domains: readonly DomainSummary[]): string {
+  checkArgument('the domains', domains, list)
   const right = (value: number | string, width: number): string => String(value).padStart(width)
   const lines = domains.map(({ name, id, memory, vcpus, state, time }) => {
     const numbers = `${right(id, 5)} ${right(memory, 5)} ${right(vcpus, 5)}`

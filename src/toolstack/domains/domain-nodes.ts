@@ -3,7 +3,7 @@
  * permissions.
  * Reference: docs/misc/xenstore-paths.pandoc; the order is that of a capture of Xen 4.17.
  */
-import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
+import { fixedPermissions, type LocalOperations, type LocalStore } from '../../xenstore/index.ts'
 import type { GuestType } from '../config/option-values.ts'
 
 /** What the nodes depend on. */
@@ -21,6 +21,8 @@ export interface DomainFacts {
   readonly kernel: string
   readonly ramdisk: string | undefined
   readonly commandLine: string
+  /** It serves devices of others. */
+  readonly driverDomain: boolean
   /** Seconds since 1970. */
   readonly startTime: number
 }
@@ -32,6 +34,8 @@ export interface RingFacts {
   readonly storePort: number
   readonly consoleFrame: number
   readonly consolePort: number
+  /** The console's name, where the toolstack gives it; otherwise whoever serves the console does. */
+  readonly tty?: string
 }
 
 /** Directories of a domain. */
@@ -43,13 +47,14 @@ const consoleBackendPath = (id: number): string => `/local/domain/0/backend/cons
 /** A node: path below its directory, value, and whose it is. */
 type NodeRow = readonly [path: string, value: string, permissions?: 'tools' | 'guest']
 
-/** Writes nodes below `base`, each with its permissions. */
+/** Writes nodes below `base`, each with its permissions: a new node has those of the node above it, which are the toolstack's. */
 function writeRows(store: LocalOperations, base: string, id: number, rows: readonly NodeRow[]): void {
+  // The toolstack's nodes may be read by the guest; the guest's own are nobody else's.
+  const permissions = { tools: fixedPermissions(['n0', `r${id}`]), guest: fixedPermissions([`n${id}`]) }
   for (const [path, value, whose = 'tools'] of rows) {
     const full = path === '' ? base : `${base}/${path}`
     store.write(full, value)
-    // The toolstack's nodes may be read by the guest; the guest's own are nobody else's.
-    store.setPermissions(full, whose === 'guest' ? [`n${id}`] : ['n0', `r${id}`])
+    if (path === '' || whose === 'guest') store.setPermissions(full, permissions[whose])
   }
 }
 
@@ -84,6 +89,8 @@ const domainRows = (facts: DomainFacts): NodeRow[] => [
   ['feature', '', 'guest'],
   ['attr', '', 'guest'],
   ['error', '', 'guest'],
+  // For the tools in it.
+  ...(facts.driverDomain ? [['libxl', '', 'guest'], ['device-model', '', 'guest']] as const : []),
   ['domid', String(facts.id)],
 ]
 
@@ -159,10 +166,27 @@ export function writeRingNodes(store: LocalOperations, id: number, rings: RingFa
     store.write(`${libxlPath(id)}/device/console/0/${path}`, value)
   writeRows(store, base, id, [
     ['console', ''], ['console/backend', backend], ['console/backend-id', '0'], ['console/limit', '1048576'],
-    ['console/type', 'xenconsoled'], ['console/output', 'pty'], ['console/tty', ''],
+    ['console/type', 'xenconsoled'], ['console/output', 'pty'], ['console/tty', rings.tty ?? ''],
     ['console/port', String(rings.consolePort)], ['console/ring-ref', String(rings.consoleFrame)],
   ])
   store.setPermissions(`${base}/console/backend-id`, [`n${id}`, 'r0'])
+}
+
+const ringRows = ({ storePort, storeFrame, consolePort, consoleFrame }: RingFacts): readonly NodeRow[] => [
+  ['store/port', String(storePort)], ['store/ring-ref', String(storeFrame)],
+  ['console/port', String(consolePort)], ['console/ring-ref', String(consoleFrame)],
+]
+
+/** Says that a domain's console has no ring: its back-end lets it go, with what is left in it. */
+export function forgetConsoleRing(store: LocalStore, id: number): void {
+  store.transaction((transaction) => {
+    for (const name of ['port', 'ring-ref']) transaction.tryRm(`${domainPath(id)}/console/${name}`)
+  })
+}
+
+/** Writes where the rings of a domain are that has been reset. */
+export function renewRingNodes(store: LocalStore, id: number, rings: RingFacts): void {
+  store.transaction((transaction) => writeRows(transaction, domainPath(id), id, ringRows(rings)))
 }
 
 /** Removes everything about a domain. */
@@ -170,6 +194,6 @@ export function removeDomainNodes(store: LocalStore, id: number, uuid: string): 
   store.transaction((transaction) => {
     for (const path of [consoleBackendPath(id), domainPath(id), vmPath(uuid), libxlPath(id)]) transaction.tryRm(path)
     const consoles = '/local/domain/0/backend/console'
-    if (transaction.exists(consoles) && transaction.list(consoles).length === 0) transaction.rm(consoles)
+    if (transaction.exists(consoles) && transaction.countChildren(consoles) === 0) transaction.rm(consoles)
   })
 }

@@ -44,10 +44,10 @@ export class GuestPrograms implements Quiescible {
 
   /** What makes the runner of a new domain's vCPU. */
   starting({ program, seed, boot }: ProgramStart): RunnerFactory {
-    return (hypercalls) => {
+    return (hypercalls, _vcpu, order) => {
       const { domid } = hypercalls
       const runner = new TypeScriptRunner(wakingPort(hypercalls, this.host.loop), {
-        program, boot, random: new SeededRandom(seed), onCrash: (error) => this.host.onCrash(domid, error),
+        program, boot, order, random: new SeededRandom(seed), onCrash: (error) => this.host.onCrash(domid, error),
       })
       this.runners.set(domid, runner)
       return runner
@@ -102,6 +102,11 @@ export class GuestPrograms implements Quiescible {
         throw new XenError('NOT_SUPPORTED', `domain ${domid} (${name}) cannot be saved: ${error.message}`, { details: { id: domid, name }, cause: error })
       }
     })
+  }
+
+  /** Told at once where there is none; what programs say of themselves is asked of them. */
+  isAsSaved(state: ProgramsState): boolean {
+    return this.runners.size === 0 && state.length === 0
   }
 
   /** Gives a domain that is about to be loaded its program. */

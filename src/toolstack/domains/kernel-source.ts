@@ -6,7 +6,7 @@ import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
 import { parsePvhImage, type PvhImage } from '../image/pvh-image.ts'
 import { unpackRamdisk, type Decompressor } from '../image/unpack.ts'
 import type { UnpackedKernels } from '../image/unpacked-kernels.ts'
-import { SymbolTable } from '../crash/symbols.ts'
+import { SymbolTable } from '../symbols/symbol-table.ts'
 import type { FileReader } from '../config/files.ts'
 import type { GuestType } from '../config/option-values.ts'
 
@@ -95,7 +95,7 @@ export async function loadKernel({ type, kernel: source }: WantedKernel, { files
   if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
   }
-  const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await readKernel(source, files) : source
+  const file = source === undefined ? embeddedKernel(type) : typeof source === 'string' ? await readKernel(source, files) : source
   const unpacked = await kernels.unpack(file, decompress)
   const facts = { name, size: file.length, symbols: SymbolTable.of(unpacked) }
   if (type === 'pvh') return { ...facts, kind: type, image: parsePvhImage(unpacked) }

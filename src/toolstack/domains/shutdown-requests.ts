@@ -26,7 +26,7 @@ interface Standing {
 export class ShutdownRequests {
   private readonly store: LocalStore
   private readonly standing = new Map<DomId, Standing[]>()
-  /** Domains that have been asked to reboot. */
+  /** Domains that have been asked to reboot, and may have taken it. */
   private readonly reboots = new Set<DomId>()
 
   constructor(store: LocalStore) {
@@ -77,6 +77,7 @@ export class ShutdownRequests {
     if (others.length > 0) this.standing.set(domid, others)
     else this.standing.delete(domid)
     if (this.store.tryRead(node) !== request.what) return false
+    if (!others.some(({ what }) => what === 'reboot')) this.reboots.delete(domid)
     if (others.length < all.length) this.store.write(node, others.at(-1)?.what ?? '')
     return true
   }

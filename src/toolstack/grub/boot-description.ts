@@ -1,5 +1,5 @@
 /** What booting a host needs of a boot loader's file, whichever kind it is: the entry that boots Xen. */
-import { XenError } from '../../util/index.ts'
+import { checkArgument, checkOptions, text as anyText, XenError, type Check } from '../../util/index.ts'
 import { parseXenOptions, type BootWarning, type XenOptions } from './xen-options.ts'
 
 /** A file with what follows its name on the line. */
@@ -99,6 +99,14 @@ export const noEntry = (menu: BootMenu, wanted: number | string): XenError =>
 
 /** Longest text that is read: GRUB's own generator writes some ten KiB. */
 const MAX_LENGTH = 2 ** 20
+
+const entry: Check = (value) => (typeof value === 'number' || typeof value === 'string' ? undefined : 'must be a number, a title or an identifier')
+
+/** Checks what a parser of a menu is given. Throws INVALID_ARGUMENT. */
+export function checkMenu(call: string, text: string, options: GrubOptions): void {
+  checkArgument(`the text of ${call}`, text, anyText)
+  checkOptions(call, options, { source: anyText, entry })
+}
 
 /** Refuses a text that is no boot loader's file for its size alone. */
 export function checkLength(text: string, source: string): void {

@@ -4,7 +4,7 @@
  * Reference: GRUB manual, "default" and "Multiboot"; grub-core/normal/menu.c.
  */
 import {
-  checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootMenu, type BootModule,
+  checkLength, checkMenu, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootMenu, type BootModule,
   type GrubOptions,
 } from './boot-description.ts'
 import { ScriptRunner, type Loaded, type MenuEntry } from './script-run.ts'
@@ -98,6 +98,7 @@ const faultWarning = (source: string, { line, message }: ScriptFault): BootWarni
  * parseGrubCfg("menuentry 'Xen' {\n multiboot2 /boot/xen.gz placeholder dom0_mem=1G\n module2 /boot/vmlinuz placeholder ro\n}")
  */
 export function parseGrubCfg(text: string, options: GrubOptions = {}): BootDescription {
+  checkMenu('parseGrubCfg', text, options)
   const source = options.source ?? 'grub.cfg'
   checkLength(text, source)
   const { script, faults } = parseScript(text)

@@ -6,7 +6,7 @@
  */
 import { nearestWord, XenError } from '../../util/index.ts'
 import {
-  checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootModule, type GrubOptions,
+  checkLength, checkMenu, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootModule, type GrubOptions,
 } from './boot-description.ts'
 import { isScript } from './grub-kind.ts'
 import type { BootWarning } from './xen-options.ts'
@@ -104,6 +104,7 @@ function bootEntry({ title, kernel, initrd, modules }: Entry): BootEntry {
  * const boot = parseGrubConf('title Xen\n  kernel /boot/xen.gz dom0_mem=512M\n  module /boot/vmlinuz root=/dev/sda1')
  */
 export function parseGrubConf(text: string, options: GrubOptions = {}): BootDescription {
+  checkMenu('parseGrubConf', text, options)
   const source = options.source ?? 'grub.conf'
   checkLength(text, source)
   if (isScript(text)) {

@@ -6,7 +6,7 @@ import { nearestWord } from '../../util/index.ts'
 import { parseDom0Memory, type Dom0Memory } from './memory-size.ts'
 
 /** Why an option is left aside. */
-export type OptionReason = 'not implemented' | 'unknown' | 'bad value'
+export type OptionReason = 'not implemented' | 'not found' | 'unknown' | 'bad value'
 
 /** An option of a command line, or a line of a grub.conf, that has no effect. */
 export interface BootWarning {
@@ -20,6 +20,10 @@ export interface XenOptions {
   readonly dom0Memory?: Dom0Memory
   readonly dom0Vcpus?: { readonly min: number; readonly max: number }
   readonly scheduler?: (typeof SCHEDULERS)[number]
+  /** Microseconds. */
+  readonly ratelimit?: number
+  /** Milliseconds. */
+  readonly tslice?: number
 }
 
 /** Options about serial lines, logging, firmware and hardware: understood, and without any meaning on this host. */
@@ -36,7 +40,7 @@ const WITHOUT_MEANING = new Set(`
 const NOT_IMPLEMENTED = new Set(`
   dom0_max_vcpus_pin dom0_vcpus_pin dom0_nodes dom0_shadow dom0_iommu_map dom0_ioports_disable dom0_mem_max
   gnttab gnttab_max_frames gnttab_max_maptrack_frames gnttab_max_nr_frames mem vcpu_migration_delay
-  sched_credit_tslice_ms sched_credit2_migrate_resist sched_ratelimit_us credit2_runqueue sched-gran cpuinfo cpuid
+  sched_credit2_migrate_resist credit2_runqueue sched-gran cpuinfo cpuid
   cpuid_mask_cpu domu_unrestricted max_gsi_irqs mwait-idle xenheap_megabytes tickle_one_idle_cpu pv-linear-pt
   vwfi vpmu hmp-unsafe argo pv pvshim buddy-alloc-size ept unrestricted_guest viridian altp2m`
   .trim().split(/\s+/))
@@ -45,6 +49,9 @@ const NOT_IMPLEMENTED = new Set(`
 const SCHEDULERS = ['credit', 'credit2', 'rtds', 'null'] as const
 
 type Draft = { -readonly [K in keyof XenOptions]: XenOptions[K] }
+
+const isWithin = (value: string, least: number, most: number): boolean =>
+  /^[0-9]{1,7}$/.test(value) && Number(value) >= least && Number(value) <= most
 
 /** Options with an effect; false for a value that they do not take. */
 const FOLLOWED: Readonly<Record<string, (draft: Draft, value: string) => boolean>> = {
@@ -66,6 +73,16 @@ const FOLLOWED: Readonly<Record<string, (draft: Draft, value: string) => boolean
     const found = SCHEDULERS.find((name) => name === value)
     if (found !== undefined) draft.scheduler = found
     return found !== undefined
+  },
+  sched_ratelimit_us: (draft, value) => {
+    const sound = value === '0' || isWithin(value, 100, 500_000)
+    if (sound) draft.ratelimit = Number(value)
+    return sound
+  },
+  sched_credit_tslice_ms: (draft, value) => {
+    const sound = isWithin(value, 1, 1000)
+    if (sound) draft.tslice = Number(value)
+    return sound
   },
   // Dom0 is always a PV guest here, which is what most of these words ask for.
   dom0: (_draft, value) =>

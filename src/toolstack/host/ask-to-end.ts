@@ -1,7 +1,7 @@
 /** Asking a guest to power off or to reboot, and waiting until it has. */
 import type { ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
-import type { DomId } from '../../util/index.ts'
+import { tryRead, type DomId } from '../../util/index.ts'
 import type { Operation } from '../run/operation.ts'
 import type { Operations } from '../run/operations.ts'
 import type { RunLoop, UntilOptions } from '../run/run-loop.ts'
@@ -13,8 +13,6 @@ export interface AskHost {
   readonly loop: RunLoop
   readonly operations: Operations
   readonly requests: ShutdownRequests
-  /** Throws BUSY while a domain is being saved or migrated. */
-  readonly movement: { checkStill(domid: DomId, what: string): void }
   /** True while the action on a domain's end is being carried out. */
   isActing(domid: DomId): boolean
 }
@@ -32,9 +30,9 @@ export function askToEnd(
 ): Operation<ShutdownReasonName, ShutdownProgress> {
   const name = `${what} of domain ${fate.id}`
   const check = (): void => checkCall(what === 'poweroff' ? 'shutdown' : what, options)
-  return host.operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: options?.signal, check }, async (context) => {
+  return host.operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: tryRead(() => options?.signal), check }, async (context) => {
     if (fate.ended !== undefined) throw fate.gone()
-    host.movement.checkStill(fate.id, 'ending')
+    host.operations.checkFree(fate.id, 'ending', name)
     const request = host.requests.place(fate.id, what)
     // Whoever gives up waiting takes the request back, if the guest has not seen it.
     context.undo(() => void (fate.destroyed === undefined && request.withdraw()))
@@ -43,6 +41,8 @@ export function askToEnd(
     await host.loop.until(name, () => {
       if (!acknowledged && request.taken()) {
         acknowledged = true
+        // It goes to its end now, whoever waits for that.
+        context.commit()
         context.report({ type: 'acknowledged' })
       }
       // Whatever follows its end has been done: its name is free, or its successor's.

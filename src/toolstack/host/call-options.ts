@@ -5,13 +5,16 @@
 import type { BlockStore } from '../../drivers/index.ts'
 import type { TraceHooks } from '../../machine/index.ts'
 import {
-  abortSignal, anything, callable, checkOptions, flag, having, listOf, oneOf, real, text, timeLimit, whole,
+  abortSignal, anything, record, callable, checkOptions, flag, having, listOf, oneOf, setOf, real, text, timeLimit, whole,
   type Check, type OptionChecks,
 } from '../../util/index.ts'
+import type { DumpCoreOptions } from '../core-dump/dump-operation.ts'
 import type { FileSource } from '../config/option-values.ts'
 import type { StreamPermissions, StreamTrust } from '../config/stream-trust.ts'
 import type { ReceiveOptions } from '../migrate/receive.ts'
 import type { MigrateOptions } from '../migrate/send.ts'
+import type { ProtectOptions } from '../remus/protect-domain.ts'
+import type { StandByOptions } from '../remus/stand-by.ts'
 import type { RestoreOptions } from '../save/restore-domain.ts'
 import type { SaveOptions } from '../save/save-domain.ts'
 import type { CreateOptions } from '../create/create-options.ts'
@@ -60,14 +63,23 @@ export interface CallOptions {
   'setMaxMem': OperationOptions
   'setVcpus': SetVcpusOptions
   'save': SaveOptions & OperationOptions
+  'dumpCore': DumpCoreOptions
   'migrate': MigrateOptions & OperationOptions
+  'protect': ProtectOptions & OperationOptions
+  'standBy': StandByOptions & OperationOptions
   'attachDisk': AttachDiskOptions
   'attachNic': OperationOptions
   'attachDevice': OperationOptions
   'detachDisk': DetachOptions
   'detachNic': DetachOptions
   'detachDevice': DetachOptions
+  'softReset': OperationOptions
+  'insertMedium': AttachDiskOptions
+  'ejectMedium': OperationOptions
+  'resizeDisk': OperationOptions
   'trace': { readonly vcpu?: number }
+  'scheduling': { readonly vcpu?: number | undefined }
+  'trigger': { readonly vcpu?: number | undefined }
   'profile': { readonly vcpu?: number }
   'the hooks of trace': TraceHooks
 }
@@ -94,6 +106,7 @@ const cpuPolicy = /* @__PURE__ */ oneOf('refuse', 'mask')
 const signal = abortSignal
 const until: OptionChecks<UntilOptions> = { signal, timeout: timeLimit }
 const suspend = { timeout: timeLimit }
+const line = { heartbeat: timeLimit, peerTimeout: timeLimit, clock: /* @__PURE__ */ having('after'), arbiter: /* @__PURE__ */ having('claim') }
 const detach: OptionChecks<DetachOptions> = { signal, force: flag }
 const count = /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER)
 const store = /* @__PURE__ */ having('read', 'write', 'flush', 'close')
@@ -111,12 +124,21 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   save: { signal, ...suspend, afterwards: /* @__PURE__ */ oneOf('destroy', 'resume', 'pause') },
   migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
     worthwhile: /* @__PURE__ */ real(0, Infinity) },
+  protect: { signal, ...suspend, ...line, interval: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count },
+  standBy: { signal, kernel, trust, cpuPolicy, ...line, disks: record },
+  dumpCore: { signal, live: flag },
   attachDisk: { signal, store },
   attachNic: { signal }, attachDevice: { signal },
   detachDisk: detach, detachNic: detach, detachDevice: detach,
+  softReset: { signal },
+  insertMedium: { signal, store }, ejectMedium: { signal }, resizeDisk: { signal },
   trace: { vcpu: count },
+  scheduling: { vcpu: count }, trigger: { vcpu: count },
   profile: { vcpu: count },
-  'the hooks of trace': { instruction: callable, memory: callable, exception: callable },
+  'the hooks of trace': {
+    instruction: callable, memory: callable, exception: callable, breakpoint: callable, watchpoint: callable,
+    breakpoints: /* @__PURE__ */ setOf(real(-(2 ** 63), 2 ** 63)), watchpoints: /* @__PURE__ */ listOf(anything),
+  },
 }
 
 /** Checks what a call was given. Throws INVALID_ARGUMENT naming the option at fault. */

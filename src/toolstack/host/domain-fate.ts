@@ -28,6 +28,12 @@ export class DomainFate {
     this.ended ??= reason
   }
 
+  /** It goes on behind its end: it was reset. */
+  revive(): void {
+    this.ended = undefined
+    this.crash = undefined
+  }
+
   /** The domain is gone. */
   destroy(reason: DestructionReason): void {
     this.destroyed = reason

@@ -2,9 +2,9 @@
  * Saving, restoring and moving domains as operations of a host. What they do is in ../save and ../migrate; here they
  * get their host, their progress and their signal.
  */
-import { checkArgument, shown, XenError, type DomId } from '../../util/index.ts'
+import { checkArgument, shown, XenError, type DomId, tryRead } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import type { SymbolTable } from '../crash/symbols.ts'
+import type { SymbolTable } from '../symbols/symbol-table.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
 import {
   sendDomain,
@@ -12,9 +12,10 @@ import {
   type MigrateOptions,
   type MigrateProgress,
   type MigrationSummary,
-  type SendHost,
 } from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
+import { Protection, type ProtectHost, type ProtectionStatistics, type ProtectionSummary, type ProtectOptions, type ProtectProgress } from '../remus/protect-domain.ts'
+import { Standby, type StandByHost, type StandByOptions, type StandByProgress } from '../remus/stand-by.ts'
 import {
   restoreDomain,
   type RestoredDomain,
@@ -29,7 +30,7 @@ import type { Operation, OperationContext, OperationOptions } from '../run/opera
 import type { Operations, OperationSettings } from '../run/operations.ts'
 
 /** What moving domains needs of its host. */
-export interface MovementHost<D> extends SendHost {
+export interface MovementHost<D> extends ProtectHost, Pick<StandByHost, 'openDisk'> {
   readonly operations: Operations
   create(): CreateHost
   /** Makes the handle of a domain that is there, and starts it. */
@@ -40,19 +41,30 @@ export interface MovementHost<D> extends SendHost {
   ): D
 }
 
-/** What saves and migrations of one domain exclude each other as. */
-const MOVEMENT = 'movement'
+/** A protection under way: resolves when it has ended. */
+export type ProtectOperation = Operation<ProtectionSummary, ProtectProgress> & {
+  /** Ends it, and resolves with it: the domain runs here, unprotected. */
+  unprotect(): Promise<ProtectionSummary>
+  /** What it has done so far; undefined before it has begun. */
+  statistics(): ProtectionStatistics | undefined
+}
 
 /** Facts of a domain that do not change while it is on its way. */
 const snapshot = ({ id, name, uuid, config }: SavedDomain): SavedDomain => ({ id, name, uuid, config })
 
 /** Throws INVALID_ARGUMENT for what is no connection. */
-function checkTransport(call: 'migrate' | 'receiveMigration', transport: MigrationTransport): void {
+function checkTransport(call: 'migrate' | 'receiveMigration' | 'protect' | 'standBy', transport: MigrationTransport): void {
   const name = `the transport of ${call}`
   checkArgument(name, transport, (value) => (typeof value === 'object' && value !== null
     ? undefined : `must be an object with readable and writable, got ${shown(value)}`))
-  checkArgument(`readable of ${name}`, transport.readable, byteInput)
-  checkArgument(`writable of ${name}`, transport.writable, byteOutput)
+  checkArgument(`readable of ${name}`, tryRead(() => transport.readable), byteInput)
+  checkArgument(`writable of ${name}`, tryRead(() => transport.writable), byteOutput)
+}
+
+/** Throws NOT_SUPPORTED for a domain whose description says that it stays where it is. */
+function checkMovable({ id, config }: SavedDomain, what: string): void {
+  if (!config.noMigrate) return
+  throw new XenError('NOT_SUPPORTED', `domain ${id} cannot be ${what}: its description says nomigrate`, { details: { domid: id } })
 }
 
 /** The operations of one host; `D` is what its users hold of a domain. */
@@ -64,8 +76,11 @@ export class DomainMovement<D extends SavedDomain> {
   }
 
   save(domain: D, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
-    const settings = { name: `saving domain ${domain.id}`, domid: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
-    const check = (): void => checkArgument('the target of save', target, byteOutput)
+    const settings = { name: `saving domain ${domain.id}`, domid: domain.id, activity: { kind: 'movement', doing: 'being saved' } as const }
+    const check = (): void => {
+      checkArgument('the target of save', target, byteOutput)
+      checkMovable(domain, 'saved')
+    }
     return this.start('save', { ...settings, check }, options, (context) =>
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
   }
@@ -75,23 +90,54 @@ export class DomainMovement<D extends SavedDomain> {
     transport: MigrationTransport,
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
-    const settings = { name: `migrating domain ${domain.id}`, domid: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
-    const check = (): void => checkTransport('migrate', transport)
+    const settings = { name: `migrating domain ${domain.id}`, domid: domain.id, activity: { kind: 'movement', doing: 'being migrated' } as const }
+    const check = (): void => {
+      checkTransport('migrate', transport)
+      checkMovable(domain, 'migrated')
+    }
     return this.start('migrate', { ...settings, check }, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
   }
 
-  /** Throws BUSY while a save or a migration goes on: the domain may be about to run elsewhere. */
-  resume(domain: D): void {
-    this.checkStill(domain.id, 'resuming')
-    takeBack(this.host, snapshot(domain))
+  protect(domain: D, transport: MigrationTransport, options: ProtectOptions & OperationOptions): ProtectOperation {
+    const settings = { name: `protecting domain ${domain.id}`, domid: domain.id, activity: { kind: 'protection', doing: 'protected' } as const }
+    const check = (): void => {
+      checkTransport('protect', transport)
+      checkMovable(domain, 'protected')
+    }
+    let protection: Protection | undefined
+    let isOver = false
+    const operation = this.start<ProtectionSummary, ProtectProgress, 'protect'>('protect', { ...settings, check }, options, (context) => {
+      protection = new Protection(this.host, snapshot(domain), { transport, options, context })
+      if (isOver) protection.stop()
+      return protection.run()
+    })
+    return Object.assign(operation, {
+      unprotect: () => {
+        isOver = true
+        protection?.stop()
+        return operation
+      },
+      statistics: () => protection?.statistics,
+    })
   }
 
-  /** Throws BUSY while a domain is being saved or migrated. */
-  checkStill(id: DomId, what: string): void {
-    const doing = this.host.operations.underWay(id, MOVEMENT)
-    if (doing === undefined) return
-    throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domid: id, doing } })
+  standBy(transport: MigrationTransport, options: StandByOptions & OperationOptions): Operation<D | undefined, StandByProgress> {
+    const check = (): void => checkTransport('standBy', transport)
+    return this.start('standBy', { name: 'standing by for a domain', check }, options, async (context) => {
+      let domain: D | undefined
+      const start = (restored: RestoredDomain, name: string): void => {
+        domain = this.host.adopt({ ...restored.config, name }, restored, { paused: false })
+      }
+      await new Standby({ ...this.host.create(), openDisk: (disk) => this.host.openDisk(disk), start }, { transport, options, context }).run()
+      return domain
+    })
+  }
+
+  /** Throws BUSY while a save or a migration goes on: the domain may be about to run elsewhere. */
+  resume(domain: D): void {
+    this.host.operations.checkFree(domain.id, 'movement', `resuming domain ${domain.id}`)
+    takeBack(this.host, snapshot(domain))
   }
 
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<D, RestoreProgress> {
@@ -103,6 +149,7 @@ export class DomainMovement<D extends SavedDomain> {
       const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, host.files)
       const restored = await restoreDomain(host, reader, { ...options, context })
       void reader.close().catch(() => undefined)
+      context.commit()
       return this.host.adopt(restored.config, { ...restored, symbols }, { paused: options.paused === true })
     })
   }
@@ -137,6 +184,6 @@ export class DomainMovement<D extends SavedDomain> {
       settings.check?.()
       checkCall(call, options)
     }
-    return this.host.operations.start<T, P>({ ...settings, signal: options?.signal, isOutside: true, check }, body)
+    return this.host.operations.start<T, P>({ ...settings, signal: tryRead(() => options?.signal), isOutside: true, check }, body)
   }
 }

@@ -7,7 +7,9 @@ import type { RunLimits } from '../../hypervisor/index.ts'
 import { XenError, type DomId, type EventBase } from '../../util/index.ts'
 import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import type { LocalOperations, LocalStore, NodeChange, StoreChanges } from '../../xenstore/index.ts'
+import { makePlainCall } from '../control/plain-calls.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
+import type { DomainConsole } from '../domains/domain-console.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { CreateOptions } from '../create/create-options.ts'
 import { MOST_TICKS, type CallAbort, type DiskAnswer, type HostCall, type HostInput, type InputRecord } from '../run/inputs.ts'
@@ -22,6 +24,13 @@ type CallOptions = Pick<UntilOptions, 'signal' | 'timeout'>
 
 /** A call by its name, made anew. */
 type Calls = { readonly [C in HostCall['call']]: (host: Host, input: Extract<HostCall, { readonly call: C }>, options: CallOptions) => unknown }
+
+/** Where something was typed. */
+function consoleOf(host: Host, { domid, channel }: Extract<HostInput, { readonly source: 'console' }>): DomainConsole {
+  if (domid === 0) return host.console
+  const domain = host.domain(domid)
+  return channel === undefined ? domain.console : domain.channel(channel)
+}
 
 const domainOf = (host: Host, { domid }: { readonly domid: number }): Domain => host.domain(domid)
 
@@ -39,6 +48,7 @@ const CALLS: Calls = {
   vcpus: (host, input, options) => domainOf(host, input).setVcpus(input.count, { ...options, wait: input.wait }),
   attach: (host, input, { signal }) => domainOf(host, input).attachDevice(input.kind, input.description as string | object, { signal }),
   detach: (host, input, { signal }) => domainOf(host, input).detachDevice(input.kind, input.name, { signal, force: input.force }),
+  plain: (host, call) => makePlainCall(host, call),
   other: (_, { name }) => { throw new XenError('NOT_SUPPORTED', `the call ${name} came with what is no plain data`) },
 }
 
@@ -130,7 +140,8 @@ export interface FeedHooks {
 /** Turns of JavaScript that a creation is given to read its files in, before a run. */
 const TURNS = 20
 
-const runOf = ({ source: _, ...run }: Extract<HostInput, { readonly source: 'run' }>): RunLimits => run
+/** The limits of a run that was recorded. */
+export const runOf = ({ source: _, ...run }: Extract<HostInput, { readonly source: 'run' }>): RunLimits => run
 
 /** Feeds one host. */
 export class InputFeeder {
@@ -173,6 +184,12 @@ export class InputFeeder {
       wall?.follow()
       goOn()
     }
+  }
+
+  /** Comes to where a run that is played by itself begins. */
+  async approach(record: InputRecord): Promise<void> {
+    await this.reach(record)
+    this.checkTime(record)
   }
 
   /** Brings the host to an input's place. */
@@ -223,16 +240,16 @@ export class InputFeeder {
   }
 
   private enter(sequence: number, input: HostInput): unknown {
-    const { host } = this
+    const { host, insides: { parts: { wall, loop } } } = this
     switch (input.source) {
-      case 'console': return host.domain(input.domid).console.write(input.bytes)
+      case 'console': return consoleOf(host, input).write(input.bytes)
       case 'frame': return host.bridge(input.bridge).send(input.port, input.bytes)
       case 'store': return changeStore(host.store, input)
       case 'disk': return answerDisk(this.insides, input)
       case 'call': return this.call(sequence, input)
       case 'abort': return this.calls.get(input.call)?.abort()
-      case 'run': return this.insides.parts.loop.play(runOf(input))
-      case 'clock': return this.insides.parts.wall?.moveTo(input.time)
+      case 'run': return loop.play(runOf(input))
+      case 'clock': return wall === undefined ? loop.skipTo(input.time) : wall.moveTo(input.time)
     }
   }
 
@@ -247,3 +264,16 @@ export class InputFeeder {
     return answer
   }
 }
+
+/**
+ * Hears all that comes into a host from outside, before it takes effect, until the returned function is called or the host is brought back to
+ * a moment; `runs`: also each run and each jump of the clock, by which another host goes again cut for cut.
+ */
+export const recordInputs = (host: Host, listener: (record: InputRecord) => void, options: { readonly runs?: boolean } = {}): (() => void) =>
+  insidesOf(host).parts.inputs.listen(listener, options)
+
+/**
+ * Puts inputs in that were recorded on a host that was made like this one, each at its place. Rejects with NOT_SUPPORTED, before
+ * anything is put in, for a call that came with what is no plain data, and with INVALID_STATE where the records are those of another host.
+ */
+export const feedInputs = (host: Host, records: readonly InputRecord[], hooks: FeedHooks = {}): Promise<void> => new InputFeeder(host).feed(records, hooks)

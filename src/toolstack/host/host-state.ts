@@ -5,7 +5,7 @@
  */
 import type { LoadOptions } from '../../hypervisor/index.ts'
 import { memoryShape } from '../../machine/index.ts'
-import { part, partTree, randomShape, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
+import { inPlace, part, partTree, randomShape, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { later } from '../dom0/later-part.ts'
 import { programsState } from '../domains/guest-programs.ts'
@@ -45,14 +45,15 @@ function checkSavable({ parts: { plan, programs }, guests }: HostInsides): void 
  * Runs the host until nothing is under way in dom0 and in guests in TypeScript. Throws BUSY, naming what was: it goes on, and
  * nothing of it is lost; and NOT_SUPPORTED as soon as something shows that can never be saved.
  */
-async function settle(host: HostInsides): Promise<void> {
+async function settle(host: HostInsides, check: (() => void) | undefined): Promise<void> {
   const { parts: { loop, plan, programs, clock }, guests } = host
   const latest = clock.now() + MOST_TIME
   // Devices first: they know whose work it is.
   const workers: readonly Quiescible[] = [guests.devices, plan, programs]
-  const working = (): string | undefined => workers.map((one) => one.underWay()).find((why) => why !== undefined)
+  const working = (): string | undefined => workers.map((one) => one.underWay()).find((why) => why !== undefined) ?? host.parts.options.interference?.underWay?.()
   for (let steps = 0; ; steps += 1) {
     await turn()
+    check?.()
     for (let turns = 0; turns < TURNS && working() !== undefined; turns += 1) await turn()
     checkSavable(host)
     const operation = guests.underWay()
@@ -66,15 +67,15 @@ async function settle(host: HostInsides): Promise<void> {
 
 /**
  * Does `work` while the host stands and nothing is under way; afterwards it goes on, also when that fails. Rejects with
- * BUSY, naming what is under way, and NOT_SUPPORTED for what can never be saved.
+ * BUSY, naming what is under way, and NOT_SUPPORTED for what can never be saved. `check` is asked while it gets there, and throws where it should not go on.
  */
-export async function whileQuiet<T>(host: HostInsides, work: () => T): Promise<T> {
+export async function whileQuiet<T>(host: HostInsides, work: () => T, check?: () => void): Promise<T> {
   checkSavable(host)
-  const operation = host.guests.underWay()
+  const operation = host.parts.control.isStanding() ? 'a debugger, which has a run stand in its midst' : host.guests.underWay()
   if (operation !== undefined) throw busy(operation)
   const goOn = await host.parts.loop.halt()
   try {
-    await settle(host)
+    await settle(host, check)
     return work()
   } finally {
     goOn()
@@ -84,17 +85,21 @@ export async function whileQuiet<T>(host: HostInsides, work: () => T): Promise<T
 /** What the parts below dom0 are made of. */
 type LowerParts = Pick<HostParts, 'control' | 'plan' | 'machine' | 'programs' | 'seeds'>
 
+const rowsOf = ({ rows }: LoadOptions): Pick<LoadOptions, 'rows'> => (rows === undefined ? {} : { rows })
+
 /** The hypervisor, whose domain 0 is run by dom0's kernel. It looks at all that it is given when it is loaded. */
 const hypervisorPart = ({ control, plan, programs }: LowerParts, how: LoadOptions): Part => later('hypervisor', () => ({
   ...partTree({ name: 'hypervisor', version: 1 }, []),
-  save: () => control.save(how.rows === undefined ? {} : { rows: how.rows }),
+  save: (before) => control.save({ ...rowsOf(how), ...(before === undefined ? {} : { before: before as SavedTree }) }),
+  overlooked: (saved) => control.overlooked(saved as SavedTree, rowsOf(how)),
+  rewind: (saved) => control.rewind(saved as SavedTree, rowsOf(how)),
   load: (saved) => control.load(saved as SavedTree, { ...how, createRunner: (domid) => (domid === 0 ? plan.createRunner : programs.loading(domid)) }),
 }))
 
 /** What stands on memory and the frame table: the hypervisor, and dom0 with XenStore. */
 const partsOnGround = (parts: LowerParts, how: LoadOptions): readonly Part[] =>
   // The seeds behind the hypervisor, whose processors take some when it is loaded.
-  [hypervisorPart(parts, how), part({ name: 'seeds', version: 1, shape: randomShape }, parts.seeds), ...parts.plan.parts()]
+  [hypervisorPart(parts, how), part({ name: 'seeds', version: 1, shape: randomShape }, inPlace(parts.seeds)), ...parts.plan.parts()]
 
 /** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
 export const lowerParts = (parts: LowerParts): readonly Part[] =>
@@ -110,7 +115,7 @@ export const upperParts = ({ programs }: Pick<HostParts, 'programs'>, guests: ()
   later('toolstack', () => part({ name: 'toolstack', version: 1, shape: toolstackState }, guests().toolstack)),
   // The last: their programs may reach everything.
   part({ name: 'programs', version: 1, shape: programsState }, {
-    save: () => programs.save((domid) => guests().nameOf(domid)), load: (state) => programs.load(state),
+    save: () => programs.save((domid) => guests().nameOf(domid)), isAsSaved: (state) => programs.isAsSaved(state), load: (state) => programs.load(state),
   }),
 ]
 

@@ -4,19 +4,24 @@
  */
 import type { Bridge } from '../../drivers/index.ts'
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
-import { callable, checkArgument, EventHub, XenError, type DomId, type EventSource } from '../../util/index.ts'
+import { callable, checkArgument, readRecord, real, XenError, type DomId, type EventSource, tryRead, named } from '../../util/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
 import { bootHost, type HostParts } from '../boot/boot-host.ts'
 import type { HostOptions } from '../boot/host-options.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
+import type { HostFacts } from '../control/host-facts.ts'
+import { HostReports } from '../control/host-reports.ts'
+import type { HostStatistics, StatisticsOptions, WatchStatisticsOptions } from '../control/statistics.ts'
+import { openCpuPools, type CpuPools } from '../control/cpu-pools.ts'
+import { listVcpus, schedulingOf, setAffinity, setScheduling, type AffinityWish, type DomainScheduling, type VcpuSummary } from '../control/vcpu-control.ts'
 import type { CreateProgress } from '../create/create-domain.ts'
 import type { CreateOptions } from '../create/create-options.ts'
 import { SERVED_NICS } from '../device-kinds/nic/nic-service.ts'
 import type { Dom0 } from '../dom0/dom0.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
-import { domainPath } from '../domains/domain-nodes.ts'
-import { idleDomains, idleError } from '../domains/idle-report.ts'
+import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
+import type { DomainConsole } from '../domains/domain-console.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
@@ -25,11 +30,11 @@ import type { MigrationTransport } from '../migrate/transport.ts'
 import { Family, type Kept } from '../moments/family.ts'
 import type { GroundImages } from '../moments/ground-images.ts'
 import type { BranchOptions, Moment } from '../moments/moment.ts'
-import { failureTeller } from '../run/callback-failures.ts'
 import type { HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
 import { capabilitiesOf, type HostCapabilities } from '../create/capabilities.ts'
+import type { StandByOptions, StandByProgress } from '../remus/stand-by.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { checkCall, type RestoreDomainOptions } from './call-options.ts'
@@ -38,10 +43,14 @@ import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
 import type { HostInsides } from './host-state.ts'
 import { profileHost, type HostProfile } from './host-profile.ts'
-import { HOST_EVENTS, type HostEvent } from './host-events.ts'
-import { HostMoments, standUpOn, type CheckpointOptions } from './host-moments.ts'
+import { hold, type HeldHost } from './hold.ts'
+import { followParts } from './follow-parts.ts'
+import { hostEvents, type HostEvent } from './host-events.ts'
+import { HostMoments, standUpBranch, type CheckpointOptions, type CheckpointProgress } from './host-moments.ts'
 import { loadMoment, type LoadMomentOptions } from './load-moment.ts'
-import { setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryProgress } from './memory-target.ts'
+import {
+  describeDom0Memory, mebibytesOf, memoryOf, setMemoryMaximum, setMemoryTarget, type DomainMemorySummary, type MaximumProgress, type MemoryAmount, type MemoryProgress,
+} from './memory-target.ts'
 import { Warnings, type WARNING_LIMIT } from './warnings.ts'
 
 /** Names a domain: by its number, its name, or its handle. */
@@ -59,10 +68,9 @@ interface Branched {
 }
 
 /** Makes the host of a branch. */
-async function branchOf(moment: Moment<Host>, kept: Kept, { seed }: BranchOptions, family: Family<Host>): Promise<Host> {
-  const images = family.takeGround(kept)
+async function branchOf(moment: Moment<Host>, kept: Kept, options: BranchOptions, family: Family<Host>): Promise<Host> {
   const made: { host?: Host } = {}
-  const goOn = await standUpOn(kept, { images, seed }, (parts) => insidesOf(made.host = hostOf(parts, { family, images, moment })).guests)
+  const goOn = await standUpBranch(kept, { family, options }, (parts, images) => insidesOf(made.host = hostOf(parts, { family, images, moment })).guests)
   goOn()
   // What was stood up was installed.
   return made.host!
@@ -74,7 +82,10 @@ export class Host {
   readonly events: EventSource<HostEvent>
   /** What was understood and has no effect, so far; of very many the last {@link WARNING_LIMIT}. */
   readonly warnings: (ConfigWarning | BootWarning)[]
-  private readonly hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
+  /** Pools of the host's CPUs, each with a scheduler of its own. */
+  readonly cpupools: CpuPools = openCpuPools(() => this.guests.seat)
+  private readonly reports = new HostReports(() => this.guests.reportSource)
+  private readonly hub = hostEvents(() => this.parts.clock.now())
   private readonly noted = new Warnings((warning) => this.hub.emit({ type: 'warning', warning }))
   private readonly moments: HostMoments<Host>
   private parts: HostParts
@@ -106,17 +117,7 @@ export class Host {
     const guests = this.guests = new Guests({
       parts, hub, warnings, expectInput: () => this.expectInput(), domainId: (reference) => this.domainId(reference),
     })
-    const { crashes, lifecycle } = guests
-    parts.loop.belongTo({
-      idlePatience: parts.options.idle, wall: parts.wall,
-      checkDomain: (domid, what) => crashes.check(domid, what),
-      idleError: (waits) => idleError(waits, idleDomains(parts.control, ({ domid }) => guests.nameOf(domid))),
-    })
-    parts.onDomainException.current = () => lifecycle.check()
-    parts.onCallbackFailed.current = failureTeller(
-      (failure) => hub.emit({ type: 'callback-failed', ...failure }), () => hub.wants('callback-failed'))
-    parts.inputs.onArrival(() => parts.loop.present())
-    parts.wall?.follow()
+    followParts(hub, parts, guests)
     return guests
   }
 
@@ -137,7 +138,15 @@ export class Host {
 
   /** The control domain: its kernel, the XenStore server and the console back-end. Another one behind a {@link Host.reset}. */
   get dom0(): Dom0 {
-    return this.parts.dom0
+    return this.parts.plan.dom0
+  }
+
+  /**
+   * The host's own console, as a serial line would show it: what a dom0 with a kernel of its own writes, and what is typed for it.
+   * Throws NOT_SUPPORTED where dom0 is a kernel of this library, which reads none. Another one behind a {@link Host.reset}.
+   */
+  get console(): DomainConsole {
+    return this.guests.hostConsole
   }
 
   /** What was booted, for a host that came from a grub.conf. */
@@ -159,8 +168,8 @@ export class Host {
   }
 
   /** Boots a host from the text of a grub.conf or grub.cfg: the entry that loads Xen says how. */
-  static bootFromGrub(grubConf: string, options: HostOptions = {}): Promise<Host> {
-    return Host.boot({ ...options, grubConf })
+  static async bootFromGrub(grubConf: string, options: HostOptions = {}): Promise<Host> {
+    return Host.boot({ ...readRecord('the options of bootFromGrub', options), grubConf })
   }
 
   /**
@@ -185,6 +194,36 @@ export class Host {
     return capabilitiesOf(this.parts.control, this.parts.options.deviceKinds)
   }
 
+  /** Facts about the host, as `xl info` tells them. */
+  info(): HostFacts {
+    return this.reports.facts()
+  }
+
+  /** What the hypervisor's console ring holds, as `xl dmesg` shows it; `clear` empties it. */
+  dmesg(options: { readonly clear?: boolean | undefined } = {}): string {
+    return this.reports.console(options)
+  }
+
+  /** Presses debug keys, as `xl debug-keys` does; what they have to say stands in {@link Host.dmesg}. `h` lists them. */
+  debugKeys(keys: string): void {
+    this.reports.debugKeys(keys)
+  }
+
+  /** What host and domains have used so far: xentop's columns and counters; `openMetrics` makes text of it. */
+  statistics(options: StatisticsOptions = {}): HostStatistics {
+    return this.reports.statistics(options)
+  }
+
+  /**
+   * Statistics at once, and after each interval of host time.
+   *
+   * @example
+   * for await (const { domains } of host.watchStatistics({ interval: '5s' })) console.log(domains.map(({ name, cpuPercent }) => [name, cpuPercent]))
+   */
+  watchStatistics(options: WatchStatisticsOptions = {}): AsyncGenerator<HostStatistics, void> {
+    return this.reports.watch(options)
+  }
+
   /** Nanoseconds of host time since boot. */
   now(): number {
     this.parts.loop.present()
@@ -194,6 +233,15 @@ export class Host {
   /** Events of the hypervisor: hypercalls, traps, scheduling. */
   get hypervisorEvents(): EventSource<HypervisorEvent> {
     return this.hypervisor.events
+  }
+
+  /**
+   * The function of a guest's kernel that an address lies in, by the symbols that were given for it or those that Linux carries in its memory;
+   * undefined where neither knows it.
+   */
+  symbolAt(reference: DomainReference, address: number): string | undefined {
+    checkArgument('the address', address, real(-(2 ** 63), 2 ** 64))
+    return this.guests.crashes.lookUp(this.domainId(reference))?.find(address > 2 ** 63 ? address - 2 ** 64 : address)?.name
   }
 
   /** Guests by number; dom0 is not among them. */
@@ -207,7 +255,7 @@ export class Host {
       (domain) => domain === reference || domain.id === reference || domain.name === reference,
     ) ?? this.domains().find(({ id }) => String(id) === reference)
     if (found !== undefined) return found
-    const shown = typeof reference === 'object' ? reference.name : reference
+    const shown = tryRead(() => (typeof reference === 'object' ? reference?.name : undefined)) ?? named(reference)
     throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${shown}`, { details: { domain: shown } })
   }
 
@@ -216,17 +264,37 @@ export class Host {
     return this.hypervisor.listDomains().map((info) => summarize(this.guests.nameOf(info.domid), info))
   }
 
+  /** vCPUs of all domains, dom0's first, or of one, as `xl vcpu-list` shows them. */
+  vcpus(reference?: DomainReference): readonly VcpuSummary[] {
+    const domids = reference === undefined ? this.hypervisor.listDomains().map(({ domid }) => domid) : [this.domainId(reference)]
+    return domids.flatMap((domid) => listVcpus(this.guests.seat, domid))
+  }
+
+  /** What `domain.setAffinity` does, for dom0 as well. */
+  setAffinity(reference: DomainReference, vcpu: number | 'all', affinity: AffinityWish): void {
+    setAffinity(this.guests.seat, this.domainId(reference), { vcpu, affinity })
+  }
+
+  /** What `domain.scheduling` does, for dom0 as well. */
+  scheduling(reference: DomainReference, options: { readonly vcpu?: number | undefined } = {}): DomainScheduling {
+    checkCall('scheduling', options)
+    return schedulingOf(this.guests.seat, this.domainId(reference), options.vcpu)
+  }
+
+  /** What `domain.setScheduling` does, for dom0 as well. */
+  setScheduling(reference: DomainReference, parameters: Readonly<Record<string, number>>, options: { readonly vcpu?: number | undefined } = {}): void {
+    checkCall('scheduling', options)
+    setScheduling(this.guests.seat, this.domainId(reference), { values: parameters, vcpu: options.vcpu })
+  }
+
   /**
    * Creates a domain from the text of a description file in either spelling, or from an object, and starts it. A
    * creation that fails or is aborted leaves the host as it was.
    */
-  createDomain(
-    config: string | DomainOptions<KernelSource>,
-    options: CreateOptions = {},
-  ): Operation<Domain, CreateProgress> {
+  createDomain(config: string | DomainOptions<KernelSource>, options: CreateOptions = {}): Operation<Domain, CreateProgress> {
     // Files are read meanwhile.
     const check = (): void => checkCall('createDomain', options)
-    const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
+    const settings = { name: 'creating a domain', signal: tryRead(() => options?.signal), isOutside: true, check }
     return this.parts.inputs.enter(() => ({ source: 'call', ...creation(config, options) }), () =>
       this.guests.operations.start<Domain, CreateProgress>(settings, (context) => this.guests.create(config, options, context)))
   }
@@ -240,22 +308,36 @@ export class Host {
   }
 
   /** Waits for a domain that another host sends by `domain.migrate`, and runs it from then on. */
-  receiveMigration(
-    transport: MigrationTransport,
-    options: ReceiveOptions & OperationOptions = {},
-  ): Operation<Domain, ReceiveProgress> {
+  receiveMigration(transport: MigrationTransport, options: ReceiveOptions & OperationOptions = {}): Operation<Domain, ReceiveProgress> {
     return this.call({ call: 'other', name: 'receiveMigration' }, () => this.guests.movement.receive(transport, options))
   }
 
-  /** Sets how many MiB dom0 or a guest is to have, and waits until its balloon has brought it there. */
+  /** Stands by for a domain that another host protects by `domain.protect`; resolves with it when it has taken over, else with undefined. */
+  standBy(transport: MigrationTransport, options: StandByOptions & OperationOptions = {}): Operation<Domain | undefined, StandByProgress> {
+    return this.call({ call: 'other', name: 'standBy' }, () => this.guests.movement.standBy(transport, options))
+  }
+
+  /** What `domain.memory` tells, for dom0 as well. */
+  memory(reference: DomainReference): DomainMemorySummary {
+    return memoryOf(this.guests.memory, this.domainId(reference))
+  }
+
+  /** Domains that have claimed memory which they have not been given yet, with the MiB of each, as `xl claims` shows them. */
+  claims(): readonly (DomainSummary & { readonly claimed: number })[] {
+    return this.hypervisor.listDomains().filter(({ outstandingPages }) => outstandingPages > 0).map((info) =>
+      ({ ...summarize(this.guests.nameOf(info.domid), info), claimed: info.outstandingPages / PAGES_PER_MEBIBYTE }))
+  }
+
+  /** Sets how many MiB dom0 or a guest is to have, as `domain.setMemTarget` does. */
   setMemTarget(
     reference: DomainReference,
-    mebibytes: number,
+    amount: MemoryAmount,
     options: UntilOptions = {},
   ): Operation<void, MemoryProgress> {
     const domid = this.domainId(reference)
+    const mebibytes = mebibytesOf(amount, () => this.memory(domid).target ?? this.memory(domid).current)
     return this.call({ call: 'memory-target', domid, mebibytes, ...limitsOf(options) }, () => {
-      if (domid === 0) this.describeDom0Memory()
+      if (domid === 0) describeDom0Memory(this.parts)
       return setMemoryTarget(this.guests.memory, domid, mebibytes, options)
     })
   }
@@ -263,12 +345,13 @@ export class Host {
   /** Sets how many MiB dom0 or a guest may be given at most, at least its target; what it has does not change. */
   setMaxMem(
     reference: DomainReference,
-    mebibytes: number,
+    amount: MemoryAmount,
     options: OperationOptions = {},
   ): Operation<void, MaximumProgress> {
     const domid = this.domainId(reference)
+    const mebibytes = mebibytesOf(amount, () => this.memory(domid).maximum ?? this.memory(domid).current)
     return this.call({ call: 'memory-maximum', domid, mebibytes, ...limitsOf(options) }, () => {
-      if (domid === 0) this.describeDom0Memory()
+      if (domid === 0) describeDom0Memory(this.parts)
       return setMemoryMaximum(this.guests.memory, domid, mebibytes, options)
     })
   }
@@ -278,6 +361,19 @@ export class Host {
     await this.parts.loop.settled()
     await this.guests.lifecycle.finished()
     await this.parts.loop.settled()
+  }
+
+  /**
+   * Keeps the guests from running but for what its holder asks for: for several hosts on one clock, or a look between two instants.
+   * Rejects with NOT_SUPPORTED for a host that follows the wall.
+   *
+   * @example
+   * using held = await host.hold()
+   * await held.runTo(held.now + 1_000_000)
+   */
+  async hold(): Promise<HeldHost> {
+    this.checkOpen('hold')
+    return hold({ ...this.parts, hashes: () => this.moments.hashes() })
   }
 
   /** Waits until a condition holds, asked whenever guests have run for a while. */
@@ -302,10 +398,16 @@ export class Host {
     return this.closing
   }
 
+  private checkOpen(call: string): void {
+    if (this.closing !== undefined) throw new XenError('CLOSED', `${call} of a host that is shut down`, { details: { call } })
+  }
+
   private async close(): Promise<void> {
-    await this.guests.close()
+    await this.guests.close(this.moments.isRecycled ? 'leave-memory' : 'give-back')
     this.parts.loop.stop()
     this.moments.end()
+    this.hub.emit({ type: 'host-shutdown' })
+    this.hub.endFeeds()
   }
 
   /**
@@ -320,18 +422,22 @@ export class Host {
    *   await host.reset(ready)
    * }
    */
-  checkpoint(options: CheckpointOptions = {}): Promise<Moment<Host>> {
-    return this.moments.checkpoint(options)
+  checkpoint(options: CheckpointOptions & OperationOptions = {}): Operation<Moment<Host>, CheckpointProgress> {
+    return this.moments.checkpoint(options, ({ label }) => this.hub.emit({ type: 'host-checkpoint', label }))
   }
 
   /**
-   * Brings the host back to a moment of it, or of a host that it shares moments with, in place: only what differs is copied. The
-   * host itself and its `events` stay. What was held of it before - domains, consoles, ports, the store - is closed and says
-   * CLOSED; so is what was awaited. Rejects with BUSY while an operation is under way, CLOSED for a moment that is gone, and
-   * INVALID_ARGUMENT for one of other hosts; then nothing has changed.
+   * Brings the host back to a moment of it, or of a host that it shares moments with: only what differs is copied or loaded. Guests
+   * run on after JavaScript has had its turn, so what is done right behind it happens at the very moment. The host itself and its
+   * `events` stay. What was awaited rejects with CLOSED. What was held of it - domains, consoles, ports, the store - is the moment's
+   * where the same domains, devices and connections are there; where not, it is closed and says CLOSED: whoever asks the host anew
+   * is always right. Rejects with BUSY while an operation is under way, CLOSED for a moment that is gone, and INVALID_ARGUMENT for one
+   * of other hosts; then nothing has changed.
    */
-  reset(moment: Moment<Host>): Promise<void> {
-    return this.moments.reset(moment)
+  async reset(moment: Moment<Host>): Promise<void> {
+    this.checkOpen('reset')
+    await this.moments.reset(moment)
+    this.hub.emit({ type: 'host-reset', label: moment.label })
   }
 
   /**
@@ -372,6 +478,7 @@ export class Host {
 
   /** The bridge of a name in dom0, where guests' interfaces and user code meet; it is made when first asked for. */
   bridge(name = 'xenbr0'): Bridge {
+    this.checkOpen('bridge')
     return this.guests.devices.service(SERVED_NICS).bridge(name)
   }
 
@@ -386,13 +493,6 @@ export class Host {
   }
 
   private domainId(reference: DomainReference): DomId {
-    return reference === 0 || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
-  }
-
-  /** Says in XenStore how much dom0 may have; libxl does so when its target is first set. */
-  private describeDom0Memory(): void {
-    const node = `${domainPath(0)}/memory/static-max`
-    const { store, dom0MaxMebibytes } = this.parts
-    if (!store.exists(node)) store.write(node, String(dom0MaxMebibytes * 1024))
+    return reference === 0 || reference === '0' || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
   }
 }

@@ -8,7 +8,7 @@ import type { Action, Actions } from '../config/actions.ts'
 import type { Ineffective } from '../config/option-table.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
-import type { SymbolTable } from '../crash/symbols.ts'
+import type { SymbolTable } from '../symbols/symbol-table.ts'
 import { shutdownReasonName, type DestructionReason, type ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import type { Domain } from './domain.ts'
 import type { HostEvent } from './host-events.ts'
@@ -22,7 +22,8 @@ const SHORTEST_LIFE = 10e9
 export interface LifecycleHost {
   readonly control: ControlInterface
   now(): number
-  domains(): readonly Domain[]
+  /** A domain's handle; undefined when there is none (any more). */
+  domain(domid: DomId): Domain | undefined
   emit(event: HostEvent): void
   /** A domain's handle is to show that it has crashed, and that it has ended. */
   markCrashed(domid: DomId, crash: DomainCrash): void
@@ -45,6 +46,10 @@ export interface LifecycleHost {
   recreate(config: DomainConfig<KernelSource>, symbols: SymbolTable | undefined): Promise<Domain>
   /** Functions of a domain's kernel, for its successor. */
   symbolsOf(domid: DomId): SymbolTable | undefined
+  /** Whether a domain's kind has soft resets. */
+  canSoftReset(domid: DomId): boolean
+  /** Resets a domain that stays, and lets it go on. */
+  softReset(domain: Domain): Promise<void>
   /** Gives a domain that stays another name, so that its successor can have its own. */
   rename(domain: Domain): void
   /** Writes the core of a domain that has ended; undefined where nobody takes it. */
@@ -88,17 +93,16 @@ export class Lifecycle {
     this.handled.delete(domid)
   }
 
-  /** The domain runs on after a suspend that was cancelled. */
+  /** The domain runs on after a suspend that was cancelled, or a soft reset. */
   resumed(domid: DomId): void {
     this.handled.delete(domid)
   }
 
   /** Looks for domains that have ended and begins their actions. */
   check(): void {
-    for (const domain of this.host.domains()) {
-      if (this.handled.has(domain.id) || !this.host.control.hasDomain(domain.id)) continue
-      const { shutdownReason } = this.host.control.domainInfo(domain.id)
-      if (shutdownReason !== undefined) this.end(domain, shutdownReasonName(shutdownReason))
+    for (const { domid, shutdownReason } of this.host.control.endedDomains()) {
+      const domain = shutdownReason === undefined || this.handled.has(domid) ? undefined : this.host.domain(domid)
+      if (domain !== undefined) this.end(domain, shutdownReasonName(shutdownReason!))
     }
   }
 
@@ -140,14 +144,14 @@ export class Lifecycle {
     const crash = this.host.crashOf(domain.id)
     if (crash !== undefined) {
       this.host.markCrashed(domain.id, crash)
-      this.host.emit({ type: 'domain-crashed', id: domain.id, name: domain.name, crash })
+      this.host.emit({ type: 'domain-crashed', domid: domain.id, name: domain.name, crash })
     }
-    this.host.emit({ type: 'domain-shutdown', id: domain.id, reason, action })
+    this.host.emit({ type: 'domain-shutdown', domid: domain.id, reason, action })
     if (reason !== 'suspend') this.host.markEnded(domain.id, reason)
     if (action === undefined) return
     const why = reason === 'crash' || reason === 'watchdog' ? 'crashed' : 'shutdown'
     const work = this.carryOut(domain, action, why).catch((error: unknown) => {
-      this.host.emit({ type: 'action-failed', id: domain.id, action, error })
+      this.host.emit({ type: 'action-failed', domid: domain.id, action, error })
     }).finally(() => {
       this.work.delete(domain.id)
       this.host.onDone()
@@ -158,12 +162,13 @@ export class Lifecycle {
   /** The action as it can be carried out here. */
   private possible(domain: Domain, action: Action | undefined, reason: ShutdownReasonName): Action | undefined {
     const life = this.host.now() - (this.born.get(domain.id) ?? 0)
-    const restarts = action === 'restart' || action === 'rename-restart' || action === 'coredump-restart'
+    const restarts = action === 'restart' || action === 'rename-restart' || action === 'coredump-restart' || (action === 'soft-reset' && this.host.canSoftReset(domain.id))
     let instead = action
     const dumps = this.host.dumpCore !== undefined
-    if (action === 'soft-reset' || (action === 'coredump-destroy' && !dumps)) instead = 'destroy'
+    const cannot = action === 'soft-reset' && !this.host.canSoftReset(domain.id)
+    if (cannot || (action === 'coredump-destroy' && !dumps)) instead = 'destroy'
     if (action === 'coredump-restart' && !dumps) instead = 'restart'
-    let why: Ineffective = 'not implemented'
+    let why: Ineffective = cannot ? 'not for PV guests' : 'not implemented'
     const crashes = reason === 'crash' || reason === 'watchdog'
     const wasAsked = reason === 'reboot' && this.host.wasAskedToReboot(domain.id)
     if (!restarts) {
@@ -179,11 +184,12 @@ export class Lifecycle {
 
   private async carryOut(domain: Domain, action: Action, why: DestructionReason): Promise<void> {
     if (action === 'preserve') return
+    if (action === 'soft-reset') return this.reset(domain)
     const config = this.host.successorConfig(domain)
     const symbols = this.host.symbolsOf(domain.id)
     if (action === 'coredump-destroy' || action === 'coredump-restart') await this.dump(domain, action)
     // Somebody may have destroyed it meanwhile: then nothing of it is wanted any more.
-    if (!this.host.domains().includes(domain)) return
+    if (this.host.domain(domain.id) !== domain) return
     if (action === 'rename-restart') this.host.rename(domain)
     else if (await this.host.destroy(domain.id, why) !== why) return
     if (action === 'destroy' || action === 'coredump-destroy') return
@@ -192,7 +198,14 @@ export class Lifecycle {
     await this.host.pause(RESTART_PAUSE, this.closing.signal)
     if (this.closing.signal.aborted) return
     const successor = await this.host.recreate({ ...config, uuid }, symbols)
-    this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
+    this.host.emit({ type: 'domain-restarted', domid: domain.id, newDomid: successor.id, name: successor.name })
+  }
+
+  /** Behind a pause, as a restart: a guest that asks for it again at once costs a turn in two seconds. */
+  private async reset(domain: Domain): Promise<void> {
+    await this.host.pause(RESTART_PAUSE, this.closing.signal)
+    if (this.closing.signal.aborted || this.host.domain(domain.id) !== domain) return
+    await this.host.softReset(domain)
   }
 
   /** Writes the domain's core. What else there is to do is done also when this fails, as by xl. */
@@ -200,7 +213,7 @@ export class Lifecycle {
     try {
       await this.host.dumpCore?.(domain)
     } catch (error) {
-      this.host.emit({ type: 'action-failed', id: domain.id, action, error })
+      this.host.emit({ type: 'action-failed', domid: domain.id, action, error })
     }
   }
 }

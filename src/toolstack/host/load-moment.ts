@@ -1,14 +1,14 @@
 /** A moment out of its file, and what a file is without a host. */
-import { XenError } from '../../util/index.ts'
+import { checkArgument, hashState, readRecord, XenError } from '../../util/index.ts'
 import { resolveHostOptions, type HostOptions } from '../boot/host-options.ts'
+import type { KnownBytes } from '../moment-file/apart.ts'
 import type { Compression } from '../moment-file/compression.ts'
 import { partsOf, type FileContent } from '../moment-file/content.ts'
 import { readMomentFile } from '../moment-file/read-moment.ts'
 import { Family, type Brancher } from '../moments/family.ts'
 import type { Moment } from '../moments/moment.ts'
 import { PagePool } from '../../machine/index.ts'
-import { hashState } from '../../util/index.ts'
-import type { ByteInput } from '../stream/index.ts'
+import { byteInput, type ByteInput } from '../stream/index.ts'
 import { findPrograms, type ProgramFinder } from './stand-up.ts'
 
 /**
@@ -18,19 +18,30 @@ import { findPrograms, type ProgramFinder } from './stand-up.ts'
 export interface LoadMomentOptions extends HostOptions {
   /** The programs of guests in TypeScript. */
   readonly program?: ProgramFinder | undefined
-  /** How the file is packed, where it is neither `DEFLATE` nor not at all. */
-  readonly compression?: Compression | undefined
+  /** How the file is packed, or may be, where it is neither `DEFLATE` nor not at all. */
+  readonly compression?: Compression | readonly Compression[] | undefined
+  /** What the file leaves out: see `apart` of `moment.save`; `knowBytes` for what is given more than once. */
+  readonly apart?: readonly (Uint8Array | KnownBytes)[] | undefined
+  /**
+   * True for a file that this very program has written, and nobody else can have touched: neither is it checked whether the host in it
+   * adds up, nor are all of memory's bytes hashed, but a sample of each page: enough to find what is cut off, torn or elsewhere. Default
+   * false.
+   */
+  readonly trusted?: boolean | undefined
 }
 
 const PAGES_PER_MEBIBYTE = 256
 
 /** Reads a file whole, and gives its moment in a family of its own. Rejects with INVALID_STREAM, and with INVALID_STATE, INVALID_CONFIG, NOT_SUPPORTED. */
 export async function loadMoment<H>(input: ByteInput, loading: LoadMomentOptions, brancher: Brancher<H>): Promise<Moment<H>> {
-  const { program, compression, ...given } = loading
+  const options = readRecord('the options of loadMoment', loading)
+  checkArgument('the source of loadMoment', input, byteInput)
+  const { program, compression, apart, trusted = false, ...given } = options
+  const hash = trusted ? 'sample' : 'all'
   const { moments } = resolveHostOptions(given)
   const family = new Family<H>(moments, brancher)
-  const content = await readMomentFile(input, { pool: family.pool, room: moments.memory * PAGES_PER_MEBIBYTE, compression })
-  return family.adopt(content, { options: optionsOf(content, given), programs: findPrograms(content.tree, program) })
+  const content = await readMomentFile(input, { pool: family.pool, room: moments.memory * PAGES_PER_MEBIBYTE, compression, apart, hash })
+  return family.adopt(content, { options: optionsOf(content, given), programs: findPrograms(content.tree, program), trusted })
 }
 
 /** Options out of the file, with those given above them. */
@@ -55,9 +66,9 @@ export interface MomentFileReport {
 }
 
 /** Reads a file and keeps nothing of it: every record, its hash and its form. Rejects with INVALID_STREAM. */
-export async function verifyMomentFile(input: ByteInput, { compression }: { readonly compression?: Compression } = {}): Promise<MomentFileReport> {
+export async function verifyMomentFile(input: ByteInput, { compression }: Pick<LoadMomentOptions, 'compression'> = {}): Promise<MomentFileReport> {
   const pool = new PagePool()
-  const { head: { label, time }, tree, memory, rows } = await readMomentFile(input, { pool, room: 2 ** 20, compression })
+  const { head: { label, time }, tree, memory, rows } = await readMomentFile(input, { pool, room: 2 ** 20, compression, apart: 'named' })
   const parts = [...partsOf(tree)].filter(({ leaf }) => leaf)
     .map(({ path, version, state }) => ({ path: path.join('.'), version, hash: hashState({ version, state }) }))
   const { pages } = pool

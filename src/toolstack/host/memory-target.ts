@@ -5,9 +5,11 @@
  * libxl_set_memory_target and libxl_domain_setmaxmem.
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import { XenError, type DomId } from '../../util/index.ts'
+import { shown, XenError, type DomId, tryRead } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
+import type { HostParts } from '../boot/boot-host.ts'
 import { FIRST_DEVICE_PAGE } from '../builder/pvh-layout.ts'
+import { parseSize } from '../grub/memory-size.ts'
 import { MAX_MEMORY } from '../config/option-table.ts'
 import { checkCall } from './call-options.ts'
 import {
@@ -53,9 +55,50 @@ export interface MemoryBefore {
 /** Less than this no guest can live with. */
 const LEAST = 1
 
+/** An amount of memory: MiB, or a text as `512M` or `1G`; with a sign in front it is more or less than there is. */
+export type MemoryAmount = number | string
+
+/**
+ * MiB of an amount; `base` is what a signed one counts from. A text's number without a unit counts MiB, as xl's does. What is no
+ * amount is given back as it is.
+ */
+export function mebibytesOf(amount: MemoryAmount, base: () => number): number {
+  if (typeof amount !== 'string') return amount
+  const [, sign = '', size = ''] = /^([+-]?)(.+)$/.exec(amount) ?? []
+  const bytes = parseSize(/^[0-9]+$/.test(size) ? `${size}m` : size)
+  // It is refused where amounts are checked, as what it is.
+  if (bytes === undefined) return amount as unknown as number
+  const mebibytes = bytes / 2 ** 20
+  if (sign === '') return mebibytes
+  return Math.ceil(base()) + (sign === '-' ? -mebibytes : mebibytes)
+}
+
+/** A domain's memory in MiB. */
+export interface DomainMemorySummary {
+  /** What it has. */
+  readonly current: number
+  /** What it is to have; undefined where nobody has said so. */
+  readonly target: number | undefined
+  /** What its target may be at most; undefined as above. */
+  readonly maximum: number | undefined
+  /** What the hypervisor lets it have. */
+  readonly limit: number
+  /** What is kept aside for it. */
+  readonly claimed: number
+}
+
+/** How a domain's memory is. */
+export function memoryOf({ control, store }: Pick<MemoryHost, 'control' | 'store'>, domid: DomId): DomainMemorySummary {
+  const { totalPages, maxPages, outstandingPages } = control.domainInfo(domid)
+  return {
+    current: totalPages / PAGES_PER_MEBIBYTE, ...memorySettings(store, domid),
+    limit: maxPages / PAGES_PER_MEBIBYTE, claimed: outstandingPages / PAGES_PER_MEBIBYTE,
+  }
+}
+
 function checkWhole(what: string, mebibytes: number): void {
   if (Number.isInteger(mebibytes) && mebibytes >= LEAST && mebibytes <= MAX_MEMORY) return
-  throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MAX_MEMORY}, got ${mebibytes}`, {
+  throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MAX_MEMORY}, got ${shown(mebibytes)}`, {
     details: { mebibytes },
   })
 }
@@ -76,13 +119,14 @@ function checkTarget({ control, store }: MemoryHost, domid: DomId, mebibytes: nu
     })
   }
   const wanted = mebibytes * PAGES_PER_MEBIBYTE - totalPages
-  const { freeFrames } = control.hostInfo()
-  if (wanted > freeFrames) {
+  const { freeFrames, outstandingFrames } = control.hostInfo()
+  const freePages = freeFrames - outstandingFrames + control.domainInfo(domid).outstandingPages
+  if (wanted > freePages) {
     throw new XenError(
       'OUT_OF_MEMORY',
-      `domain ${domid} would need ${wanted} more pages, the host has ${freeFrames} free`,
+      `domain ${domid} would need ${wanted} more pages, the host has ${freePages} free`,
       {
-        details: { neededPages: wanted, freePages: freeFrames },
+        details: { neededPages: wanted, freePages },
       },
     )
   }
@@ -110,7 +154,8 @@ export function setMemoryTarget(
 ): Operation<void, MemoryProgress> {
   const { control, store, loop, wishes } = host
   const check = (): void => checkCall('setMemTarget', options)
-  const settings = { name: `memory target of domain ${domid}`, domid, signal: options?.signal, check }
+  const activity = { kind: 'memory', doing: 'being given another memory target' } as const
+  const settings = { name: `memory target of domain ${domid}`, domid, activity, signal: tryRead(() => options?.signal), check }
   return host.operations.start<void, MemoryProgress>(settings, async ({ report, undo, signal }) => {
     checkTarget(host, domid, mebibytes)
     checkPatience(options, settings.name)
@@ -147,8 +192,9 @@ export function setMemoryMaximum(
   options: OperationOptions,
 ): Operation<void, MaximumProgress> {
   const { control, store } = host
-  const settings = { name: `memory maximum of domain ${domid}`, domid, signal: options?.signal, check: (): void => checkCall('setMaxMem', options) }
-  return host.operations.start<void, MaximumProgress>(settings, async ({ report }) => {
+  const activity = { kind: 'memory', doing: 'being given another maximum' } as const
+  const settings = { name: `memory maximum of domain ${domid}`, domid, activity, signal: tryRead(() => options?.signal), check: (): void => checkCall('setMaxMem', options) }
+  return host.operations.start<void, MaximumProgress>(settings, async ({ report, undo }) => {
     checkWhole('a memory maximum', mebibytes)
     const { totalPages } = control.domainInfo(domid)
     // A domain without a target is to keep what it has.
@@ -161,12 +207,28 @@ export function setMemoryMaximum(
       )
     }
     const limit = mebibytes * PAGES_PER_MEBIBYTE + SLACK_PAGES
-    store.write(maximumNode(domid), String(mebibytes * 1024))
-    control.setMaxPages(domid, limit)
     // A target that is under way and fails gives way to this maximum, not to the one before.
     const before = host.wishes.before(domid)
+    const limits = { maximum: store.tryRead(maximumNode(domid)), pages: control.domainInfo(domid).maxPages, before: before?.maxPages }
+    undo(() => {
+      if (!control.hasDomain(domid)) return
+      if (limits.maximum === undefined) store.tryRm(maximumNode(domid))
+      else store.write(maximumNode(domid), limits.maximum)
+      control.setMaxPages(domid, limits.pages)
+      if (before !== undefined && limits.before !== undefined) before.maxPages = limits.before
+    })
+    store.write(maximumNode(domid), String(mebibytes * 1024))
+    control.setMaxPages(domid, limit)
     if (before !== undefined) before.maxPages = limit
     report({ type: 'limit', pages: limit })
     host.onMaximum(domid, mebibytes)
   })
+}
+
+/** Says in XenStore how much dom0 may have; libxl does so when its target is first set. Throws NOT_SUPPORTED where XenStore is dom0's own. */
+export function describeDom0Memory({ plan, store, dom0MaxMebibytes }: Pick<HostParts, 'plan' | 'store' | 'dom0MaxMebibytes'>): void {
+  // Throws.
+  if (!plan.serves) plan.dom0.kernel.turn()
+  const node = maximumNode(0 as DomId)
+  if (!store.exists(node)) store.write(node, String(dom0MaxMebibytes * 1024))
 }

@@ -28,11 +28,11 @@ function connectionOf({ parts }: SavedTree): number {
 export async function standUp({ state, frame, lower }: Standing, install: (parts: HostParts) => Guests): Promise<() => void> {
   const goOn = await frame.loop.halt()
   for (const one of lower) one.load(state.parts[one.name])
-  const guests = install({ ...frame, dom0: frame.plan.dom0, store: frame.xenstore.local(0, connectionOf(state)) })
+  const guests = install({ ...frame, store: frame.xenstore.local(0, connectionOf(state)) })
   await guests.devices.reopen(state.parts['devices'])
   for (const one of upperParts(frame, () => guests)) one.load(state.parts[one.name])
   guests.devices.begin()
-  frame.plan.dom0.kernel.checkAttached()
+  frame.plan.checkAttached()
   return goOn
 }
 

@@ -3,13 +3,13 @@
  * the kernels' symbols, restarts that are counted, and its source of chance.
  */
 import type { GuestProgram } from '../../guest/index.ts'
-import { badState, randomShape, shape, type SeededRandom, XenError, type DomId, type Shape, type Stateful, type StateOf } from '../../util/index.ts'
+import { badState, randomShape, sameState, shape, type SeededRandom, XenError, type DomId, type Shape, type Stateful, type StateOf } from '../../util/index.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { StreamTrust } from '../config/stream-trust.ts'
 import type { CrashBook } from '../crash/crash-book.ts'
-import { SymbolTable, symbolTableState } from '../crash/symbols.ts'
+import { SymbolTable, symbolTableState } from '../symbols/symbol-table.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
-import { consolePlace } from '../domains/domain-console.ts'
+import { consolePlace, type DomainConsole } from '../domains/domain-console.ts'
 import { kernelName, type KernelSource } from '../domains/kernel-source.ts'
 import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import type { DomainFate } from './domain-fate.ts'
@@ -80,13 +80,32 @@ export interface ToolstackParts {
   fate(domid: DomId): DomainFate | undefined
 }
 
+/** Configurations as they were saved: they never change, and a kernel may be some ten megabytes. */
+const savedAs = /* @__PURE__ */ new WeakMap<DomainConfig<KernelSource>, DomainConfig<KernelSource>>()
+/** What such a one was saved from; it need not be looked at again. */
+const savedFrom = /* @__PURE__ */ new WeakMap<object, DomainConfig<KernelSource>>()
+
 /** A configuration as it is saved: a program is named, as it is in a stream. */
-const savedConfig = (config: DomainConfig<KernelSource>): DomainConfig<KernelSource> =>
+const plainConfig = (config: DomainConfig<KernelSource>): DomainConfig<KernelSource> =>
   (typeof config.kernel === 'function' ? { ...config, kernel: kernelName(config.kernel) } : { ...config })
+
+/** The same, copied once. */
+function savedConfig(config: DomainConfig<KernelSource>): DomainConfig<KernelSource> {
+  const known = savedAs.get(config)
+  if (known !== undefined) return known
+  const copy = structuredClone(plainConfig(config))
+  remember(config, copy)
+  return copy
+}
+
+function remember(config: DomainConfig<KernelSource>, state: DomainConfig<KernelSource>): void {
+  savedAs.set(config, state)
+  savedFrom.set(state, config)
+}
 
 /** What keeps a domain from being saved with the toolstack; undefined when nothing does. */
 export function domainUnderWay({ id, config }: Domain): string | undefined {
-  return isPlain(savedConfig(config), 8) ? undefined : `domain ${id}, which was created from what is no plain data`
+  return savedAs.has(config) || isPlain(plainConfig(config), 8) ? undefined : `domain ${id}, which was created from what is no plain data`
 }
 
 /** How a domain that is still there has ended: by itself. */
@@ -97,11 +116,16 @@ function endOf(fate: DomainFate | undefined): ShutdownReasonName | undefined {
 
 function readConfig(saved: unknown, kinds: DeviceKinds): DomainConfig<KernelSource> {
   if (typeof saved !== 'object' || saved === null) throw badState('a configuration that is none')
-  const { type: _, trust, ...options } = saved as DomainConfig<KernelSource>
+  const known = savedFrom.get(saved)
+  if (known !== undefined) return known
+  const state = saved as DomainConfig<KernelSource>
+  const { type: _, trust, ...options } = state
   try {
-    const config = resolveDomainOptions(options as DomainOptions<KernelSource>, 'xl', kinds)
+    const resolved = resolveDomainOptions(options as DomainOptions<KernelSource>, 'xl', kinds)
     // What may be named was decided when the stream came in; a saved list can only allow what it says.
-    return trust === undefined ? config : { ...config, trust: trust as StreamTrust }
+    const config = trust === undefined ? resolved : { ...resolved, trust: trust as StreamTrust }
+    remember(config, state)
+    return config
   } catch (error) {
     throw XenError.is(error) ? badState(`a configuration is refused: ${error.message}`) : error
   }
@@ -110,12 +134,23 @@ function readConfig(saved: unknown, kinds: DeviceKinds): DomainConfig<KernelSour
 /** The toolstack as a stateful part. */
 export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackState> {
   const { lifecycle, requests, crashes, random, kinds } = parts
+  const isAsSaved = (domain: Domain, saved: ToolstackState['domains'][number]): boolean => {
+    const { id } = domain
+    return saved.domid === id && saved.name === domain.name && saved.uuid === domain.uuid && saved.config === savedAs.get(domain.config)
+      && saved.end === endOf(parts.fate(id)) && saved.place === consolePlace.of(domain.console) && sameState(lifecycle.saveDomain(id), saved.life)
+      && sameState(requests.save(id), saved.requests) && sameState(crashes.symbolsOf(id)?.save(), saved.symbols)
+  }
   return {
+    isAsSaved: ({ connection, random: position, domains, shortLives }) => {
+      const own = parts.domains()
+      return connection === parts.connection && random.isAsSaved(position) && own.length === domains.length
+        && own.every((domain, i) => isAsSaved(domain, domains[i]!)) && sameState(lifecycle.rule.save(), shortLives)
+    },
     save: () => ({
       connection: parts.connection,
       random: random.save(),
       domains: parts.domains().map((domain) => ({
-        domid: domain.id, name: domain.name, uuid: domain.uuid, config: structuredClone(savedConfig(domain.config)), end: endOf(parts.fate(domain.id)),
+        domid: domain.id, name: domain.name, uuid: domain.uuid, config: savedConfig(domain.config), end: endOf(parts.fate(domain.id)),
         place: consolePlace.of(domain.console), life: lifecycle.saveDomain(domain.id), requests: requests.save(domain.id),
         symbols: crashes.symbolsOf(domain.id)?.save(),
       })),
@@ -129,8 +164,9 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
         crashes.recall(id)
         const { name, uuid } = saved
         const program = parts.programOf(id)
-        const config = readConfig(saved.config, kinds)
-        const domain = parts.handle({ id, name, uuid, config: program === undefined ? config : { ...config, kernel: program } })
+        const found = readConfig(saved.config, kinds)
+        const config = program === undefined ? found : { ...found, kernel: program }
+        const domain = parts.handle({ id, name, uuid, config })
         consolePlace.move(domain.console, saved.place)
         const fate = parts.fate(id)
         if (fate !== undefined) Object.assign(fate, { ended: saved.end, crash: crashes.of(id) })
@@ -139,5 +175,19 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
       }
       lifecycle.rule.load(state.shortLives)
     },
+    rewind: (state, now) => {
+      const others = ({ random: _, domains, ...rest }: ToolstackState): unknown => [rest, domains.map(({ place: __, ...facts }) => facts)]
+      return sameState(others(state), others(now)) ? () => random.load(state.random) : undefined
+    },
+  }
+}
+
+/** The consoles show what they had shown when this was saved. */
+export function rewindConsoles({ domains }: ToolstackState, consoleOf: (domid: DomId) => DomainConsole | undefined): void {
+  for (const { domid, place } of domains) {
+    const console = consoleOf(domid as DomId)
+    if (console === undefined) continue
+    consolePlace.reread(console)
+    if (consolePlace.of(console) !== place) consolePlace.move(console, place)
   }
 }

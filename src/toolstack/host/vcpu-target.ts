@@ -3,7 +3,7 @@
  * Reference: docs/misc/xenstore-paths.pandoc, cpu/[0-9]+/availability; libxl_set_vcpuonline.
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import { XenError, type DomId } from '../../util/index.ts'
+import { shown, XenError, type DomId, tryRead } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { checkCall, type SetVcpusOptions } from './call-options.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
@@ -37,7 +37,7 @@ const availabilityNode = (domid: DomId, vcpu: number): string => `${domainPath(d
 function checkCount({ control }: VcpuHost, domid: DomId, count: number): number {
   const most = control.domainInfo(domid).maxVcpu + 1
   if (Number.isInteger(count) && count >= 1 && count <= most) return most
-  throw new XenError('INVALID_ARGUMENT', `domain ${domid} can have 1 to ${most} vCPUs, got ${count}`, {
+  throw new XenError('INVALID_ARGUMENT', `domain ${domid} can have 1 to ${most} vCPUs, got ${shown(count)}`, {
     details: { count, maximum: most },
   })
 }
@@ -62,7 +62,8 @@ export function setVcpuTarget(
 ): Operation<void, VcpuProgress> {
   const { control, store, loop } = host
   const check = (): void => checkCall('setVcpus', options)
-  const settings = { name: `vCPUs of domain ${domid}`, domid, signal: options?.signal, check }
+  const activity = { kind: 'vcpus', doing: 'being given another number of vCPUs' } as const
+  const settings = { name: `vCPUs of domain ${domid}`, domid, activity, signal: tryRead(() => options?.signal), check }
   return host.operations.start<void, VcpuProgress>(settings, async ({ report, undo, signal }) => {
     const vcpus = Array.from({ length: checkCount(host, domid, count) }, (_, vcpu) => vcpu)
     checkPatience(options, settings.name)

@@ -6,7 +6,7 @@
  * What is kept is handed out again and again: the builder copies out of it, and nobody writes to it. Where the platform has
  * no SHA-256 (pages that did not come by HTTPS) nothing is kept. Not here: unpacking itself (unpack.ts), ramdisks.
  */
-import { type OwnBytes, checkArgument, whole } from '../../util/index.ts'
+import { byteArray, callable, checkArgument, whole, type OwnBytes } from '../../util/index.ts'
 import { type Decompressor, isPacked, unpackKernel } from './unpack.ts'
 
 /** MiB that are kept unless told otherwise: two of Debian's kernels. */
@@ -48,6 +48,8 @@ export class UnpackedKernels {
    * same file.
    */
   async unpack(file: Uint8Array, decompress: Decompressor | undefined): Promise<Uint8Array> {
+    checkArgument('a kernel to be unpacked', file, byteArray)
+    if (decompress !== undefined) checkArgument('decompress', decompress, callable)
     if (this.most === 0 || !isPacked(file)) return unpackKernel(file, decompress)
     // What is hashed is what is unpacked, whatever the caller does with his bytes meanwhile.
     const own = file.slice()

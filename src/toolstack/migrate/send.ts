@@ -201,6 +201,9 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
     return undecided(domain, cause)
   }
   host.rename(domain.id, `${domain.name}${GONE}`)
+  context.undo(() => {
+    if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
+  })
   context.report({ type: 'handed-over' })
   // A receiver that has given up reports without taking the permission, so one does not wait for the other.
   const report = expectReport(reader)
@@ -226,15 +229,15 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
 
 /** Hands the domain over for good. Throws IO when the receiver has given it back. */
 async function giveAway(journey: Journey): Promise<void> {
-  const { host, domain, context } = journey
+  const { domain, context } = journey
   // A domain that has been given away cannot be called back.
   context.ignoreCaller()
   if (!await handOver(journey)) {
-    if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
     throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
       details: { domid: domain.id },
     })
   }
+  context.commit()
   context.report({ type: 'running-there' })
 }
 

@@ -3,9 +3,10 @@
  * only as far as there are bytes, and nothing is nested deeper than state is. The form is in docs/moment-format.md.
  */
 import { XenError, type StateArray } from '../../util/index.ts'
+import { sameBytes } from './apart.ts'
 
 /** What a value begins with. */
-const TAG = { none: 1, null: 2, no: 3, yes: 4, number: 5, bigint: 6, text: 7, list: 8, record: 9, array: 10 } as const
+const TAG = { none: 1, null: 2, no: 3, yes: 4, number: 5, bigint: 6, text: 7, list: 8, record: 9, array: 10, apart: 11 } as const
 /** Classes of numbers in rows, by their number in a file. */
 const ARRAYS = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float64Array, BigUint64Array] as const
 /** Deepest nesting that is read. */
@@ -13,9 +14,15 @@ const MOST_DEPTH = 64
 
 /** Collects bytes. */
 class Output {
+  /** Bytes that are named by their place in this list. */
+  readonly apart: readonly Uint8Array[]
   private bytes = new Uint8Array(1 << 12)
   private view = new DataView(this.bytes.buffer)
   private length = 0
+
+  constructor(apart: readonly Uint8Array[]) {
+    this.apart = apart
+  }
 
   private room(size: number): number {
     const at = this.length
@@ -60,9 +67,9 @@ class Output {
   }
 }
 
-/** The bytes of plain data. Throws a plain Error for what is none. */
-export function encodePlain(value: unknown): Uint8Array {
-  const output = new Output()
+/** The bytes of plain data; rows of bytes that are among `apart` are named by their place there. Throws a plain Error for what is none. */
+export function encodePlain(value: unknown, apart: readonly Uint8Array[] = []): Uint8Array {
+  const output = new Output(apart)
   write(output, value)
   return output.take()
 }
@@ -94,6 +101,11 @@ function writeObject(output: Output, value: object | null): void {
     return
   }
   if (ArrayBuffer.isView(value)) {
+    const place = value instanceof Uint8Array ? output.apart.findIndex((each) => sameBytes(each, value)) : -1
+    if (place >= 0) {
+      output.byte(TAG.apart)
+      return output.word(place)
+    }
     const kind = ARRAYS.findIndex((each) => value instanceof each)
     if (kind < 0) throw new Error('rows of another class are no plain data')
     output.byte(TAG.array)
@@ -112,11 +124,13 @@ function writeObject(output: Output, value: object | null): void {
 
 /** Reads bytes that come from anywhere. */
 class Input {
+  readonly apart: readonly Uint8Array[]
   private readonly bytes: Uint8Array
   private readonly view: DataView
   private at = 0
 
-  constructor(bytes: Uint8Array) {
+  constructor(bytes: Uint8Array, apart: readonly Uint8Array[]) {
+    this.apart = apart
     this.bytes = bytes
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
@@ -156,9 +170,9 @@ class Input {
 
 const malformed = (what: string): XenError => new XenError('INVALID_STREAM', `plain data that is none: ${what}`, { details: { what } })
 
-/** The plain data that bytes stand for, all of them. Throws INVALID_STREAM. */
-export function decodePlain(bytes: Uint8Array): unknown {
-  const input = new Input(bytes)
+/** The plain data that bytes stand for, all of them; `apart`: rows that are named by their place there. Throws INVALID_STREAM. */
+export function decodePlain(bytes: Uint8Array, apart: readonly Uint8Array[] = []): unknown {
+  const input = new Input(bytes, apart)
   const value = read(input, 0)
   if (input.left > 0) throw malformed(`${input.left} bytes are left over`)
   return value
@@ -177,6 +191,7 @@ function read(input: Input, depth: number): unknown {
     case TAG.list: return readList(input, depth)
     case TAG.record: return readRecord(input, depth)
     case TAG.array: return readArray(input)
+    case TAG.apart: return readApart(input)
     default: throw malformed('a value is of no known kind')
   }
 }
@@ -212,4 +227,11 @@ function readArray(input: Input): StateArray {
   if (size % kind.BYTES_PER_ELEMENT !== 0) throw malformed('rows end within a number')
   // A copy of its own lies on the boundary that its class needs.
   return new kind(new Uint8Array(input.raw(size)).buffer)
+}
+
+function readApart(input: Input): Uint8Array {
+  const place = input.word()
+  const bytes = input.apart[place]
+  if (bytes === undefined) throw malformed(`bytes that are left out, number ${place} of ${input.apart.length}`)
+  return bytes
 }

@@ -4,13 +4,15 @@
  */
 import { PageIndex, type PagePool } from '../../machine/index.ts'
 import { XenError, type SavedPart, type SavedTree, type Shape } from '../../util/index.ts'
-import { ByteSource, iterate, type ByteInput } from '../stream/index.ts'
-import { compressionOf, type Compression } from './compression.ts'
+import { ByteSource, type ByteInput } from '../stream/index.ts'
+import { apartShape, findApart, type KnownBytes } from './apart.ts'
+import { readBlocks } from './blocks.ts'
+import { compressionOf, NO_COMPRESSION, type Compression } from './compression.ts'
 import { factsShape, headShape, partShape, type FileContent, type FileFacts, type FileHead } from './content.ts'
 import { decodePlain } from './plain-data.ts'
-import { badFile, FILE_VERSION, HEADER_BYTES, MAGIC, readRecord } from './records.ts'
+import { badFile, FILE_VERSION, HEADER_BYTES, MAGIC, readRecord, type RecordHash } from './records.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 
-const PAGE_SIZE = 4096
 const PAGE_WORDS = PAGE_SIZE / 4
 
 /** How a file is read. */
@@ -18,7 +20,12 @@ export interface ReadSettings {
   readonly pool: PagePool
   /** Pages that may be taken into the pool. */
   readonly room: number
-  readonly compression?: Compression | undefined
+  /** Ways of packing beside those that every platform has. */
+  readonly compression?: Compression | readonly Compression[] | undefined
+  /** Bytes that the file may leave out; `'named'`: their digests stand for them. */
+  readonly apart?: readonly (Uint8Array | KnownBytes)[] | 'named' | undefined
+  /** What is looked at of memory; default all. */
+  readonly hash?: RecordHash | undefined
 }
 
 /** A tree on its way: names may not come twice, and nothing comes below a leaf. */
@@ -66,20 +73,34 @@ class Reading {
   private head: FileHead | undefined
   private facts: FileFacts | undefined
   private readonly indexes: PageIndex[] = []
+  private apart: Promise<readonly Uint8Array[]> | undefined
+  private readonly isOurs: boolean
 
-  constructor(settings: ReadSettings) {
+  /** `isOurs`: nobody else has what is taken. */
+  constructor(settings: ReadSettings, { isOurs }: { readonly isOurs: boolean }) {
     this.settings = settings
+    this.isOurs = isOurs
   }
 
-  take(kind: string, payload: Uint8Array, where: string): void {
+  async take(kind: string, payload: Uint8Array, where: string): Promise<void> {
     if ((kind === 'head') !== (this.head === undefined)) throw badFile(where, 'the head does not come first, and once')
     switch (kind) {
       case 'head': this.head = checked(headShape, decodePlain(payload), where); break
+      case 'apart': this.takeApart(payload, where); break
       case 'facts': this.facts = checked(factsShape, decodePlain(payload), where); break
       case 'pages': this.takePages(payload, where); break
       case 'index': this.takeIndex(payload, where); break
-      default: this.tree.add(decodePlain(payload), where)
+      default: this.tree.add(decodePlain(payload, await this.apart), where)
     }
+  }
+
+  /** They are looked for while pages come. */
+  private takeApart(payload: Uint8Array, where: string): void {
+    if (this.apart !== undefined) throw badFile(where, 'it does not come once')
+    const names = checked(apartShape, decodePlain(payload), where)
+    const { apart: given = [] } = this.settings
+    this.apart = given === 'named' ? Promise.resolve(names.map(({ sha256 }) => sha256)) : findApart(names, given)
+    this.apart.catch(() => undefined)
   }
 
   private takePages(payload: Uint8Array, where: string): void {
@@ -90,10 +111,9 @@ class Reading {
     if (this.ids.length + words.length / PAGE_WORDS > room) {
       throw new XenError('OUT_OF_MEMORY', `the file has more pages than moments may take (${room})`, { details: { room } })
     }
-    for (let at = 0; at < words.length; at += PAGE_WORDS) {
-      this.ids.push(pool.take(words, at))
-      this.isGiven.push(false)
-    }
+    if (this.isOurs) this.ids.push(...pool.adopt(words))
+    else for (let at = 0; at < words.length; at += PAGE_WORDS) this.ids.push(pool.take(words, at))
+    while (this.isGiven.length < this.ids.length) this.isGiven.push(false)
   }
 
   private takeIndex(payload: Uint8Array, where: string): void {
@@ -107,7 +127,8 @@ class Reading {
     const numbers = new Uint32Array(count)
     const ids = new Uint32Array(count)
     for (let i = 0; i < count; i += 1) {
-      const [number, page] = [words[1 + 2 * i]!, words[2 + 2 * i]! - 1]
+      const number = words[1 + 2 * i]!
+      const page = words[2 + 2 * i]! - 1
       if (number >= length || (i > 0 && number <= numbers[i - 1]!) || page < 0 || page >= this.ids.length) {
         throw badFile(where, `page ${page + 1} at ${number}`)
       }
@@ -126,7 +147,8 @@ class Reading {
     this.isGiven[page] = true
   }
 
-  finish(): FileContent {
+  async finish(): Promise<FileContent> {
+    await this.apart
     const { head, facts, indexes: [memory, rows] } = this
     if (head === undefined || facts === undefined || memory === undefined || rows === undefined) throw badFile('its end', 'something is missing')
     const content = { head, facts, memory, rows, tree: this.tree.finish() }
@@ -147,57 +169,35 @@ class Reading {
   }
 }
 
-/** A stream of what is left of an input behind the header. */
-function restOf(source: ByteSource): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>({
-    pull: async (controller) => {
-      const piece = await source.piece('the body')
-      if (piece === undefined) controller.close()
-      else controller.enqueue(piece)
-    },
-    cancel: () => source.close(),
-  })
+/** The way in which the body behind a header is packed. Throws INVALID_STREAM, NOT_SUPPORTED. */
+function compressionBehind(header: Uint8Array, given: ReadSettings['compression']): Compression {
+  const view = new DataView(header.buffer, header.byteOffset, HEADER_BYTES)
+  if (!MAGIC.every((byte, i) => header[i] === byte)) throw badFile('the header', 'it is no file of a moment')
+  const version = view.getUint32(8, true)
+  if (version !== FILE_VERSION) throw new XenError('NOT_SUPPORTED', `the file is of version ${version}, not ${FILE_VERSION}`, { details: { version } })
+  if (view.getUint32(16, true) !== 0 || view.getUint32(20, true) !== 0) throw badFile('the header', 'what is reserved is not zero')
+  return compressionOf(view.getUint32(12, true), [given ?? []].flat())
 }
 
 /** Reads a file whole. Rejects with INVALID_STREAM, naming the record; NOT_SUPPORTED; OUT_OF_MEMORY; IO. Then no page is left in the pool. */
 export async function readMomentFile(input: ByteInput, settings: ReadSettings): Promise<FileContent> {
   const outer = new ByteSource(input)
-  const reading = new Reading(settings)
+  let reading: Reading | undefined
   try {
-    const header = await outer.read(HEADER_BYTES, 'the header')
-    const view = new DataView(header.buffer, header.byteOffset, HEADER_BYTES)
-    if (!MAGIC.every((byte, i) => header[i] === byte)) throw badFile('the header', 'it is no file of a moment')
-    const version = view.getUint32(8, true)
-    if (version !== FILE_VERSION) throw new XenError('NOT_SUPPORTED', `the file is of version ${version}, not ${FILE_VERSION}`, { details: { version } })
-    if (view.getUint32(16, true) !== 0 || view.getUint32(20, true) !== 0) throw badFile('the header', 'what is reserved is not zero')
-    const compression = compressionOf(view.getUint32(12, true), settings.compression)
-    const body = new ByteSource(iterable(compression.decompress(restOf(outer)), compression.name), undefined, 'reused')
+    const compression = compressionBehind(await outer.read(HEADER_BYTES, 'the header'), settings.compression)
+    reading = new Reading(settings, { isOurs: compression.name !== NO_COMPRESSION.name || 'given' in input })
+    const body = new ByteSource(readBlocks(outer, compression))
     for (let place = 1; ; place += 1) {
-      const { kind, payload } = await readRecord(body, place)
+      const { kind, payload } = await readRecord(body, place, settings.hash ?? 'all')
       if (kind === 'end') break
-      reading.take(kind, payload, `record ${place} (${kind})`)
+      await reading.take(kind, payload, `record ${place} (${kind})`)
     }
-    if (await body.piece('the end') !== undefined) throw badFile('its end', 'something follows it')
-    return reading.finish()
+    if (!await body.isAtEnd('the end')) throw badFile('its end', 'something follows it')
+    return await reading.finish()
   } catch (error) {
-    reading.abandon()
+    reading?.abandon()
     throw error
   } finally {
     await outer.close().catch(() => undefined)
-  }
-}
-
-/** What a stream cannot unpack is a damaged file, whatever its error is. */
-async function* iterable(stream: ReadableStream<Uint8Array>, name: string): AsyncGenerator<Uint8Array> {
-  const pieces = iterate(stream, 'fresh')
-  for (;;) {
-    let next: IteratorResult<Uint8Array>
-    try {
-      next = await pieces.next()
-    } catch (error) {
-      throw XenError.is(error) ? error : badFile('what is packed', `${name} cannot unpack it`)
-    }
-    if (next.done === true) return
-    yield next.value
   }
 }

@@ -1,14 +1,16 @@
 /** Writes the file of a moment, as a stream: each page once, however often and wherever it stands. */
 import type { PageIndex, PagePool } from '../../machine/index.ts'
 import { openOutput, type ByteOutput } from '../stream/index.ts'
+import { namesOfApart, type ApartNames } from './apart.ts'
+import { writeBlocks } from './blocks.ts'
 import { compressionNumber, type Compression } from './compression.ts'
 import { partsOf, type FileContent } from './content.ts'
 import { encodePlain } from './plain-data.ts'
 import { FILE_VERSION, HEADER_BYTES, MAGIC, recordBytes } from './records.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 
-const PAGE_SIZE = 4096
-/** Pages of one record. */
-const BATCH = 64
+/** Pages of one record, which is a block. */
+const BATCH = 1024
 
 /** Pages of a file: each number of the pool, and the number that it has in the file. Equal ones are one. */
 class FilePages {
@@ -42,12 +44,27 @@ function indexOf(index: PageIndex, space: number, pages: FilePages): Uint8Array 
   return new Uint8Array(Uint32Array.from(words).buffer)
 }
 
-/** The body's bytes, piece by piece. */
-function* bodyOf(content: FileContent, pool: PagePool): Generator<Uint8Array> {
+interface Apart {
+  readonly bytes: readonly Uint8Array[]
+  readonly names: ApartNames
+}
+
+/** How a file is written. */
+export interface WriteSettings {
+  /** It has the pages, and they stay meanwhile. */
+  readonly pool: PagePool
+  readonly compression: Compression
+  /** Bytes that are left out. */
+  readonly apart?: readonly Uint8Array[] | undefined
+}
+
+/** The records of a body, each in its pieces. */
+function* bodyOf(content: FileContent, pool: PagePool, apart: Apart): Generator<readonly Uint8Array[]> {
   const pages = new FilePages(pool)
   const indexes = [indexOf(content.memory, 0, pages), indexOf(content.rows, 1, pages)]
-  yield* recordBytes('head', encodePlain(content.head))
-  yield* recordBytes('facts', encodePlain(content.facts))
+  yield recordBytes('head', encodePlain(content.head))
+  yield recordBytes('apart', encodePlain(apart.names))
+  yield recordBytes('facts', encodePlain(content.facts))
   for (let from = 0; from < pages.order.length; from += BATCH) {
     const batch = pages.order.slice(from, from + BATCH)
     const bytes = new Uint8Array(batch.length * PAGE_SIZE)
@@ -55,41 +72,24 @@ function* bodyOf(content: FileContent, pool: PagePool): Generator<Uint8Array> {
       const words = pool.wordsOf(id)
       bytes.set(new Uint8Array(words.buffer, words.byteOffset, PAGE_SIZE), i * PAGE_SIZE)
     })
-    yield* recordBytes('pages', bytes)
+    yield recordBytes('pages', bytes)
   }
-  for (const index of indexes) yield* recordBytes('index', index)
-  for (const part of partsOf(content.tree)) yield* recordBytes('part', encodePlain(part))
-  yield* recordBytes('end', new Uint8Array(0))
+  for (const index of indexes) yield recordBytes('index', index)
+  for (const part of partsOf(content.tree)) yield recordBytes('part', encodePlain(part, apart.bytes))
+  yield recordBytes('end', new Uint8Array(0))
 }
 
-/** A stream of pieces that are made when they are asked for. */
-function streamOf(pieces: Iterator<Uint8Array>): ReadableStream<Uint8Array> {
-  return new ReadableStream<Uint8Array>({
-    pull: (controller) => {
-      const { done, value } = pieces.next()
-      if (done === true) controller.close()
-      else controller.enqueue(value)
-    },
-  })
-}
-
-/** Writes a file; resolves when the target has it. `pool` has the pages, and they stay meanwhile. Rejects with IO. */
-export async function writeMomentFile(
-  target: ByteOutput, content: FileContent, { pool, compression }: { readonly pool: PagePool; readonly compression: Compression },
-): Promise<void> {
+/** Writes a file; resolves when the target has it. Rejects with IO. */
+export async function writeMomentFile(target: ByteOutput, content: FileContent, { pool, compression, apart = [] }: WriteSettings): Promise<void> {
   const output = openOutput(target)
   try {
+    const names = await namesOfApart(apart)
     const header = new DataView(new ArrayBuffer(HEADER_BYTES))
     new Uint8Array(header.buffer).set(MAGIC)
     header.setUint32(8, FILE_VERSION, true)
     header.setUint32(12, compressionNumber(compression), true)
     await output.write(new Uint8Array(header.buffer))
-    const reader = compression.compress(streamOf(bodyOf(content, pool))).getReader()
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (done) break
-      await output.write(value)
-    }
+    await writeBlocks(bodyOf(content, pool, { bytes: apart, names }), compression, (bytes) => output.write(bytes))
     await output.close()
   } catch (error) {
     await output.abort(error)

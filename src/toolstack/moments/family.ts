@@ -4,15 +4,15 @@
  */
 import type { GuestProgram } from '../../guest/index.ts'
 import { PagePool, type PageIndex } from '../../machine/index.ts'
-import { hashParts, XenError, type SavedTree } from '../../util/index.ts'
+import { hashParts, isInstance, XenError, type SavedTree } from '../../util/index.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
 import { GroundImages, type GroundImage } from './ground-images.ts'
-import { DEFLATE, type Compression } from '../moment-file/compression.ts'
+import { DEFLATE } from '../moment-file/compression.ts'
 import type { FileContent } from '../moment-file/content.ts'
 import { writeMomentFile } from '../moment-file/write-moment.ts'
 import type { ByteOutput } from '../stream/index.ts'
-import { momentOf, type BranchOptions, type Moment, type MomentFacts, type MomentKeeper } from './moment.ts'
+import { Moment, momentOf, MOST_SPARE, type BranchOptions, type MomentFacts, type MomentKeeper, type MomentSaveOptions } from './moment.ts'
 
 /** What a moment is made of. */
 export interface Kept {
@@ -22,6 +22,8 @@ export interface Kept {
   /** Programs of the guests in TypeScript, by domain. */
   readonly programs: ReadonlyMap<number, GuestProgram>
   readonly options: ResolvedHostOptions
+  /** What disks that lie outside were known by, by how each is opened; of a file nothing is known. */
+  readonly stamps: ReadonlyMap<string, string>
   /** False for what came from a file, until a host has been stood up from it. */
   trusted: boolean
 }
@@ -29,8 +31,6 @@ export interface Kept {
 /** Makes the host of a branch. */
 export type Brancher<H> = (moment: Moment<H>, kept: Kept, options: BranchOptions, family: Family<H>) => Promise<H>
 
-/** Machines of branches that are kept for the next ones. */
-const MOST_SPARE = 4
 const PAGES_PER_MEBIBYTE = 256
 
 /** Keeps moments. */
@@ -61,7 +61,10 @@ export class Family<H> implements MomentKeeper<H> {
       const limit = this.options.memory * PAGES_PER_MEBIBYTE
       const ground = images.capture({ silent, room: Math.max(0, limit - this.pool.pages) })
       if (ground !== undefined) return ground
-      if (!this.evict()) {
+      // Machines for branches to come hold pages, too.
+      const unused = this.spare.pop()
+      if (unused !== undefined) unused.end()
+      else if (!this.evict()) {
         const details = { limit: this.options.memory, held: Math.round(this.pool.pages / PAGES_PER_MEBIBYTE), moments: this.kept.size }
         throw new XenError('OUT_OF_MEMORY', `moments may take ${details.limit} MiB, and ${details.moments} of them have ${details.held}`, { details })
       }
@@ -75,17 +78,38 @@ export class Family<H> implements MomentKeeper<H> {
     return moment
   }
 
+  /**
+   * Makes the machines ready that branches of a host's first moment take: most of what the first would cost is memory that the process has
+   * not touched before. Where there is none to be had, the branch is who finds out.
+   */
+  makeReady(moment: Moment<H>): void {
+    const { ready } = this.options
+    if (ready === 0 || this.kept.size > 1 || this.spare.length > 0) return
+    try {
+      this.prepare(moment, ready)
+    } catch (error) {
+      if (!XenError.is(error, 'OUT_OF_MEMORY')) throw error
+    }
+  }
+
   /** What a moment is made of. Throws CLOSED for one that is gone, and INVALID_ARGUMENT for one of other hosts. */
   find(moment: Moment<H>): Kept {
     const kept = this.kept.get(moment)
     if (kept !== undefined) return kept
-    if (!moment.isOf(this)) throw new XenError('INVALID_ARGUMENT', 'the moment is none of this host, nor of one that it shares moments with')
+    if (!isInstance(moment, Moment) || !moment.isOf(this)) {
+      throw new XenError('INVALID_ARGUMENT', 'the moment is none of this host, nor of one that it shares moments with', { details: { moment } })
+    }
     throw new XenError('CLOSED', 'the moment does not exist any more', { details: { label: moment.label } })
+  }
+
+  /** True where the machine of a host that is gone is kept. */
+  get keepsMachines(): boolean {
+    return this.kept.size > 0 && this.spare.length < MOST_SPARE
   }
 
   /** The ground of a host that is gone, for the next branch. */
   recycle(images: GroundImages): void {
-    if (this.kept.size > 0 && this.spare.length < MOST_SPARE) this.spare.push(images)
+    if (this.keepsMachines) this.spare.push(images)
     else images.end()
   }
 
@@ -97,6 +121,13 @@ export class Family<H> implements MomentKeeper<H> {
   }
 
   // As moments see it
+
+  /** Brings so many machines to a moment, which are made where there are fewer; the next branches take them. */
+  prepare(moment: Moment<H>, count: number): void {
+    const { ground, options } = this.find(moment)
+    while (this.spare.length < count) this.spare.push(new GroundImages(machineFor(options), this.pool))
+    for (const images of this.spare.slice(-count)) images.restore(ground, new Uint32Array(0))
+  }
 
   isKept(moment: Moment<H>): boolean {
     return this.kept.has(moment)
@@ -119,22 +150,22 @@ export class Family<H> implements MomentKeeper<H> {
     return this.find(moment).ground.memory.pages
   }
 
-  save(moment: Moment<H>, target: ByteOutput, compression: Compression = DEFLATE): Promise<void> {
+  save(moment: Moment<H>, target: ByteOutput, { compression = DEFLATE, apart }: MomentSaveOptions): Promise<void> {
     const { ground, tree, options } = this.find(moment)
     // It may be disposed of meanwhile.
     const held = ground.share()
     const { memory, rows } = held
     const head = { label: moment.label, time: moment.time, options: plainOptions(options), pages: memory.pages.length, rows: rows.length }
     const facts = { silent: memory.silent, handedOut: memory.handedOut, clean: memory.clean }
-    return writeMomentFile(target, { head, memory: memory.pages, rows, facts, tree }, { pool: this.pool, compression }).finally(() => held.release())
+    return writeMomentFile(target, { head, memory: memory.pages, rows, facts, tree }, { pool: this.pool, compression, apart }).finally(() => held.release())
   }
 
   /** Takes in what was read of a file into its pool, with a machine that a branch of it will have. Throws INVALID_STATE. */
-  adopt({ head, memory, rows, facts, tree }: FileContent, more: Pick<Kept, 'options' | 'programs'>): Moment<H> {
+  adopt({ head, memory, rows, facts, tree }: FileContent, more: Pick<Kept, 'options' | 'programs' | 'trusted'>): Moment<H> {
     const images = new GroundImages(machineFor(more.options), this.pool)
     const ground = images.adopt({ pages: memory, ...facts }, rows)
     this.spare.push(images)
-    return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: ground.newPages }, { ground, tree, trusted: false, ...more })
+    return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: ground.newPages, written: new Uint32Array(0) }, { ground, tree, stamps: new Map(), ...more })
   }
 
   dispose(moment: Moment<H>): void {
@@ -162,6 +193,8 @@ export function hashesOf(ground: GroundImage, tree: SavedTree): Readonly<Record<
 }
 
 /** What a host was booted with, as far as a file can say it; the rest is given by whoever reads the file. */
-function plainOptions({ memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime }: ResolvedHostOptions): object {
-  return { memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime: bootTime.getTime() }
+function plainOptions({ dom0, memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime }: ResolvedHostOptions): object {
+  // Which kernel it was lies in its memory.
+  const own = dom0 === undefined ? {} : { dom0: { memory: dom0.memory, vcpus: dom0.vcpus } }
+  return { ...own, memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime: bootTime.getTime() }
 }

@@ -22,6 +22,8 @@ export type HostCall = CallLimits & (
   | { readonly call: 'vcpus'; readonly domid: number; readonly count: number; readonly wait: boolean }
   | { readonly call: 'attach'; readonly domid: number; readonly kind: string; readonly description: unknown }
   | { readonly call: 'detach'; readonly domid: number; readonly kind: string; readonly name: string | number; readonly force: boolean }
+  /** One of control/plain-calls.ts. */
+  | { readonly call: 'plain'; readonly name: string; readonly arguments: readonly unknown[] }
   /** Something that reads or writes a stream, or comes with what is no plain data: it cannot be called again from this. */
   | { readonly call: 'other'; readonly name: string }
 )
@@ -51,13 +53,13 @@ export interface ClockReading {
   readonly time: number
 }
 
-/** A run of a host that follows the wall: how far it went decides what the next reading finds. */
+/** A run: of a host that follows the wall, where how far it went decides what the next reading finds; of others for listeners that want them. */
 export type HostRun = Pick<RunLimits, 'instructions' | 'until' | 'idle'>
 
 /** What comes in, by where it comes from. */
 export type HostInput =
-  /** Typed into the console of a domain. */
-  | { readonly source: 'console'; readonly domid: number; readonly bytes: Uint8Array }
+  /** Typed into the console of a domain, or said by one of its channels. */
+  | { readonly source: 'console'; readonly domid: number; readonly channel?: string; readonly bytes: Uint8Array }
   /** Sent by a port of user code. */
   | { readonly source: 'frame'; readonly bridge: string; readonly port: number; readonly bytes: Uint8Array }
   | { readonly source: 'disk' } & DiskAnswer
@@ -88,6 +90,8 @@ export interface InputRecord {
 export class Inputs {
   private readonly clock: Clock
   private readonly listeners = new Set<(record: InputRecord) => void>()
+  /** Those among them that want to hear of each run. */
+  private readonly runListeners = new Set<(record: InputRecord) => void>()
   private sequence = 0
   /** Turns of promises since the last input that was told. */
   private ticks = MOST_TICKS
@@ -143,15 +147,29 @@ export class Inputs {
     if (this.listeners.size > 0) this.tell(input())
   }
 
-  /** Hears each input before it takes effect, until the returned function is called. */
-  listen(listener: (record: InputRecord) => void): () => void {
-    this.listeners.add(listener)
-    return () => void this.listeners.delete(listener)
+  /** Notes a run, or a jump of the clock, of a host that follows no wall, for those who want to hear of each. */
+  noteRun(input: () => HostInput): void {
+    if (this.runListeners.size === 0) return
+    this.sequence += 1
+    this.tell(input(), this.runListeners)
   }
 
-  private tell(input: HostInput): void {
+  /**
+   * Hears each input before it takes effect, until the returned function is called; `runs`: each run and each jump of the clock as well, on
+   * whatever host, so that the run can be made again cut for cut.
+   */
+  listen(listener: (record: InputRecord) => void, { runs = false }: { readonly runs?: boolean } = {}): () => void {
+    this.listeners.add(listener)
+    if (runs) this.runListeners.add(listener)
+    return () => {
+      this.listeners.delete(listener)
+      this.runListeners.delete(listener)
+    }
+  }
+
+  private tell(input: HostInput, listeners = this.listeners): void {
     const record = { sequence: this.sequence, time: this.clock.now(), ticks: this.ticks, input }
-    for (const listener of this.listeners) listener(record)
+    for (const listener of listeners) listener(record)
     this.ticks = 0
     if (!this.isTicking) this.tick()
   }

@@ -24,6 +24,16 @@ export interface OperationOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** A place in an operation at which it can still fail or be given up, and then takes back what it has done. */
+export interface OperationStep {
+  /** What the operation is called in its errors: "saving domain 3". */
+  readonly operation: string
+  /** Counts the steps of this operation from 1. */
+  readonly number: number
+  /** What was just done: it has begun, looked whether it goes on, remembered how to take something back, or reported an event. */
+  readonly place: 'begun' | 'checked' | 'remembered' | `reported ${string}`
+}
+
 /** Takes something back; it is told why the operation failed. */
 export type UndoStep = (cause: unknown) => void | Promise<void>
 

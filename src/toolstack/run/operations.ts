@@ -4,8 +4,10 @@
  * second is refused and nothing of the first is lost.
  */
 import { XenError, type DomId, type EventBase } from '../../util/index.ts'
+import { EXCLUDES, type Activity } from './activities.ts'
 import type { Inputs } from './inputs.ts'
-import { startOperation, type Operation, type OperationContext, type OperationOptions } from './operation.ts'
+import type { OperationEvents, OperationFacts } from './operation-events.ts'
+import { startOperation, type Operation, type OperationContext, type OperationOptions, type OperationStep } from './operation.ts'
 
 /** What an operation is, and what it depends on. */
 export interface OperationSettings extends OperationOptions {
@@ -16,12 +18,15 @@ export interface OperationSettings extends OperationOptions {
   readonly check?: (() => void) | undefined
   /** It reads or writes what is outside of the host: while it goes on, the host waits for that, however idle it is. */
   readonly isOutside?: boolean | undefined
-  /** Operations of the same kind on one domain exclude each other; the word says what the first is doing: "being saved". */
-  readonly excluding?: { readonly kind: string; readonly doing: string } | undefined
+  /** It looks at the host as a whole, and is none of those that keep others from doing so. */
+  readonly isApart?: boolean | undefined
+  /** What it is to its domain, which keeps some others from beginning meanwhile; `doing` says it in words: "being saved". */
+  readonly activity?: { readonly kind: Activity; readonly doing: string } | undefined
 }
 
 interface Entry {
   readonly settings: OperationSettings
+  readonly facts: OperationFacts
   readonly abort: AbortController
   /** Why it was ended from within. */
   cause: XenError | undefined
@@ -29,6 +34,9 @@ interface Entry {
   /** How often it has reported progress, and whether it does so now. */
   reports: number
   reporting: boolean
+  /** Steps so far, and whether there are more: behind the point of no return there are none. */
+  steps: number
+  isFinal: boolean
 }
 
 /** The error of a domain that is gone. */
@@ -44,8 +52,14 @@ export interface OperationsHost {
   readonly inputs: Pick<Inputs, 'current' | 'note'>
   /** Something may come from outside until the returned function is called. */
   expectInput(): () => void
+  /** Why there can be no operation on a domain; undefined where it is there. */
+  gone(domid: DomId): XenError | undefined
   /** Why an operation on a domain has really failed: its error, or the domain's crash. */
   explain(domid: DomId, name: string, error: unknown): unknown
+  /** Hears how operations begin, go on and end. */
+  readonly events?: OperationEvents | undefined
+  /** Hears of each step; what it throws is what the operation fails with there. */
+  readonly onStep?: ((step: OperationStep) => void) | undefined
 }
 
 /** What a check throws; undefined when it passes. */
@@ -66,6 +80,8 @@ export class Operations {
   /** Domains that are being taken apart: nothing begins on them. */
   private readonly going = new Map<DomId | undefined, XenError>()
   private closed: XenError | undefined
+  /** How many have begun. */
+  private count = 0
 
   constructor(host: OperationsHost) {
     this.host = host
@@ -80,9 +96,10 @@ export class Operations {
     const wrong = errorOf(settings.check)
     const signal = wrong === undefined ? settings.signal : undefined
     const abort = new AbortController()
-    const refusal = wrong ?? this.closed ?? this.going.get(settings.domid) ?? this.busy(settings)
-    const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve(), reports: 0, reporting: false }
-    if (refusal === undefined) this.entries.add(entry)
+    const refusal = wrong ?? this.closed ?? this.going.get(settings.domid) ?? this.gone(settings) ?? this.busy(settings)
+    const facts: OperationFacts = { operation: this.count += 1, name, ...(settings.domid === undefined ? {} : { domid: settings.domid }) }
+    const entry: Entry = { settings, facts, abort, cause: refusal, settled: Promise.resolve(), reports: 0, reporting: false, steps: 0, isFinal: false }
+    if (refusal === undefined && settings.isApart !== true) this.entries.add(entry)
     const ignoreCaller = this.followCaller(entry, signal)
     const release = settings.isOutside === true ? this.host.expectInput() : undefined
     const leave = (): void => {
@@ -99,18 +116,63 @@ export class Operations {
       },
     }, async (context) => {
       if (refusal !== undefined) throw refusal
-      return body({
-        ...context,
-        report: (event) => {
-          entry.reports += 1
-          entry.reporting = true
-          context.report(event)
-          entry.reporting = false
-        },
-      })
+      this.host.events?.emit({ type: 'operation-started', ...facts })
+      return body(this.watched(entry, context))
     })
     entry.settled = operation.then(leave, leave)
+    if (refusal === undefined) void this.tellEnd(facts, operation)
     return operation
+  }
+
+  private async tellEnd(facts: OperationFacts, operation: Promise<unknown>): Promise<void> {
+    const { events } = this.host
+    if (events === undefined) return
+    try {
+      await operation
+      events.emit({ type: 'operation-completed', ...facts })
+    } catch (error) {
+      events.emit(XenError.is(error, 'ABORTED') ? { type: 'operation-aborted', ...facts } : { type: 'operation-failed', error, ...facts })
+    }
+  }
+
+  /** The context of an operation, with every step of it counted and told. */
+  private watched<P extends EventBase>(entry: Entry, context: OperationContext<P>): OperationContext<P> {
+    const { host: { onStep, events } } = this
+    const step = (place: OperationStep['place']): void => {
+      if (entry.isFinal) return
+      entry.steps += 1
+      onStep?.({ operation: entry.settings.name, number: entry.steps, place })
+      context.check()
+    }
+    step('begun')
+    return {
+      signal: context.signal,
+      check: () => {
+        context.check()
+        step('checked')
+      },
+      undo: (back) => {
+        context.undo(back)
+        step('remembered')
+      },
+      report: (event) => {
+        entry.reports += 1
+        entry.reporting = true
+        context.report(event)
+        if (events?.wants('operation-progress') === true) events.emit({ type: 'operation-progress', progress: event, ...entry.facts })
+        entry.reporting = false
+        step(`reported ${event.type}`)
+      },
+      commit: () => {
+        entry.isFinal = true
+        context.commit()
+      },
+      ignoreCaller: () => context.ignoreCaller(),
+      leave: () => {
+        entry.isFinal = true
+        context.leave()
+      },
+    }
   }
 
   /** Lets the caller's signal abort an operation, by the host's door, until the returned function is called. */
@@ -141,12 +203,10 @@ export class Operations {
     return [...this.entries].some(({ settings }) => settings.isOutside === true)
   }
 
-  /** What is being done to a domain that excludes others of this kind; undefined when nothing is. */
-  underWay(domid: DomId, kind: string): string | undefined {
-    for (const { settings } of this.entries) {
-      if (settings.domid === domid && settings.excluding?.kind === kind) return settings.excluding.doing
-    }
-    return undefined
+  /** Throws BUSY when something is under way with a domain that keeps an activity of this kind from beginning. `what` is to begin. */
+  checkFree(domid: DomId, kind: Activity, what: string): void {
+    const busy = this.busy({ name: what, domid, activity: { kind, doing: what } })
+    if (busy !== undefined) throw busy
   }
 
   /** Ends all operations on a domain, and lets none begin until it is forgotten; resolves when they have been undone. */
@@ -174,10 +234,17 @@ export class Operations {
     await Promise.all(entries.map(({ settled }) => settled))
   }
 
-  private busy({ name, domid, excluding }: OperationSettings): XenError | undefined {
-    if (domid === undefined || excluding === undefined) return undefined
-    const doing = this.underWay(domid, excluding.kind)
-    if (doing === undefined) return undefined
-    return new XenError('BUSY', `${name}: domain ${domid} is ${doing} already`, { details: { domid, doing } })
+  private gone({ domid }: OperationSettings): XenError | undefined {
+    return domid === undefined ? undefined : this.host.gone(domid)
+  }
+
+  private busy({ name, domid, activity }: OperationSettings): XenError | undefined {
+    if (domid === undefined || activity === undefined) return undefined
+    for (const { settings } of this.entries) {
+      const { activity: other } = settings
+      if (settings.domid !== domid || other === undefined || !EXCLUDES[other.kind].includes(activity.kind)) continue
+      return new XenError('BUSY', `${name}: domain ${domid} is ${other.doing} already`, { details: { domid, doing: other.doing } })
+    }
+    return undefined
   }
 }

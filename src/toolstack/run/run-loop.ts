@@ -3,9 +3,10 @@
  * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
  */
 import { SHUTDOWN } from '../../abi/index.ts'
-import type { ControlInterface, HostClock, RunLimits, RunResult } from '../../hypervisor/index.ts'
+import type { ControlInterface, HostClock, RunLimits, RunResult, StandingRun } from '../../hypervisor/index.ts'
 import { parseDuration, thrownMessage, XenError, type DomId, type Duration } from '../../util/index.ts'
 import { IdleWatch } from './idle-watch.ts'
+import type { HostInput } from './inputs.ts'
 import { abortedError } from './operation.ts'
 import type { Wall } from './wall.ts'
 
@@ -38,10 +39,22 @@ export interface LoopHost {
   readonly idlePatience: number
   /** What the host follows, where it follows the wall. */
   readonly wall: Wall | undefined
+  /** Hears of each run, and of each jump of the clock, where no wall is followed. */
+  noteRun?(input: () => HostInput): void
   /** Throws when a domain has crashed: whoever waits for `what` waits in vain. */
   checkDomain(domid: DomId, what: string): void
   /** The error of those who wait on a host that can never go on. */
   idleError(waits: readonly string[]): XenError
+}
+
+/** How a host is driven. */
+export interface Drive {
+  /** Instructions after which it stands. */
+  readonly stand: number
+  /** Asked behind each run: true ends it before. */
+  readonly isOver: () => boolean
+  /** Called between two runs. */
+  readonly between?: (() => Promise<void> | undefined) | undefined
 }
 
 interface Waiter {
@@ -96,6 +109,8 @@ export class RunLoop {
   private host: LoopHost | undefined
   /** Who keeps the guests from running. */
   private halts = 0
+  /** It was let go on, and looks once more whether it may before guests run. */
+  private resting = false
   /** Called when the loop stands, and what makes it go on. */
   private standing: (() => void)[] = []
   private goOn: (() => void) | undefined
@@ -140,7 +155,7 @@ export class RunLoop {
     this.halts += 1
     let halted = true
     this.wake?.()
-    if (this.running && this.goOn === undefined) await new Promise<void>((resolve) => this.standing.push(resolve))
+    if (this.running && this.goOn === undefined && !this.resting) await new Promise<void>((resolve) => this.standing.push(resolve))
     return () => {
       if (!halted) return
       halted = false
@@ -166,7 +181,7 @@ export class RunLoop {
   async runTo(time: number): Promise<void> {
     while (!this.stopped && this.clock.now() < time) {
       const limits = this.limits()
-      const { kind } = this.control.run({ ...limits, until: Math.min(limits.until ?? Infinity, time) })
+      const { kind } = this.runNoted({ ...limits, until: Math.min(limits.until ?? Infinity, time) })
       await this.giveTurn()
       if (kind === 'idle') return
     }
@@ -175,16 +190,52 @@ export class RunLoop {
   /** Lets the guests run exactly as a record says: for whoever has halted the loop. */
   async play(run: RunLimits): Promise<void> {
     const wall = this.host?.wall
-    if (wall === undefined) this.control.run(run)
+    if (wall === undefined) this.runNoted(run)
     else wall.run(run)
     await this.giveTurn()
   }
 
+  /**
+   * Lets the guests run as they would by themselves, until a run stands or `isOver`, which is asked between runs: for whoever has halted the
+   * loop of a host that follows no wall. `between` is awaited there. Undefined where nothing stands.
+   */
+  async drive({ stand, isOver, between }: Drive): Promise<StandingRun | undefined> {
+    const end = this.control.executedInstructions() + stand
+    for (;;) {
+      this.kicked = false
+      const left = Math.max(0, end - this.control.executedInstructions())
+      const result = this.control.isStanding() ? this.control.run({ stand: left }) : this.runNoted(this.limits(), left)
+      if (result.kind === 'standing') return result
+      await this.giveTurn()
+      await between?.()
+      if (this.stopped || isOver()) return undefined
+      if (this.kicked || result.kind !== 'idle' || this.skipToDeadline()) continue
+      await new Promise<void>((resolve) => { this.wake = resolve })
+      this.wake = undefined
+      if (isOver()) return undefined
+    }
+  }
+
+  /** Begins a run as a record says, or goes on with one that stands: for whoever has halted the loop, and gives JavaScript its turn. */
+  playTo(stand: number, run?: RunLimits): RunResult {
+    return this.control.run({ ...run, stand })
+  }
+
+  /** JavaScript has its turn behind a run that {@link RunLoop.playTo} has ended. */
+  endPlay(): Promise<void> {
+    return this.giveTurn()
+  }
+
   private run(limits: RunLimits): RunResult {
     const wall = this.host?.wall
-    if (wall === undefined) return this.control.run(limits)
+    if (wall === undefined) return this.runNoted(limits)
     wall.present()
     return wall.run(limits)
+  }
+
+  private runNoted(limits: RunLimits, stand?: number): RunResult {
+    this.host?.noteRun?.(() => ({ source: 'run', ...limits }))
+    return this.control.run(stand === undefined ? limits : { ...limits, stand })
   }
 
   /** JavaScript has its turn, and whoever has waited goes on before the guests do. */
@@ -198,6 +249,12 @@ export class RunLoop {
     for (const resolve of this.standing.splice(0)) resolve()
     await going
     this.goOn = undefined
+    this.resting = true
+    // Whoever has let it go on does what is to be done first, as behind a kick.
+    await turn()
+    // Whoever has halted the guests acts upon what it found before they run: what it does first happens at this very moment.
+    await turn()
+    this.resting = false
   }
 
   /** Stands still for good; everything that is awaited rejects. */
@@ -206,7 +263,12 @@ export class RunLoop {
     this.idle.goOn()
     this.wake?.()
     this.goOn?.()
-    const why = cause === undefined ? 'was shut down' : `has failed (${thrownMessage(cause)})`
+    const ended = XenError.is(cause, 'CLOSED') ? `is closed (${cause.message})` : `has failed (${thrownMessage(cause)})`
+    this.dismiss(cause === undefined ? 'was shut down' : ended, cause)
+  }
+
+  /** Everything that is awaited rejects with CLOSED, as the host `why`; the loop goes on, unless it was stopped. */
+  dismiss(why: string, cause?: unknown): void {
     for (const waiter of this.waiters)
       waiter.reject(new XenError('CLOSED', `the host ${why} while waiting for ${waiter.what}`, { cause }))
     this.waiters.clear()
@@ -256,7 +318,9 @@ export class RunLoop {
   }
 
   private async work(): Promise<void> {
+    this.resting = true
     await turn()
+    this.resting = false
     while (!this.stopped) {
       if (this.halts > 0) {
         await this.stand()
@@ -297,19 +361,12 @@ export class RunLoop {
     return nearest
   }
 
-  /** True when no domain can run now. */
-  private quiet(): boolean {
-    return this.control
-      .listDomains()
-      .every(({ blocked, paused, shutdown, crashed, dying }) => blocked || paused || shutdown || crashed || dying)
-  }
-
   /** Tells those who wait for it when nothing can run, now and after a turn of JavaScript. */
   private async trySettle(): Promise<void> {
-    if (!this.quiet()) return
+    if (!this.control.isQuiet()) return
     await turn()
     if (this.ask()) await turn()
-    if (!this.quiet()) return
+    if (!this.control.isQuiet()) return
     this.settle()
     await turn()
   }
@@ -362,8 +419,14 @@ export class RunLoop {
   private skipToDeadline(): boolean {
     const deadline = this.nearestDeadline()
     if (!Number.isFinite(deadline)) return false
-    this.clock.skipTo(deadline)
+    this.skipTo(deadline)
     return true
+  }
+
+  /** Nothing happens before a time: the clock jumps there. */
+  skipTo(time: number): void {
+    this.host?.noteRun?.(() => ({ source: 'clock', time }))
+    this.clock.skipTo(time)
   }
 
   private sleep(deadline: number): Promise<void> {

@@ -17,9 +17,6 @@ import { MAX_ENTRIES, readSavedOptions, savedShape, writeSavedOptions, type Sour
 
 export type { SourceNames } from './saved-options.ts'
 
-/** Default weight of the credit schedulers. */
-const WEIGHT = 256
-
 const actionName = (action: Action, usual: Action | undefined): Json | undefined =>
   unlessDefault(action, usual)?.replaceAll('-', '_')
 
@@ -47,20 +44,24 @@ const devicesJson = (config: DomainConfig<unknown>, kinds: DeviceKinds): Readonl
   }))
 }
 
-/** A field that an option says, or one with what libxl has there for such a domain. */
-type JsonField = string | readonly [string, Json]
+/** A field that an option says, one with what libxl has there for such a domain, or one that holds others. */
+type JsonField = string | readonly [string, Json] | { readonly sched_params: readonly string[] }
 
 /** Fields of `c_info` and `b_info` in libxl's order; what no option of ours says is as libxl has it for such a domain. */
-const CREATE_FIELDS: readonly JsonField[] = ['type', 'name', 'uuid', ['run_hotplug_scripts', 'True']]
+const CREATE_FIELDS: readonly JsonField[] = ['type', 'name', 'uuid', 'pool_name', ['run_hotplug_scripts', 'True'], 'driver_domain']
+const SCHED_FIELDS = ['sched', 'weight', 'cap', 'period', 'budget', 'extratime'] as const
 const buildFields = (type: GuestType): readonly JsonField[] => [
   'max_vcpus', 'avail_vcpus', 'max_memkb', 'target_memkb', ['video_memkb', 0],
-  ['sched_params', { sched: 'credit2', weight: WEIGHT, cap: 0 }], 'event_channels', 'max_grant_frames', ['claim_mode', 'True'],
+  { sched_params: SCHED_FIELDS }, 'vcpu_hard_affinity', 'vcpu_soft_affinity', 'cpuid', 'event_channels', 'max_grant_frames', 'max_maptrack_frames', 'max_grant_version', 'rtc_timeoffset', 'localtime', 'disable_migrate', 'claim_mode',
   'kernel', 'cmdline', 'ramdisk', 'bootloader', 'bootloader_args', [`type.${type}`, {}], ['arch_arm', {}],
   ['arch_x86', { msr_relaxed: 'False' }],
 ]
 
 function fieldsJson(place: string, fields: readonly JsonField[], saved: ReadonlyMap<string, Json>): Json {
-  return Object.fromEntries(fields.map((field) => (typeof field === 'string' ? [field, saved.get(`${place}.${field}`)] : field)))
+  return Object.fromEntries(fields.map((field) => {
+    if (typeof field === 'string') return [field, saved.get(`${place}.${field}`)]
+    return 'sched_params' in field ? ['sched_params', fieldsJson(`${place}.sched_params`, field.sched_params, saved)] : field
+  }))
 }
 
 /** The configuration of a domain as libxl's JSON. */

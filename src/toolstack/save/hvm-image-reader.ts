@@ -15,10 +15,11 @@ import { ImagePages } from './image-pages.ts'
 import { type ImageReader, type OnRecord, type RestoredRings, assembled, badImage as bad, readRecords } from './image-reader.ts'
 import { type FillControl, PageFiller } from './page-filler.ts'
 import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
+import { type TscRecord, tscOf } from './tsc-record.ts'
 
 /** What is used of the control interface. */
 export type HvmRestoreControl = FillControl & ProcessorControl & Pick<ControlInterface,
-  'frameBytes' | 'markWritten' | 'setHvmParam' | 'setHvmContext' | 'seedGrant'>
+  'frameBytes' | 'markWritten' | 'setTscInfo' | 'setHvmParam' | 'setHvmContext' | 'seedGrant'>
 
 /** What the toolstack has prepared for the new domain. */
 export interface HvmRestoreTarget {
@@ -50,6 +51,7 @@ export class HvmImageReader implements ImageReader {
   private readonly demands: ProcessorDemands
   private context: Uint8Array | undefined
   private params: readonly HvmParam[] | undefined
+  private tsc: TscRecord | undefined
   private isSettled = false
   private endOffset = 0
 
@@ -87,8 +89,10 @@ export class HvmImageReader implements ImageReader {
       case 'cpuid-policy':
       case 'msr-policy': return this.demands.take(record)
       case 'static-data-end': return this.settle()
-      // The time stamp goes on from this host's.
-      case 'tsc-info': case 'verify': case 'checkpoint': case 'end': case 'unknown': return
+      case 'tsc-info':
+        this.tsc = record
+        return
+      case 'verify': case 'checkpoint': case 'end': case 'unknown': return
       default: throw bad('it is not for a PVH domain')
     }
   }
@@ -117,6 +121,7 @@ export class HvmImageReader implements ImageReader {
     }
     this.control.setHvmParam(domid, HVM_PARAM.STORE_EVTCHN, BigInt(xenstorePort))
     this.control.setHvmParam(domid, HVM_PARAM.CONSOLE_EVTCHN, BigInt(consolePort))
+    if (this.tsc !== undefined) this.control.setTscInfo(domid, tscOf(this.tsc))
     this.control.setHvmContext(domid, context)
     // What grant entries of such a guest name are its own frame numbers. The cast: they are given for a machine's.
     this.control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: DOM0, frame: rings.consoleFrame as Mfn })

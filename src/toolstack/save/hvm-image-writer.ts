@@ -5,13 +5,15 @@
  */
 import { HVM_PARAM } from '../../abi/index.ts'
 import { type ControlInterface, XEN_VERSION } from '../../hypervisor/index.ts'
-import type { DomId, Mfn } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, type SaveStreamWriter } from '../stream/index.ts'
 import type { ImageWriter, WritePagesOptions } from './image-writer.ts'
+import { tscRecord } from './tsc-record.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
-  | 'domainFrames' | 'machineToPhys' | 'readFrames' | 'hostInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
+  | 'domainFrames' | 'machineToPhys' | 'onDemandGfns' | 'readFrames' | 'getTscInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
 
 /** One past the highest guest frame number: a guest's memory and its special pages lie in the first 4 GiB. */
 export const MOST_GFNS = 2 ** 20
@@ -26,6 +28,8 @@ export const SAVED_PARAMS: readonly number[] = /* @__PURE__ */ (() => [
 
 /** What stands for a guest frame that has none of the host's. */
 const NONE = -1
+/** What stands for one whose frame is still to come on demand: to its guest it is there, and all zero. */
+const ZEROS = -2
 
 /** Writes one domain's image. */
 export class HvmImageWriter implements ImageWriter {
@@ -61,6 +65,7 @@ export class HvmImageWriter implements ImageWriter {
       const gfn = control.machineToPhys(frame)
       if (gfn !== undefined && gfn < MOST_GFNS) frames[gfn] = frame
     }
+    for (const gfn of control.onDemandGfns(this.domid)) if (gfn < MOST_GFNS) frames[gfn] = ZEROS
   }
 
   retyped(): number[] {
@@ -83,6 +88,9 @@ export class HvmImageWriter implements ImageWriter {
     if (msrs.length > 0) await this.writer.writeImageRecord({ type: 'msr-policy', msrs })
     await this.writer.writeImageRecord({ type: 'static-data-end' })
   }
+
+  /** A translated guest says nothing of where its memory lies. */
+  async writeLayout(): Promise<void> {}
 
   /** Every page can be read while the guest runs: nothing is ever left. */
   async writePages(pages: ArrayLike<number>, { live = false, onBatch }: WritePagesOptions = {}): Promise<number[]> {
@@ -107,16 +115,21 @@ export class HvmImageWriter implements ImageWriter {
   }
 
   private copyPages(pfns: Uint32Array, into: Uint8Array): void {
-    const frames = pfns.filter((gfn) => this.frames[gfn] !== NONE).map((gfn) => this.frames[gfn]! as Mfn)
-    this.control.readFrames(this.domid, frames, into)
+    const frames = Array.from(pfns, (gfn) => this.frames[gfn]!).filter((frame) => frame !== NONE)
+    for (let start = 0; start < frames.length;) {
+      const isZeros = frames[start] === ZEROS
+      let end = start + 1
+      while (end < frames.length && (frames[end] === ZEROS) === isZeros) end += 1
+      const target = into.subarray(start * PAGE_SIZE, end * PAGE_SIZE)
+      if (isZeros) target.fill(0)
+      else this.control.readFrames(this.domid, Uint32Array.from(frames.slice(start, end)), target)
+      start = end
+    }
   }
 
   async writeEnd(): Promise<void> {
     const { control, domid, writer } = this
-    const host = control.hostInfo()
-    await writer.writeImageRecord({
-      type: 'tsc-info', mode: 0, khz: Math.round(host.tscHertz / 1000), nanoseconds: BigInt(host.time), incarnation: 0,
-    })
+    await writer.writeImageRecord(tscRecord(control.getTscInfo(domid)))
     await writer.writeImageRecord({ type: 'hvm-context', context: control.getHvmContext(domid) })
     const params = SAVED_PARAMS.map((index): HvmParam => ({ index, value: control.getHvmParam(domid, index) }))
     await writer.writeImageRecord({ type: 'hvm-params', params: params.filter(({ value }) => value !== 0n) })

@@ -29,6 +29,8 @@ export interface ImageWriter {
   ringPages(): number[]
   /** Headers and what is known before any page. */
   writeStart(): Promise<void>
+  /** What of that can be another at each checkpoint, for a guest that lays its memory out anew whenever it is suspended. */
+  writeLayout(): Promise<void>
   /**
    * Writes the given pages, in batches, each of which is taken at one instant. `live`: a page that cannot be read
    * consistently now is left for the next round and returned.

@@ -1,13 +1,14 @@
 /**
  * What a stream asks of the processor that its domain goes on with: the CPUID policy that the guest has seen, extended state,
- * model-specific registers. What this host does not offer is refused by name before anything runs; a guest that was let on
+ * model-specific registers, entries of 32-bit system calls. What this host does not offer is refused by name before anything runs; a guest that was let on
  * would die at an instruction that it has found long ago.
  * Reference: tools/libs/guest/xg_sr_common_x86.c, xg_sr_restore_x86_pv.c; xen/arch/x86/xstate.c.
  */
-import type { ControlInterface, CpuidLeaf, MsrEntry, VcpuContext } from '../../hypervisor/index.ts'
+import type { CompatEntries, ControlInterface, CpuidLeaf, MsrEntry, VcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, XenError } from '../../util/index.ts'
 import { CR4 } from '../../x86/index.ts'
 import type { BulkRecord } from '../stream/index.ts'
+import { decodeEntries } from './entries-record.ts'
 
 /**
  * What becomes of a domain that was shown more features than this host has: `refuse` it; or `mask` them, which serves a
@@ -16,7 +17,7 @@ import type { BulkRecord } from '../stream/index.ts'
 export type CpuPolicyChoice = 'refuse' | 'mask'
 
 /** What is used of the control interface. */
-export type ProcessorControl = Pick<ControlInterface, 'setCpuPolicy' | 'setVcpuMsrs' | 'setVcpuExtendedState' | 'offeredState'>
+export type ProcessorControl = Pick<ControlInterface, 'setCpuPolicy' | 'setVcpuMsrs' | 'setVcpuExtendedState' | 'setVcpuEntries' | 'offeredState'>
 
 /** A policy of today has a hundred leaves. */
 const MOST_LEAVES = 256
@@ -44,6 +45,7 @@ export class ProcessorDemands {
   private msrs: readonly MsrEntry[] = []
   private readonly registers = new Map<number, readonly MsrEntry[]>()
   private readonly states = new Map<number, Uint8Array>()
+  private readonly entries = new Map<number, CompatEntries>()
 
   constructor(control: ProcessorControl, domid: DomId, choice: CpuPolicyChoice) {
     this.control = control
@@ -63,6 +65,10 @@ export class ProcessorDemands {
         return
       case 'static-data-end': return this.settle()
       case 'vcpu-xsave': return this.takeState(record.vcpu, record.blob)
+      // Empty ones were written by Xen 4.6 to 4.8.
+      case 'vcpu-extended':
+        if (record.blob.length > 0) this.entries.set(record.vcpu, decodeEntries(record.vcpu, record.blob))
+        return
       case 'vcpu-msrs':
         this.registers.set(record.vcpu, limited(record.msrs))
         return
@@ -91,6 +97,7 @@ export class ProcessorDemands {
 
   /** Writes the registers that the vCPUs have come with; all of them have their contexts. */
   apply(): void {
+    for (const [vcpu, entries] of this.entries) this.control.setVcpuEntries(this.domid, vcpu, entries)
     for (const [vcpu, state] of this.states) this.control.setVcpuExtendedState(this.domid, vcpu, state)
     for (const [vcpu, msrs] of this.registers) this.control.setVcpuMsrs(this.domid, vcpu, msrs)
   }

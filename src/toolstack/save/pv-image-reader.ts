@@ -15,6 +15,7 @@ import { PageFiller } from './page-filler.ts'
 import { MAX_PFN } from './p2m.ts'
 import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
 import { TableConverter, levelOf } from './table-converter.ts'
+import { type TscRecord, tscOf } from './tsc-record.ts'
 
 /** What is used of the control interface. */
 export type RestoreControl = Pick<
@@ -28,6 +29,7 @@ export type RestoreControl = Pick<
   | 'domainInfo'
   | 'pinTable'
   | 'setVcpuContext'
+  | 'setTscInfo'
   | 'seedGrant'
 > & ProcessorControl
 
@@ -78,6 +80,7 @@ export class PvImageReader implements ImageReader {
   private seenInfo = false
   private endOffset = 0
   private sharedInfo: Uint8Array | undefined
+  private tsc: TscRecord | undefined
 
   constructor(control: RestoreControl, target: RestoreTarget) {
     this.control = control
@@ -114,10 +117,13 @@ export class PvImageReader implements ImageReader {
         this.sharedInfo = record.page.slice()
         return
       case 'vcpu-basic': return this.takeVcpu(record)
+      case 'tsc-info':
+        this.tsc = record
+        return
       case 'hvm-context':
       case 'hvm-params': throw bad('it is not for a PV domain')
       default:
-        // The time stamp goes on from this host's. A guest in TypeScript has no processor.
+        // A guest in TypeScript has no processor.
         if (this.target.hasRegisters) this.demands.take(record)
     }
   }
@@ -179,6 +185,7 @@ export class PvImageReader implements ImageReader {
     this.writeP2m()
     const rings = this.patchStartInfo()
     this.writeSharedInfo(this.sharedInfo)
+    if (this.tsc !== undefined) this.control.setTscInfo(domid, tscOf(this.tsc))
     if (hasRegisters) {
       this.tables.finish()
       this.pinTables()

@@ -22,21 +22,21 @@ import {
   type SaveStreamWriter,
   hasContents,
 } from '../stream/index.ts'
+import { encodeEntries } from './entries-record.ts'
 import type { ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
+import { tscRecord } from './tsc-record.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
   | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
-  | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState'>
+  | 'getTscInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState' | 'getVcpuEntries'>
 
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
 const TYPESCRIPT_START_INFO = 0
 /** Descriptors in a page of the GDT. */
 const GDT_ENTRIES_PER_PAGE = 512
-/** Bytes of struct xen_domctl_ext_vcpucontext. */
-const EXTENDED_SIZE = 64
 
 /** Stands for the type of a table that cannot be copied while the guest runs. */
 const POSTPONED = 0xff
@@ -144,6 +144,11 @@ export class PvImageWriter implements ImageWriter {
     if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
     if (policy.msrs.length > 0) await this.writer.writeImageRecord({ type: 'msr-policy', msrs: policy.msrs })
     await this.writer.writeImageRecord({ type: 'static-data-end' })
+    await this.writeLayout()
+  }
+
+  /** Where the guest's list of frames lies. */
+  async writeLayout(): Promise<void> {
     const frames = this.p2m.frames.map((frame) => this.pfnOf(frame, 'a page of the p2m'))
     await this.writer.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: this.p2m.maxPfn - 1, frames })
   }
@@ -250,10 +255,7 @@ export class PvImageWriter implements ImageWriter {
 
   /** What may only be read of a suspended domain: time, shared_info, vCPUs. */
   async writeEnd(): Promise<void> {
-    const host = this.control.hostInfo()
-    await this.writer.writeImageRecord({
-      type: 'tsc-info', mode: 0, khz: Math.round(host.tscHertz / 1000), nanoseconds: BigInt(host.time), incarnation: 0,
-    })
+    await this.writer.writeImageRecord(tscRecord(this.control.getTscInfo(this.domid)))
     const info = this.control.domainInfo(this.domid)
     const page = this.control.frameBytes(this.domid, info.sharedInfoFrame).slice()
     await this.writer.writeImageRecord({ type: 'shared-info', page })
@@ -275,10 +277,7 @@ export class PvImageWriter implements ImageWriter {
     const blob = new Uint8Array(codec.size)
     codec.encode(context, new DataView(blob.buffer), 0)
     await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })
-    const extended = new Uint8Array(EXTENDED_SIZE)
-    const view = new DataView(extended.buffer)
-    view.setUint32(0, vcpu, true)
-    view.setUint32(4, EXTENDED_SIZE, true)
+    const extended = encodeEntries(vcpu, this.control.getVcpuEntries(this.domid, vcpu))
     await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
     const state = this.control.getVcpuExtendedState(this.domid, vcpu)
     if (state.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-xsave', vcpu, blob: state })

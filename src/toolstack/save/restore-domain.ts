@@ -19,6 +19,7 @@ import {
   type ShellKernel,
   type ShellPlan,
 } from '../create/domain-shell.ts'
+import { roomFor } from '../memory/host-room.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
@@ -55,10 +56,10 @@ export interface RestoreOptions {
 /** Steps of restoring a domain. */
 export type RestoreProgress =
   | { readonly type: 'configuration'; readonly name: string; readonly memory: number }
-  | { readonly type: 'domain-made'; readonly id: number }
+  | { readonly type: 'domain-made'; readonly domid: number }
   | { readonly type: 'pages'; readonly pages: number; readonly bytes: number }
   /** The image is complete and correct; the domain is paused. */
-  | { readonly type: 'restored'; readonly id: number; readonly pages: number; readonly bytes: number }
+  | { readonly type: 'restored'; readonly domid: number; readonly pages: number; readonly bytes: number }
 
 /** A domain that was restored; it is still paused. */
 export interface RestoredDomain {
@@ -104,6 +105,14 @@ function startProgram({ host }: ShellPlan, shell: DomainShell, image: RestoredIm
     commandLine: new TextDecoder().decode(text.subarray(0, (text.indexOf(0) + text.length + 1) % (text.length + 1))),
   }
   shell.boot.info = info
+}
+
+/** Throws where a domain of this description cannot be restored here: NOT_SUPPORTED, INVALID_ARGUMENT, PERMISSION_DENIED. */
+export function checkRestorable(host: CreateHost, saved: DomainConfig<string>, { kernel, trust = {} }: Pick<RestoreOptions, 'kernel' | 'trust'>): void {
+  const { devices: { kinds }, control } = host
+  checkStreamDevices(kinds.listed(saved), trust)
+  checkOffered(saved, capabilitiesOf(control, kinds))
+  chooseKernel(saved, kernel)
 }
 
 /** Reads the configuration that a stream begins with. */
@@ -181,7 +190,7 @@ function fillingOf(plan: ShellPlan, shell: DomainShell, { cpuPolicy }: RestoreOp
 export async function restoreDomain(
   host: CreateHost,
   reader: SaveStreamReader,
-  options: RestoreOptions & { readonly context: OperationContext<RestoreProgress> },
+  options: RestoreOptions & Pick<ShellPlan, 'openedDisks'> & { readonly context: OperationContext<RestoreProgress> },
 ): Promise<RestoredDomain> {
   const { context } = options
   const { undo } = context
@@ -191,18 +200,20 @@ export async function restoreDomain(
   host.claimName(config.name)
   context.report({ type: 'configuration', name: saved.name, memory: config.memory })
   const kernel = await readImageStart(reader, saved.type, chosen)
+  await roomFor(host, config.memory * PAGES_PER_MEBIBYTE, context)
+  host.claimName(config.name)
   // A domain that moves within one host lives beside itself for a moment; its nodes cannot.
   const taken = config.uuid === undefined || host.store.exists(`/vm/${config.uuid}`)
   const uuid = taken ? randomUuid(host.random) : config.uuid
-  const plan: ShellPlan = { host, config, kernel, uuid }
-  const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
+  const plan: ShellPlan = { host, config, kernel, uuid, openedDisks: options.openedDisks }
+  const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', domid: id }) })
   const { image, finish } = fillingOf(plan, shell, options)
   await readImage(reader, image, context)
   const rings = finish()
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
-  await connectDevices(plan, shell, { undo, signal: context.signal })
+  await connectDevices(plan, shell, context)
   if ('program' in kernel) host.control.startVcpu(shell.domid, 0)
   context.check()
-  context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })
+  context.report({ type: 'restored', domid: shell.domid, pages: image.pageCount, bytes: reader.offset })
   return { domid: shell.domid, uuid, config, savedName: saved.name }
 }

@@ -6,9 +6,11 @@
  */
 import * as z from 'zod/mini'
 import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
+import { formatCpuidMasks, readCpuidMasks, type CpuidMask } from '../config/cpuid-masks.ts'
+import { formatCpuList, parseCpuList } from '../config/cpu-list.ts'
 import type { Json } from '../device-kinds/described-device.ts'
 import { OPTIONS, type OptionRow } from '../config/option-table.ts'
-import type { ValueKind } from '../config/option-values.ts'
+import { memoryFor, type ValueKind } from '../config/option-values.ts'
 
 /** What a kernel or ramdisk is called where it is no file. */
 export type SourceNames = { readonly kernel: string | undefined; readonly ramdisk: string | undefined }
@@ -36,7 +38,33 @@ const number = /* @__PURE__ */ z.number()
 const text = /* @__PURE__ */ z.string()
 
 const maxVcpus = (fields: SavedFields): number => fields.number('b_info.max_vcpus') ?? 1
-const maxMemory = (fields: SavedFields): number => Math.ceil(fields.number('b_info.max_memkb')! / KIB)
+const maxMemory = (fields: SavedFields): number => memoryFor(fields.number('b_info.max_memkb')! / KIB)
+
+/** CPUs that a host can have: a list of all of them is what other hosts are told of a vCPU that may use all. */
+const MOST_CPUS = 64
+
+/** A list of CPU numbers for each vCPU, where we have texts. */
+const affinity = (option: 'cpus' | 'cpusSoft'): Conversion => ({
+  schema: /* @__PURE__ */ z.optional(/* @__PURE__ */ z.array(/* @__PURE__ */ z.array(number).check(z.maxLength(MAX_ENTRIES))).check(z.maxLength(MAX_ENTRIES))),
+  write: ({ [option]: texts, maxVcpus: vcpus }) => {
+    if (texts === undefined) return undefined
+    const each = typeof texts === 'string' ? Array.from({ length: vcpus }, () => texts) : texts
+    return each.map((text) => parseCpuList(text, MOST_CPUS))
+  },
+  read: (fields) => {
+    const lists = (fields.get(`b_info.${option === 'cpus' ? 'vcpu_hard_affinity' : 'vcpu_soft_affinity'}`) ?? []) as readonly number[][]
+    const texts = lists.map((cpus) => formatCpuList(cpus, MOST_CPUS))
+    const isSame = texts.length === maxVcpus(fields) && texts.every((text) => text === texts[0])
+    return texts.length === 0 ? {} : { [option]: isSame ? texts[0] : texts }
+  },
+})
+
+/** A switch of libxl's that is left out while it is off. */
+const defaultOff = (option: 'localTime' | 'noMigrate' | 'driverDomain', place: string): Conversion => ({
+  schema: /* @__PURE__ */ z.optional(text),
+  write: ({ [option]: isOn }) => (isOn ? 'True' : undefined),
+  read: (fields) => ({ [option]: fields.get(place) === 'True' }),
+})
 
 const CONVERSIONS: Readonly<Record<string, Conversion>> = {
   'b_info.max_vcpus': {
@@ -62,9 +90,29 @@ const CONVERSIONS: Readonly<Record<string, Conversion>> = {
     write: (config) => config.memory * KIB,
     read: (fields) => {
       const target = fields.number('b_info.target_memkb')
-      return { memory: target === undefined ? maxMemory(fields) : Math.min(maxMemory(fields), Math.ceil(target / KIB)) }
+      return { memory: target === undefined ? maxMemory(fields) : Math.min(maxMemory(fields), memoryFor(target / KIB)) }
     },
   },
+  'b_info.cpuid': {
+    schema: /* @__PURE__ */ z.optional(/* @__PURE__ */ z.array(/* @__PURE__ */ z.looseObject({ leaf: number, subleaf: z.optional(number) })).check(z.maxLength(MAX_ENTRIES))),
+    write: ({ cpuid }) => (cpuid.length === 0 ? undefined : readCpuidMasks(cpuid).map(({ leaf, subleaf, registers: [eax, ebx, ecx, edx] }) => ({ leaf, subleaf, eax, ebx, ecx, edx }))),
+    read: (fields) => {
+      const list = (fields.get('b_info.cpuid') ?? []) as readonly (Readonly<Record<string, unknown>> & { readonly leaf: number; readonly subleaf?: number })[]
+      const bits = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
+      const masks = list.map(({ leaf, subleaf, ...one }): CpuidMask => ({ leaf, subleaf, registers: [bits(one['eax']), bits(one['ebx']), bits(one['ecx']), bits(one['edx'])] }))
+      return masks.length === 0 ? {} : { cpuid: formatCpuidMasks(masks) }
+    },
+  },
+  'b_info.localtime': defaultOff('localTime', 'b_info.localtime'),
+  'c_info.driver_domain': defaultOff('driverDomain', 'c_info.driver_domain'),
+  'b_info.disable_migrate': defaultOff('noMigrate', 'b_info.disable_migrate'),
+  'b_info.claim_mode': {
+    schema: /* @__PURE__ */ z.optional(text),
+    write: ({ claimMode }) => (claimMode ? 'True' : 'False'),
+    read: (fields) => ({ claimMode: fields.get('b_info.claim_mode') !== 'False' }),
+  },
+  'b_info.vcpu_hard_affinity': affinity('cpus'),
+  'b_info.vcpu_soft_affinity': affinity('cpusSoft'),
   'b_info.kernel': {
     schema: /* @__PURE__ */ z.optional(text),
     write: (_, { kernel }) => kernel,
@@ -109,13 +157,18 @@ export const writeSavedOptions = (config: DomainConfig<unknown>, names: SourceNa
 
 /** Schemas of the fields below `c_info` or `b_info`. */
 export const savedShape = (place: string): Readonly<Record<string, z.ZodMiniType>> =>
-  Object.fromEntries(saved.filter(([at]) => at.startsWith(`${place}.`)).map(([at, { schema }]) => [at.slice(place.length + 1), schema]))
+  Object.fromEntries(saved.filter(([at]) => at.startsWith(`${place}.`)).map(([at, { schema }]) => {
+    const name = at.slice(place.length + 1)
+    const [outer, inner] = name.split('.')
+    return inner === undefined ? [name, schema] : [outer!, z.optional(z.object(savedShape(`${place}.${outer!}`)))]
+  }))
 
 /** The options that fields say, by the names of objects. */
 export function readSavedOptions(places: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Partial<DomainOptions<string>> {
   const get = (place: string): unknown => {
-    const [first, second] = place.split('.') as [string, string]
-    return places[first]?.[second]
+    let value: unknown = places
+    for (const step of place.split('.')) value = (value as Readonly<Record<string, unknown>> | undefined)?.[step]
+    return value
   }
   const fields: SavedFields = {
     get,

@@ -23,8 +23,8 @@ export interface ByteSink {
 
 /** What is used of a Node Writable. */
 export interface NodeWritable {
-  /** Hands over bytes; `done` is called when they have been taken, with the error when they were not. */
-  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean
+  /** Hands over bytes. What it is given behind them is not named: as it stands, `{ write: (chunk) => ... }` has a type for `chunk`. */
+  write(chunk: Uint8Array): boolean
   /** Ends the stream; `done` is called when all has been flushed. */
   end(done: () => void): unknown
   /** Ends the stream at once; what is buffered is lost. */
@@ -72,6 +72,11 @@ function fromWebStream(stream: WritableStream<Uint8Array>): OpenOutput {
   }
 }
 
+/** Of a Node Writable: `done` is called when the bytes have been taken, with the error when they were not. */
+interface WriteWithCallback {
+  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean
+}
+
 function fromNodeStream(stream: NodeWritable): OpenOutput {
   /** Runs one step; an error or an early end of the stream ends it, too. */
   const step = (start: (done: (error?: Error | null) => void) => void): Promise<void> =>
@@ -94,7 +99,7 @@ function fromNodeStream(stream: NodeWritable): OpenOutput {
     keepsLast: false,
     write: async (chunk) => {
       if (stream.destroyed) throw new XenError('CLOSED', 'the target is closed')
-      await step((done) => void stream.write(chunk, done))
+      await step((done) => void (stream as WriteWithCallback).write(chunk, done))
     },
     close: () => step((done) => void stream.end(() => done())),
     abort: async (reason) => void stream.destroy(asError(reason)),

@@ -2,7 +2,7 @@
  * Exact reads from a stream that arrives in pieces of any size: a web ReadableStream, a Node Readable, a generator, or
  * bytes that are all there. It counts offsets, so that an error can say where.
  */
-import { shown, thrownMessage, XenError, type Check } from '../../util/index.ts'
+import { isInstance, shown, thrownMessage, XenError, type Check } from '../../util/index.ts'
 
 /** Pieces of a stream; a Node Readable is one. */
 export type ByteChunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
@@ -12,8 +12,13 @@ export interface LendingChunks extends AsyncIterable<Uint8Array> {
   readonly lent: AsyncIterable<Uint8Array>
 }
 
+/** Pieces whose memory is given away with them: whoever reads them may keep it and write to it. */
+export interface GivenChunks extends AsyncIterable<Uint8Array> {
+  readonly given: true
+}
+
 /** What a stream may be read from. */
-export type ByteInput = ByteChunks | LendingChunks | ReadableStream<Uint8Array> | Uint8Array
+export type ByteInput = ByteChunks | LendingChunks | GivenChunks | ReadableStream<Uint8Array> | Uint8Array
 
 /** Whose memory a reader gives out: memory for the caller to keep, or memory that is used again by the next read. */
 export type ReadMemory = 'fresh' | 'reused'
@@ -96,23 +101,27 @@ export class ByteSource {
     return this.cut(size)
   }
 
-  /** The next piece as it comes, of any size but none; undefined at the end. Throws as {@link ByteSource.read}. */
-  async piece(what: string): Promise<Uint8Array | undefined> {
+  /** True where nothing more comes. Throws as {@link ByteSource.read}. */
+  async isAtEnd(what: string): Promise<boolean> {
     while (this.available === 0) {
       const next = await this.next(what)
-      if (next.done === true) return undefined
+      if (next.done === true) return true
       if (next.value.length > 0) {
         this.chunks.push(next.value)
         this.available = next.value.length
       }
     }
-    const size = this.chunks[0]!.length
-    this.available -= size
-    this.consumed += size
-    return this.cut(size)
+    return false
   }
 
+  /** The next piece. Throws INVALID_ARGUMENT where it is no bytes. */
   private async next(what: string): Promise<IteratorResult<Uint8Array>> {
+    const next = await this.pull(what)
+    if (next.done === true || isInstance(next.value, Uint8Array)) return next
+    throw new XenError('INVALID_ARGUMENT', `a stream is pieces of type Uint8Array, got ${shown(next.value)}`, { details: { what, offset: this.consumed } })
+  }
+
+  private async pull(what: string): Promise<IteratorResult<Uint8Array>> {
     const { signal } = this
     if (signal?.aborted === true) throw this.aborted(what)
     let onAbort: (() => void) | undefined

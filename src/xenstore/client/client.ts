@@ -127,6 +127,17 @@ export class XenStoreClient extends ClientOperations implements Quiescible {
     return { lastRequest: this.lastRequest, lastToken: this.lastToken, watches }
   }
 
+  /** Whether it is what a save of it said, so that nothing has to be brought back. */
+  isAsSaved({ lastRequest, lastToken, watches }: ClientState): boolean {
+    if (lastRequest !== this.lastRequest || lastToken !== this.lastToken || watches.length !== this.watches.size) return false
+    let at = 0
+    for (const { path, token, depth } of this.watches.values()) {
+      const saved = watches[at++]!
+      if (saved.path !== path || saved.token !== token || saved.depth !== depth) return false
+    }
+    return true
+  }
+
   /** Takes over what a client was that is connected alike; its watches are there, and wait to be attached. */
   load({ lastRequest, lastToken, watches }: ClientState): void {
     if (new Set(watches.map(({ token }) => token)).size < watches.length) throw badState('two watches have one token')

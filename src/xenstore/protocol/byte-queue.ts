@@ -1,11 +1,13 @@
 /**
  * Bytes waiting to be sent: appended at one end, taken from the other, in one buffer that is handed to a transport
- * without copying. It grows by doubling and goes back to its first size once it has run empty.
+ * without copying. It grows by doubling, and a large one goes back to its first size once it has run empty.
  *
  * hot path: every message of every connection passes through one of these.
  */
 
-const FIRST_SIZE = 1024
+const FIRST_SIZE = 128
+/** A buffer above this size goes when it has run empty. */
+const LARGE = 64 * 1024
 
 /** The queue. */
 export class ByteQueue {
@@ -67,7 +69,7 @@ export class ByteQueue {
     this.takenBefore += this.start
     this.start = 0
     this.end = 0
-    if (this.buffer.length > FIRST_SIZE * 64) this.buffer = new Uint8Array(FIRST_SIZE)
+    if (this.buffer.length > LARGE) this.buffer = new Uint8Array(FIRST_SIZE)
   }
 
   /** Drops everything. */

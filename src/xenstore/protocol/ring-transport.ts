@@ -28,12 +28,16 @@ const FAULT_NUMBERS: Readonly<Record<TransportFault, number>> = {
   protocol: XENSTORE.ERROR_PROTO,
 }
 
+/** Bytes of the buffer for what is received, at least. */
+const SMALLEST = 64
+
 /** One side of the page. Whoever gets the channel's event calls {@link RingTransport.event}. */
 export class RingTransport implements StoreTransport {
   private readonly ring: StoreRing
   private readonly pipe: BytePipe
   private readonly side: 'server' | 'client'
-  private readonly buffer = new Uint8Array(XENSTORE.RING_SIZE)
+  /** What was received last; it grows to what comes at once. */
+  private buffer = new Uint8Array(0)
   private listener: TransportListener | undefined
   private condition: TransportState = 'open'
 
@@ -50,12 +54,19 @@ export class RingTransport implements StoreTransport {
 
   receive(): Uint8Array | undefined {
     if (this.condition !== 'open') return undefined
-    const count = this.pipe.input.read(this.buffer)
+    const count = this.read()
     if (count === undefined) this.condition = 'broken'
     if (count === undefined || count === 0) return undefined
     // The other side may wait for room without its ring being full, so every reading is news.
     this.ring.notify()
     return this.buffer.subarray(0, count)
+  }
+
+  private read(): number | undefined {
+    const queued = this.pipe.input.queued()
+    if (queued === undefined || queued === 0) return queued
+    if (queued > this.buffer.length) this.buffer = new Uint8Array(Math.min(XENSTORE.RING_SIZE, 2 ** Math.ceil(Math.log2(Math.max(queued, SMALLEST)))))
+    return this.pipe.input.read(this.buffer)
   }
 
   send(bytes: Uint8Array): number {

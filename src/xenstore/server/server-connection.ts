@@ -42,6 +42,8 @@ export interface ConnectionOwner {
   /** Whether the domain's account allows reading. */
   mayWrite(connection: ServerConnection): boolean
   milliseconds(): number
+  /** Milliseconds for which the message that has just come waits; absent where none ever does. */
+  wait?(connection: ServerConnection): number
 }
 
 /** A request of an unprivileged domain, until its reply and all events that it caused are taken. */
@@ -114,6 +116,8 @@ export class ServerConnection implements StoreConnection {
   readonly parser = new PacketParser()
   state: ConnectionState = 'open'
   readonly output = new ByteQueue()
+  /** When a message is looked at that waits, in milliseconds; Infinity while none does. */
+  parkedUntil = Infinity
   private readonly owner: ConnectionOwner
   private markers: Marker[] = []
   private firstMarker = 0
@@ -143,31 +147,58 @@ export class ServerConnection implements StoreConnection {
 
   /** True while there is a reason of the protocol not to read from this client. */
   private held(): boolean {
+    if (this.isHeldByOthers()) return true
+    return this.limited && this.session.record !== undefined && !this.owner.mayWrite(this)
+  }
+
+  /** True while it is not read from for a reason that ends by what somebody does, not by time. */
+  isHeldByOthers(): boolean {
     if (this.output.length > REPLY_BACKLOG) return true
     const { record } = this.session
     if (!this.limited || record === undefined) return false
     const { limits, usage } = record
     if (limits.outstanding !== 0 && usage.outstanding >= limits.outstanding) return true
-    if (limits.memory !== 0 && usage.memory >= limits.memory) return true
-    return !this.owner.mayWrite(this)
+    return limits.memory !== 0 && usage.memory >= limits.memory
   }
 
   /** Serves what has arrived, a turn's worth; true when there may be more. */
   serveInput(): boolean {
     for (let served = 0; served < TURN; served += 1) {
       if (this.state !== 'open') return false
-      if (this.held()) {
+      if (this.held() || this.isParked()) {
         this.owner.stalled(this)
         return false
       }
-      for (let found = this.parser.next(); found !== 'message'; found = this.parser.next()) {
-        if (found === 'invalid') return this.fail('protocol')
-        const chunk = this.transport.receive()
-        if (chunk === undefined) return this.inputEnded()
-        this.parser.feed(chunk)
-      }
+      const wasParked = this.parkedUntil < Infinity
+      this.parkedUntil = Infinity
+      // A message that has waited is in the parser's hand.
+      if (!wasParked && !this.nextMessage()) return false
       this.owner.serve(this)
     }
+    return true
+  }
+
+  /** Finds the next message that is to be served now; false where there is none. */
+  private nextMessage(): boolean {
+    for (let found = this.parser.next(); found !== 'message'; found = this.parser.next()) {
+      if (found === 'invalid') return this.fail('protocol')
+      const chunk = this.transport.receive()
+      if (chunk === undefined) return this.inputEnded()
+      this.parser.feed(chunk)
+    }
+    return !this.park()
+  }
+
+  private isParked(): boolean {
+    return this.parkedUntil < Infinity && this.owner.milliseconds() < this.parkedUntil
+  }
+
+  /** Lets the message in hand wait, where somebody wants that. */
+  private park(): boolean {
+    const wait = this.owner.wait?.(this) ?? 0
+    if (wait <= 0) return false
+    this.parkedUntil = this.owner.milliseconds() + wait
+    this.owner.stalled(this)
     return true
   }
 
@@ -194,6 +225,7 @@ export class ServerConnection implements StoreConnection {
     this.session.resetWatches()
     this.dropOutput()
     this.parser.reset()
+    this.parkedUntil = Infinity
   }
 
   /** Begins anew: watches, transactions and messages of the time before are gone. */
@@ -245,6 +277,12 @@ export class ServerConnection implements StoreConnection {
     return {
       page: this.restartable, ignored: this.state === 'ignored', input: this.parser.save(), output: this.output.peek().slice(), markers,
     }
+  }
+
+  /** Whether no message waits, neither here nor in what was saved, and the rest is the same. */
+  isIdleAs({ page, ignored, input, output, markers }: SavedConnection): boolean {
+    return this.waiting === 0 && this.firstMarker === this.markers.length && input.length === 0 && output.length === 0 && markers.length === 0
+      && page === this.restartable && ignored === (this.state === 'ignored')
   }
 
   /** Takes saved messages over, with the requests that they hang on. */

@@ -6,6 +6,7 @@
 import { anything, callable, checkOptions, flag, part, partTree, whole, type Part, type Quiescible } from '../../util/index.ts'
 import { isUnprivileged } from '../store/domains.ts'
 import { OPERATION_BY_NUMBER } from '../protocol/messages.ts'
+import { interfered, type StoreInterference } from './interference.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
 import { RingTransport, type StoreRing } from '../protocol/ring-transport.ts'
 import {
@@ -15,6 +16,7 @@ import { connectionsState, expectSaved, type ConnectionsState, type SavedConnect
 import { openSession } from '../store/session.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
 import type { StoreCore } from '../store/store-core.ts'
+import { TimedConnections } from './timed-connections.ts'
 import { coreOf, type XenStore } from '../store/store.ts'
 import { MemoryTransport, type StoreTransport } from '../protocol/transport.ts'
 
@@ -28,6 +30,8 @@ export interface XenStoreServerOptions {
    * come in the middle of an operation of the store.
    */
   readonly onWork?: () => void
+  /** What comes between clients and the store, for tests. */
+  readonly interference?: StoreInterference | undefined
 }
 
 /** Names a connection that is to go on. */
@@ -83,7 +87,10 @@ export class XenStoreServer implements Quiescible {
   private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: ServerConnection }>()
   private readonly readySet = new Set<ServerConnection>()
   private readonly dirtySet = new Set<ServerConnection>()
+  /** Held back until somebody does something. */
   private readonly stalledSet = new Set<ServerConnection>()
+  /** Held back until time has passed. */
+  private readonly timed: TimedConnections<ServerConnection>
   private processing = false
   /** True once the owner has been told of work and has not come yet. */
   private signalled = false
@@ -92,17 +99,19 @@ export class XenStoreServer implements Quiescible {
   private readonly host: HandlerHost
 
   constructor(options: XenStoreServerOptions) {
-    checkOptions('XenStoreServer', options, { store: anything, connectDomain: callable, onWork: callable })
+    checkOptions('XenStoreServer', options, { store: anything, connectDomain: callable, onWork: callable, interference: anything })
     this.options = options
     this.store = options.store
     this.core = coreOf(options.store)
+    this.timed = new TimedConnections(this.core.rate)
     this.owner = {
       serve: (connection) => this.serve(connection),
       dirty: (connection) => this.note(this.dirtySet, connection),
       ready: (connection) => this.note(this.readySet, connection),
-      stalled: (connection) => this.stalledSet.add(connection),
+      stalled: (connection) => this.stall(connection),
       closed: (connection) => this.forget(connection),
       mayWrite: (connection) => this.mayWrite(connection),
+      ...(options.interference?.wait === undefined ? {} : { wait: (connection: ServerConnection) => options.interference?.wait?.(connection.domid) ?? 0 }),
       milliseconds: () => this.core.milliseconds(),
     }
     this.host = {
@@ -155,8 +164,9 @@ export class XenStoreServer implements Quiescible {
 
   /** What keeps the server from being saved with the host that it is in; undefined when nothing does. */
   underWay(): string | undefined {
-    if (this.hasWork || this.processing) return 'requests to XenStore'
-    return [...this.connections].some(({ isPage, waiting }) => !isPage && waiting > 0) ? 'messages of XenStore' : undefined
+    if (this.hasWork || this.processing || this.timed.someParked) return 'requests to XenStore'
+    for (const { isPage, waiting } of this.connections) if (!isPage && waiting > 0) return 'messages of XenStore'
+    return undefined
   }
 
   /**
@@ -168,7 +178,7 @@ export class XenStoreServer implements Quiescible {
     return partTree({ name: 'xenstore', version: 1 }, [
       this.store.part(),
       part({ name: 'connections', version: 1, shape: connectionsState }, {
-        save: () => this.saveConnections(), load: (saved) => this.loadConnections(saved, reconnection),
+        save: () => this.saveConnections(), isAsSaved: (saved) => this.areAsSaved(saved), load: (saved) => this.loadConnections(saved, reconnection),
       }),
     ])
   }
@@ -181,11 +191,25 @@ export class XenStoreServer implements Quiescible {
     return {
       connections: connections.map((connection): SavedConnection => ({
         session: connection.session.save((watch) => places.get(watch)!), ...connection.save((cause) => causes.indexOf(cause)),
-        ready: this.readySet.has(connection), dirty: this.dirtySet.has(connection), stalled: this.stalledSet.has(connection),
+        ready: this.readySet.has(connection), dirty: this.dirtySet.has(connection), stalled: this.stalledSet.has(connection) || this.timed.has(connection),
       })),
       causes: causes.map(({ connection, pending, answered }) => ({ connection: connection.id, pending, answered })),
       eventDeadline: this.eventDeadline,
     }
+  }
+
+  /** Told at once where no message waits; otherwise what is saved is compared. */
+  private areAsSaved({ connections, causes, eventDeadline }: ConnectionsState): boolean {
+    if (causes.length > 0 || connections.length !== this.connections.size || eventDeadline !== this.eventDeadline) return false
+    const sequences: number[] = []
+    let at = 0
+    for (const connection of this.connections) {
+      const saved = connections[at++]!
+      const isSame = saved.ready === this.readySet.has(connection) && saved.dirty === this.dirtySet.has(connection) && saved.stalled === (this.stalledSet.has(connection) || this.timed.has(connection))
+        && connection.isIdleAs(saved) && connection.session.isAsSaved(saved.session, (place, { sequence }) => { sequences[place] = sequence })
+      if (!isSame) return false
+    }
+    return sequences.every((sequence, place) => place === 0 || sequence > sequences[place - 1]!)
   }
 
   private loadConnections(saved: ConnectionsState, reconnection: Reconnection): void {
@@ -220,11 +244,11 @@ export class XenStoreServer implements Quiescible {
 
   /** What the server is about to do: what it was, or to look at everybody. */
   private loadWork(kept: readonly KeptConnection[], asLeft: boolean): void {
-    for (const set of [this.readySet, this.dirtySet, this.stalledSet]) set.clear()
+    for (const set of [this.readySet, this.dirtySet, this.stalledSet, this.timed]) set.clear()
     for (const { connection, saved } of kept) {
       if (saved.ready || !asLeft) this.readySet.add(connection)
       if (saved.dirty || (!asLeft && saved.output.length > 0)) this.dirtySet.add(connection)
-      if (saved.stalled && asLeft) this.stalledSet.add(connection)
+      if (saved.stalled && asLeft) this.stall(connection)
     }
     this.signalled = this.hasWork
     if (this.hasWork) this.options.onWork?.()
@@ -303,6 +327,7 @@ export class XenStoreServer implements Quiescible {
     this.readySet.delete(connection)
     this.dirtySet.delete(connection)
     this.stalledSet.delete(connection)
+    this.timed.delete(connection)
     const { domid } = connection.session
     if (this.pages.get(domid)?.connection === connection) this.pages.delete(domid)
   }
@@ -314,14 +339,7 @@ export class XenStoreServer implements Quiescible {
 
   /** Host time in milliseconds at which `process` should be called even if nothing else happens, or Infinity. */
   nextDeadline(): number {
-    let deadline = this.eventDeadline
-    for (const { session } of this.stalledSet) {
-      const credit = session.record?.credit
-      // Only the rate of writes waits for time; the other reasons end with something that others do.
-      if (credit === undefined || credit.credit >= 0) continue
-      deadline = Math.min(deadline, credit.timestamp + this.core.rate.wait(credit))
-    }
-    return deadline
+    return Math.min(this.eventDeadline, this.timed.due())
   }
 
   /** Serves all clients in turns until nobody has anything to be served, and sends what is to be sent. */
@@ -346,7 +364,7 @@ export class XenStoreServer implements Quiescible {
     for (const connection of this.dirtySet) {
       this.dirtySet.delete(connection)
       // A client that was held back for not taking its replies may be served again.
-      if (connection.flush() && this.stalledSet.delete(connection)) this.readySet.add(connection)
+      if (connection.flush() && (this.stalledSet.delete(connection) || this.timed.delete(connection))) this.readySet.add(connection)
     }
   }
 
@@ -356,11 +374,18 @@ export class XenStoreServer implements Quiescible {
       this.readySet.add(connection)
     }
     const now = this.core.milliseconds()
+    for (const connection of this.timed.takeDue(now)) this.readySet.add(connection)
     if (now < this.eventDeadline) return
     this.eventDeadline = Infinity
     for (const connection of this.connections) {
       this.eventDeadline = Math.min(this.eventDeadline, connection.expireEvents(now))
     }
+  }
+
+  /** Puts a connection aside that is held back. */
+  private stall(connection: ServerConnection): void {
+    if (connection.isHeldByOthers()) this.stalledSet.add(connection)
+    else this.timed.add(connection)
   }
 
   private mayWrite({ session }: ServerConnection): boolean {
@@ -394,7 +419,22 @@ export class XenStoreServer implements Quiescible {
     if (request === undefined) return 'EINVAL'
     // The table's type pairs each operation with its own request; TypeScript cannot follow that through a lookup.
     const handle = HANDLERS[request.op] as (exchange: Exchange, request: unknown) => void
-    handle(exchange, request)
+    const { interference } = this.options
+    const carried = interference === undefined ? request : interfered(interference, request, { domid: session.domid, transaction: named })
+    if (isStoreErrorName(carried)) {
+      // A transaction that could not be committed is over.
+      if (request.op === 'transaction-end') session.transactionEnd(named, 'abort')
+      return carried
+    }
+    if (carried === undefined) exchange.connection.replyText('OK\0', exchange.cause)
+    else handle(exchange, carried)
     return undefined
+  }
+
+  /** Fires the watches of a domain's clients once more, as a watch does that is set; clients must take events that tell of nothing. */
+  fireWatches(domid: number): void {
+    for (const { session } of this.connections) {
+      if (session.domid === domid) for (const watch of session.watches.values()) session.deliver(watch, watch.path, undefined)
+    }
   }
 }

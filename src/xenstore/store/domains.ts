@@ -37,6 +37,11 @@ export interface StoreDomain {
   readonly usage: Readonly<QuotaUsage>
 }
 
+/** A connection, as far as its domain's end is its own. */
+export interface ClosableSession {
+  close(reason: string): void
+}
+
 /** The same as the store works on it. */
 export class DomainRecord implements StoreDomain {
   readonly id: number
@@ -54,6 +59,8 @@ export class DomainRecord implements StoreDomain {
   readonly owned = new Set<string>()
   /** Paths of the nodes of others that name it in their permissions. */
   readonly named = new Set<string>()
+  /** Open connections in its name; kept for unprivileged domains. */
+  sessions: readonly ClosableSession[] = []
   /** Its account at the write-rate limit, once introduced. */
   credit: WriteCredit | undefined
   /** Whether the soft limit on memory has been reported. */
@@ -105,6 +112,11 @@ export class DomainTable {
 
   forget(id: number): void {
     this.domains.delete(id)
+  }
+
+  /** Nobody has power over a domain's nodes any more: it is gone. */
+  untarget(id: number): void {
+    for (const domain of this.domains.values()) if (domain.target === id) domain.target = undefined
   }
 
   /** All of them, in the order of their first appearance. */

@@ -8,7 +8,7 @@
  */
 import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeSize } from '../tree/node.ts'
 import { baseName, isRelative, parentPath } from '../tree/path.ts'
-import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
+import { ACCESS, DOMAIN_ANY, type Permission, type Permissions } from '../tree/permissions.ts'
 import { expectSaved, type SessionState } from './saved-state.ts'
 import { SessionRights, type View } from './session-rights.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
@@ -153,13 +153,12 @@ export class StoreSession extends SessionRights {
 
   /** Marks the entries of domains that do not exist; undefined when that is the owner's. */
   private known(wanted: Permissions): Permissions | undefined {
-    const marked = wanted.map((permission) => {
-      const { domid } = permission
-      const exists = domid === DOMAIN_ANY
-        ? this.store.offers(this.record, 'DOMID_ANY')
-        : this.store.domains.find(domid) !== undefined
-      return exists ? permission : { ...permission, ignored: true }
-    })
+    const exists = ({ domid }: Permission): boolean => (domid === DOMAIN_ANY
+      ? this.store.offers(this.record, 'DOMID_ANY')
+      : this.store.domains.find(domid) !== undefined)
+    // Nodes of one domain share a list that their maker gave for all of them.
+    if (wanted.every((permission) => permission.ignored !== true && exists(permission))) return wanted
+    const marked = wanted.map((permission) => (exists(permission) ? permission : { ...permission, ignored: true }))
     return marked[0]!.ignored === true ? undefined : (marked as unknown as Permissions)
   }
 
@@ -396,6 +395,20 @@ export class StoreSession extends SessionRights {
     return { id: this.id, domid: this.domid, nextTransaction: this.nextTransaction, watches, transactions }
   }
 
+  /** Whether it is what was saved, without transactions; `seen` hears of each watch, and in which place of all connections' it was. */
+  isAsSaved(saved: SessionState, seen: (place: number, watch: Watch) => void): boolean {
+    if (saved.id !== this.id || saved.domid !== this.domid || saved.nextTransaction !== this.nextTransaction) return false
+    if (this.transactions.size > 0 || saved.transactions.length > 0 || saved.watches.length !== this.watches.size) return false
+    let at = 0
+    for (const watch of this.watches.values()) {
+      const { path, token, depth, place } = saved.watches[at++]!
+      const isSame = watch.token === token && watch.depth === depth && watch.path.length - watch.prefixLength === path.length && watch.path.endsWith(path)
+      if (!isSame) return false
+      seen(place, watch)
+    }
+    return true
+  }
+
   /** Takes saved transactions over; the watches of all connections are set by their common order. */
   load(saved: SessionState): void {
     this.nextTransaction = saved.nextTransaction
@@ -414,7 +427,7 @@ export class StoreSession extends SessionRights {
     if (!this.open) return
     this.open = false
     this.resetWatches()
-    this.store.sessions.delete(this.id)
+    this.store.leave(this.id, this)
     this.onClose(reason)
     this.store.hub.emit({ type: 'connection-closed', connection: this.id, domid: this.domid, reason })
   }

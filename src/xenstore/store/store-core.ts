@@ -5,7 +5,7 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import { EventHub, type Clock, anything, callable, checkOptions, having } from '../../util/index.ts'
+import { EventHub, type Clock, anything, callable, checkOptions, having, sameFields, sameOptional, sameState } from '../../util/index.ts'
 import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type DomainRecord } from './domains.ts'
 import {
   EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode,
@@ -57,6 +57,29 @@ export interface Writer {
   readonly record: DomainRecord | undefined
 }
 
+/** Trees as they were saved: a tree never changes, and is saved at every moment. */
+const saved = /* @__PURE__ */ new WeakMap<StoreNode, StoreState['nodes']>()
+/** The trees of what was saved here, which stores that go on from it share. */
+const trees = /* @__PURE__ */ new WeakMap<StoreState['nodes'], { readonly tree: StoreNode; readonly newest: number }>()
+
+function savedNodes(tree: StoreNode, newest: number): StoreState['nodes'] {
+  const known = saved.get(tree) ?? saveTree('/', tree)
+  saved.set(tree, known)
+  trees.set(known, { tree, newest })
+  return known
+}
+
+/** The tree of saved nodes, checked where it is not known. */
+function treeOf({ nodes, generation }: StoreState): StoreNode {
+  const known = trees.get(nodes)
+  return known !== undefined && known.newest <= generation ? known.tree : readTree(nodes, generation)
+}
+
+/** What of a domain follows from nodes. */
+const PATHS: ReadonlySet<string> = /* @__PURE__ */ new Set(['owned', 'named'])
+/** What a state out of a file may lack. */
+const OPTIONAL = ['target', 'credit'] as const
+
 /** A store without its connections' rights. */
 export class StoreCore {
   readonly hub: EventHub<StoreEvent>
@@ -76,13 +99,14 @@ export class StoreCore {
   private lastSession = 0
   private readonly clock: Clock
   private deferred: (() => void)[] = []
+  private lastSaved: { readonly state: StoreState; readonly changes: number } | undefined
   private delivering = false
 
   constructor(options: XenStoreOptions = {}) {
     checkOptions('XenStore', options, { clock: having('now'), domainExists: callable, limits: anything })
     checkOptions('the limits of XenStore', options.limits ?? {}, LIMIT_CHECKS)
     this.clock = options.clock ?? { now: () => 0 }
-    this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, STORE_EVENTS)
+    this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, { names: STORE_EVENTS })
     this.domains = new DomainTable(options.domainExists ?? (() => true))
     this.domains.defaults = { ...this.domains.defaults, ...options.limits }
     // The domain that XenStore serves first of all needs nobody to introduce it.
@@ -120,7 +144,21 @@ export class StoreCore {
   /** Counts a connection in. */
   enter(id: number, session: OpenSession): void {
     this.sessions.set(id, session)
+    if (!isUnprivileged(session.domid)) return this.tellOpened(id, session)
+    const domain = this.domains.create(session.domid)
+    domain.sessions = [...domain.sessions, session]
+    this.tellOpened(id, session)
+  }
+
+  private tellOpened(id: number, session: OpenSession): void {
     this.hub.emit({ type: 'connection-opened', connection: id, domid: session.domid })
+  }
+
+  /** A connection is closed. */
+  leave(id: number, session: OpenSession): void {
+    this.sessions.delete(id)
+    const domain = this.domains.get(session.domid)
+    if (domain !== undefined) domain.sessions = domain.sessions.filter((other) => other !== session)
   }
 
   /** The newest generation number. */
@@ -128,7 +166,7 @@ export class StoreCore {
     return this.lastGeneration
   }
 
-  /** The store without its connections. */
+  /** The store without its connections; nodes that have not changed since are those of the last save. */
   save(): StoreState {
     const domains = [...this.domains.values()].map((domain): DomainState => {
       const { id, introduced, shutdown, features, target, limits, credit, owned, named } = domain
@@ -137,20 +175,39 @@ export class StoreCore {
         owned: [...owned], named: [...named],
       }
     })
-    return {
+    const state: StoreState = {
       generation: this.lastGeneration,
       lastSession: this.lastSession,
-      nodes: saveTree('/', this.tree),
+      nodes: savedNodes(this.tree, this.lastGeneration),
       special: [...this.special].map(([path, node]) => saveNode(path, node)),
       domains,
       limits: { ...this.domains.defaults },
       rate: this.rate.save(),
     }
+    this.lastSaved = { state, changes: this.changeCount }
+    return state
+  }
+
+  /** Nodes, and who owns them, are those of the last save as long as none has changed since. */
+  isAsSaved(state: StoreState): boolean {
+    const { lastSaved, domains } = this
+    if (lastSaved?.state !== state) {
+      if (!sameState(this.save(), state)) return false
+      this.lastSaved = { state, changes: this.changeCount }
+      return true
+    }
+    if (lastSaved.changes !== this.changeCount || state.generation !== this.lastGeneration || state.lastSession !== this.lastSession) return false
+    let at = 0
+    for (const domain of domains.values()) {
+      const saved = state.domains[at++]
+      if (saved === undefined || !sameFields(domain, saved, PATHS) || !sameOptional(domain, saved, OPTIONAL)) return false
+    }
+    return at === state.domains.length && sameState(domains.defaults, state.limits) && sameFields(this.rate, state.rate)
   }
 
   /** Goes on from a saved store, in place of what a new one has. */
   load(saved: StoreState): void {
-    const tree = readTree(saved.nodes, saved.generation)
+    const tree = treeOf(saved)
     for (const { path, node } of this.everyNode()) this.domains.account(path, node, undefined)
     this.domains.defaults = readLimits(saved.limits)
     for (const each of saved.domains) this.loadDomain(each)
@@ -335,7 +392,7 @@ export class StoreCore {
   releaseDomain(id: number): void {
     const domain = this.domains.get(id)
     if (domain === undefined || !isUnprivileged(id)) return
-    for (const session of this.sessions.values()) if (session.domid === id) session.close('domain released')
+    for (const session of domain.sessions) session.close('domain released')
     this.removeTraces(domain)
     this.domains.forget(id)
     if (domain.introduced) {
@@ -356,7 +413,8 @@ export class StoreCore {
       else this.remove(path)
     }
     for (const path of [...named]) this.disown(path, this.get(path)!, id)
-    for (const domain of this.domains.values()) if (domain.target === id) domain.target = undefined
+    this.domains.untarget(id)
+    if (this.openTransactions === 0) return
     for (const session of this.sessions.values()) {
       for (const transaction of session.transactions.values()) transaction.conflicted ||= mentions(transaction, id)
     }

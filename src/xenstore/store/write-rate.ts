@@ -32,6 +32,11 @@ export class WriteRate {
   private reserve = 0
   private domains = 0
 
+  /** How many domains share the credit. */
+  get sharers(): number {
+    return this.domains
+  }
+
   /** Opens an account, with a loan from the reserve. */
   open(now: number): WriteCredit {
     this.domains += 1

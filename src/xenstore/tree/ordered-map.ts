@@ -132,6 +132,27 @@ class Names {
   }
 }
 
+/** Places for names that came one behind another. */
+const SEQUENCES = 512
+
+/**
+ * Directories are made alike again and again, so that names which come in one order are shared by all that have them: a table of
+ * fixed size, with one successor for each hash of a first list and a name.
+ */
+const sequences = /* @__PURE__ */ new Array<{ readonly before: Names; readonly name: string; readonly after: Names } | undefined>(SEQUENCES).fill(undefined)
+
+/** The few names `before`, and one more. */
+function followed(before: Names, name: string): Names {
+  const few = before.few!
+  const last = few[few.length - 1]
+  const place = (hashOf(name) ^ Math.imul(few.length, 0x9e37) ^ (last === undefined ? 0 : Math.imul(hashOf(last), 31))) & (SEQUENCES - 1)
+  const known = sequences[place]
+  if (known !== undefined && known.before === before && known.name === name) return known.after
+  const after = new Names(before.size + 1, before.bytes + name.length + 1, [...few, name], 0)
+  sequences[place] = { before, name, after }
+  return after
+}
+
 /** A version of the map; it never changes. */
 export class OrderedMap<T> {
   private readonly shared: Names
@@ -179,11 +200,9 @@ export class OrderedMap<T> {
       values[index] = value
       return new OrderedMap(this.shared, values, undefined)
     }
-    const nameBytes = bytes + name.length + 1
-    const names = [...few, name]
     const values = [...this.values, value]
-    if (names.length <= SMALL) return new OrderedMap(new Names(size + 1, nameBytes, names, 0), values, undefined)
-    return new OrderedMap(new Names(size + 1, nameBytes, undefined, names.length), NOTHING, trieOf(names, values))
+    if (values.length <= SMALL) return new OrderedMap(followed(this.shared, name), values, undefined)
+    return new OrderedMap(new Names(size + 1, bytes + name.length + 1, undefined, values.length), NOTHING, trieOf([...few, name], values))
   }
 
   private setMany(name: string, value: T): OrderedMap<T> {

@@ -5,6 +5,8 @@
  * Reference: xen/docs/misc/xenstore.txt, GET_PERMS and SET_PERMS.
  */
 
+import { XenError } from '../../util/index.ts'
+
 /** What an entry allows: bit 0 reading, bit 1 writing. */
 export const ACCESS = { NONE: 0, READ: 1, WRITE: 2, BOTH: 3, OWNER: 4 } as const
 
@@ -52,6 +54,17 @@ export function parsePermissions(texts: readonly string[]): Permissions | undefi
   }
   return list.length === 0 ? undefined : (list as unknown as Permissions)
 }
+
+/** Reads a list that many nodes are to share; throws for what is none. */
+export function fixedPermissions(texts: readonly string[]): Permissions {
+  const list = parsePermissions(texts)
+  if (list === undefined) throw new XenError('INVALID_ARGUMENT', `${texts.join()} are no permissions`, { details: { permissions: texts } })
+  for (const permission of list) Object.freeze(permission)
+  return Object.freeze(list)
+}
+
+/** Whether nobody can change a list any more. */
+export const isFixed = (list: Permissions): boolean => Object.isFrozen(list) && list.every((permission) => Object.isFrozen(permission))
 
 /** Whether two lists say the same, be they one list or not. */
 export function samePermissions(first: Permissions, second: Permissions): boolean {

@@ -56,3 +56,26 @@ export function encodeText(value: string | Uint8Array): Uint8Array {
   }
   return bytes
 }
+
+/** Longest text whose bytes are kept for the next that says the same, and places for such. */
+const COMMON = 16
+const PLACES = 256
+
+/** Short texts that were turned into bytes lately, one for each hash: a table of fixed size. */
+const common = /* @__PURE__ */ new Array<{ readonly text: string; readonly bytes: Uint8Array } | undefined>(PLACES).fill(undefined)
+
+/**
+ * As {@link encodeText}, for values that nobody writes to: most nodes of a domain say what those of the others say (`1`, `online`, nothing),
+ * and have their bytes in common.
+ */
+export function encodeCommonText(value: string | Uint8Array): Uint8Array {
+  if (typeof value !== 'string' || value.length > COMMON) return encodeText(value)
+  let hash = value.length
+  for (let i = 0; i < value.length; i += 1) hash = Math.imul(hash ^ value.charCodeAt(i), 0x01000193)
+  const place = (hash ^ (hash >>> 15)) & (PLACES - 1)
+  const known = common[place]
+  if (known?.text === value) return known.bytes
+  const bytes = encodeText(value)
+  common[place] = { text: value, bytes }
+  return bytes
+}

@@ -1,6 +1,6 @@
 /**
- * One boot of Linux to its shell in a process of its own, so that each begins cold, with the compiling tier as it is told; what the
- * child prints is one object. With the tier off samples are taken all the same, and nothing is compiled: they tell where time goes,
+ * One boot of Linux to its shell in a process of its own, so that each begins cold, with the compiling tier and from the kernel file
+ * that it is told; what the child prints is one object. With the tier off samples are taken all the same, and nothing is compiled: they tell where time goes,
  * and cost nothing that can be measured.
  */
 import { execFileSync } from 'node:child_process'
@@ -9,9 +9,10 @@ import { optionalDecompressor } from '../../../src/decompress/index.ts'
 import { RunLoop } from '../../../src/hypervisor/execution/run-loop.ts'
 import { MachineProcessor } from '../../../src/machine/cpu/index.ts'
 import { RegionCompiler, type SampledCore } from '../../../src/machine/cpu/region/life/compiler.ts'
+import { Samples } from '../../../src/machine/cpu/region/life/samples.ts'
 import type { CompilerFigures, CompilerOptions } from '../../../src/machine/index.ts'
 import type { GuestType } from '../../../src/toolstack/config/option-values.ts'
-import { unpackKernel } from '../../../src/toolstack/image/unpack.ts'
+import { type Decompressor, unpackKernel } from '../../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../../support/guests.ts'
 import { bootLinux } from '../../support/linux.ts'
 import { bundle } from './bundle.ts'
@@ -35,12 +36,23 @@ export interface SymbolTime {
   readonly seconds: number
 }
 
+/** What is booted, and how. */
+export interface BootOptions {
+  readonly compiler: 'off' | CompilerOptions
+  /** As a guest of which type. Default `pv`. */
+  readonly type?: GuestType
+  /** The unpacked kernel's file. Default: Debian's bzImage, which is unpacked here. */
+  readonly kernel?: string
+}
+
 /** One boot. */
 export interface BootRun {
   /** Seconds: on the clock from creation to the shell; of this process's user time, compilers' threads included, and of its system time. */
   readonly wall: number
   readonly user: number
   readonly system: number
+  /** Seconds of user time that unpacking the kernel took. */
+  readonly unpacking: number
   /** Seconds of the main thread's own time from the guest's first instruction to the shell. */
   readonly main: number
   /** Instructions in the first half second of the main thread's time. */
@@ -94,23 +106,34 @@ interface Watched {
   stop(): void
 }
 
-/** Watches samples: how long each took since the one before, and where it was. */
+/**
+ * Watches samples: how long each took since the one before, and where it was. What watches is cheap: it is measured as well, and
+ * a compiler's figures look at every region.
+ */
 function watchSamples(): Watched {
   const { sample } = RegionCompiler.prototype
+  const { add } = Samples.prototype
   const watched: Watched = {
     byAddress: new Map(), beginning: 0, samples: 0,
-    stop: () => { RegionCompiler.prototype.sample = sample },
+    stop: () => {
+      RegionCompiler.prototype.sample = sample
+      Samples.prototype.add = add
+    },
+  }
+  let isCompiled = false
+  Samples.prototype.add = function noted(this: Samples, address, kind) {
+    isCompiled = kind === 'compiled'
+    add.call(this, address, kind)
   }
   const begun = mainThread()
   let last = performance.now()
   RegionCompiler.prototype.sample = function timed(this: RegionCompiler, core: SampledCore, samples) {
-    const before = this.figures().samplesInRegions
     const rip = core.registers.linearRip
     const result = sample.call(this, core, samples)
     const now = performance.now()
     const one = watched.byAddress.get(rip) ?? { samples: 0, compiled: 0, seconds: 0 }
     one.samples += 1
-    one.compiled += this.figures().samplesInRegions - before
+    if (isCompiled) one.compiled += 1
     one.seconds += (now - last) / 1000
     watched.byAddress.set(rip, one)
     watched.samples += 1
@@ -132,13 +155,31 @@ async function bySymbol({ byAddress }: Watched): Promise<SymbolTime[]> {
   return [...sums].map(([name, sum]) => ({ name, ...sum })).sort((one, other) => other.seconds - one.seconds)
 }
 
+const userSeconds = (since: NodeJS.CpuUsage): number => process.cpuUsage(since).user / 1e6
+
+/** A decompressor that tells how many seconds of user time it has taken. */
+function timedDecompressor(): { readonly decompress: Decompressor; readonly spent: () => number } {
+  let spent = 0
+  return {
+    spent: () => spent,
+    decompress: async (...data) => {
+      const before = process.cpuUsage()
+      const unpacked = await optionalDecompressor(...data)
+      spent += userSeconds(before)
+      return unpacked
+    },
+  }
+}
+
 /** Boots in this process and prints what came of it: for the child. */
-export async function bootHere(compiler: 'off' | CompilerOptions, type: GuestType): Promise<void> {
+export async function bootHere({ compiler, type = 'pv', kernel }: BootOptions): Promise<void> {
   const idle = await residentBytes()
   const begun = performance.now()
   const before = process.cpuUsage()
   const sampled = compiler === 'off' ? { samples: NEVER, slice: SAMPLE } : { slice: SAMPLE, ...compiler, now: () => performance.now() }
-  const linux = await bootLinux({ host: { compiler: sampled }, domain: { type, memory: MEBIBYTES } })
+  const { decompress, spent } = timedDecompressor()
+  const unpacked = kernel === undefined ? {} : { kernel: readFileSync(kernel) }
+  const linux = await bootLinux({ host: { compiler: sampled, decompress }, domain: { type, memory: MEBIBYTES, ...unpacked } })
   const [processor, hypervisor] = [timeRuns(MachineProcessor.prototype), timeRuns(RunLoop.prototype)]
   const [started, main, watched] = [performance.now(), mainThread(), watchSamples()]
   await linux.ready()
@@ -146,13 +187,16 @@ export async function bootHere(compiler: 'off' | CompilerOptions, type: GuestTyp
   for (const one of [processor, hypervisor, watched]) one.stop()
   const { user, system } = process.cpuUsage(before)
   const { host, domain } = linux
-  const times = { wall: (performance.now() - begun) / 1000, user: user / 1e6, system: system / 1e6, main: (mainThread() - main) / 1e9 }
+  const times = { wall: (performance.now() - begun) / 1000, user: user / 1e6, system: system / 1e6, unpacking: spent(), main: (mainThread() - main) / 1e9 }
   const { compiler: figures, domains } = host.profile()
+  const guest = domain.info().cpuTime / 1e9
+  // Nothing of the guest goes on while the collector is waited for.
+  domain.pause()
   // First: the hash reads every page of the guest, and what has been read is there.
   const memory = { resident: await residentBytes(), guestResident: guestBytes(host, domain) }
   const run: BootRun = {
     ...times, around, beginning: watched.beginning, instructions: watched.samples * SAMPLE,
-    guest: domain.info().cpuTime / 1e9, stateHash: host.hypervisor.stateHash(),
+    guest, stateHash: host.hypervisor.stateHash(),
     ...memory, idle, largest: process.resourceUsage().maxRSS * 1024,
     figures: figures!, exits: domains[0]!.profile.exits, symbols: await bySymbol(watched),
   }
@@ -162,8 +206,7 @@ export async function bootHere(compiler: 'off' | CompilerOptions, type: GuestTyp
 
 /** A way to boot in new processes. */
 export interface BootProcess {
-  /** `type`: as a guest of which type. Default `pv`. */
-  run(compiler: 'off' | CompilerOptions, type?: GuestType): BootRun
+  run(options: BootOptions): BootRun
   remove(): void
 }
 
@@ -171,12 +214,12 @@ export interface BootProcess {
 export async function bootProcess(): Promise<BootProcess> {
   const built = await bundle(`
     import { bootHere } from './support/boot-process.ts'
-    await bootHere(JSON.parse(process.argv[2]), process.argv[3])
+    await bootHere(JSON.parse(process.argv[2]))
   `)
   return {
     remove: () => built.remove(),
-    run: (compiler, type = 'pv') => {
-      const output = execFileSync(process.execPath, [built.path, JSON.stringify(compiler), type], { stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 })
+    run: (options) => {
+      const output = execFileSync(process.execPath, [built.path, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 })
       return JSON.parse(output.toString()) as BootRun
     },
   }

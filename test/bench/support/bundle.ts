@@ -7,6 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build, type Plugin } from 'esbuild'
+import { preparedModules } from '../../../tsup.config.ts'
 
 const BENCHMARKS = resolve(import.meta.dirname, '..')
 /** Below it, a bundle finds the packages that stay outside. */
@@ -39,7 +40,7 @@ export async function bundle(source: string): Promise<Bundle> {
   const remove = (): void => rmSync(folder, { recursive: true, force: true })
   try {
     await build({
-      stdin: { contents: source, resolveDir: BENCHMARKS, loader: 'ts' }, outfile: path, plugins: [places], bundle: true,
+      stdin: { contents: source, resolveDir: BENCHMARKS, loader: 'ts' }, outfile: path, plugins: [preparedModules, places], bundle: true,
       packages: 'external', platform: 'node', format: 'esm', target: 'es2022', sourcemap: true, logLevel: 'silent',
     })
   } catch (error) {

@@ -60,7 +60,7 @@ export function decodingRates(): readonly number[] {
     const before = code.decoded
     const begun = process.cpuUsage()
     for (let host = start; host < start + text.length; host += STRIDE) {
-      code.decode({ host, mode: MODE.CODE64, nextPage: () => 0 })
+      code.decode({ host, mode: MODE.CODE64, rip: host, nextPage: () => 0 })
     }
     const { user, system } = process.cpuUsage(begun)
     return (code.decoded - before) / (user + system)

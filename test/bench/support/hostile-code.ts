@@ -16,7 +16,7 @@ export interface Attack {
 }
 
 const at = (frame: number, offset = 0): number => BASE + frame * 4096 + offset
-const [RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7] as const
+const [, RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7] as const
 /** A page of data of the guest's. */
 const DATA = 4
 /** The table that maps the guest's frames, mapped read-only at its own place. */

@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
-import { optionalDecompressor } from '../../../src/decompress/index.ts'
+import SevenZip from '7z-wasm'
+import { decompressorWith, optionalDecompressor, type Lz4, type SevenZipFactory } from '../../../src/decompress/index.ts'
 import { XenError } from '../../../src/util/index.ts'
 
 /** Something with code-like bytes in it, so that a filter for x86 code has work to do. */
@@ -86,6 +88,21 @@ describe('the optional decompressor', () => {
     expect((await optionalDecompressor('lz4', packed, 1 << 20)).every((byte) => byte === 0x41)).toBe(true)
     expect(held.count(8 << 20)).toBe(1)
     held.end()
+  })
+
+  test.each(formats)('unpacks %s by packages that were given, and names the one that was not', async (name, tool, args) => {
+    const packed = pack(tool, args)
+    if (packed === undefined) return void console.log(`SKIPPED ${name}: no ${tool} on this machine`)
+    const sevenZip = SevenZip as unknown as SevenZipFactory
+    const lz4 = createRequire(import.meta.url)('lz4js') as Lz4
+    expect(Buffer.from(await decompressorWith({ sevenZip, lz4 })(name, packed, original.length)).equals(Buffer.from(original))).toBe(true)
+    await expect(decompressorWith({})(name, packed, original.length)).rejects.toMatchObject({
+      code: 'NOT_SUPPORTED', details: { package: name === 'lz4' ? 'lz4js' : '7z-wasm' },
+    })
+  })
+
+  test.each([{ sevenZip: 7 }, { lz4: {} }, { zip: undefined }])('refuses what is no package: %j', (packages) => {
+    expect(() => decompressorWith(packages as object)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   })
 
   test('refuses a format that it does not know', async () => {

@@ -4,7 +4,7 @@ import {
   type BlockStore,
 } from '../../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, TypeScriptRunner, connectStore, type GuestKernel } from '../../../src/guest/index.ts'
-import { compareStates, partTree, SeededRandom, type DomId, type Part, type SavedPart, type SavedTree, type StateOf } from '../../../src/util/index.ts'
+import { compareStates, partTree, SeededRandom, type DomId, type Part, type SavedPart, type SavedTree } from '../../../src/util/index.ts'
 import { seedDisk, seedNic } from '../../support/devices.ts'
 import { FakeHypervisor, TestStore, during } from '../../../src/testing/index.ts'
 

@@ -4,8 +4,8 @@
  */
 import { describe, expect, test } from 'vitest'
 import {
-  CALLBACKTYPE, CallbackRegister, DOMID, ERRNO, EVTCHNOP, FLAT, GNTMAP, GNTST, GNTTABOP, GnttabCopy, GnttabMapGrantRef, GnttabTransfer,
-  MMU, MMUEXT, MmuextOp, MulticallEntry, HYPERVISOR, SCHEDOP, TrapInfo, VCPUOP, XENMEM, XenMemoryExchange, XenMemoryReservation,
+  CALLBACKTYPE, CallbackRegister, DOMCTL, DOMCTL_INTERFACE_VERSION, DOMID, Domctl, ERRNO, EVTCHNOP, FLAT, GNTMAP, GNTST, GNTTABOP, GnttabCopy, GnttabMapGrantRef, GnttabTransfer,
+  MMU, MMUEXT, MmuextOp, MulticallEntry, HVMOP, HYPERVISOR, SCHEDOP, SYSCTL, SYSCTL_INTERFACE_VERSION, Sysctl, TrapInfo, VCPUOP, XENMEM, XenHvmParam, XenMemAcquireResource, XenMemoryExchange, XenMemoryReservation,
 } from '../../../src/abi/index.ts'
 import { EXIT } from '../../../src/machine/index.ts'
 import type { Mfn } from '../../../src/util/index.ts'
@@ -24,7 +24,7 @@ function attacks(rows: readonly Row[]): void {
   })
 }
 
-const { EBUSY, EFAULT, EINVAL, EPERM, ENOSPC, ESRCH, ENOSYS } = ERRNO
+const { EACCES, EBUSY, EFAULT, EINVAL, EPERM, ENOSPC, ESRCH, ENOSYS } = ERRNO
 const shared = (a: Attack, domid = a.guest.domid): number => a.host.hypervisor.domainInfo(domid).sharedInfoFrame
 /** Lowest frame of the hypervisor's own, and one that nobody has. */
 const xenFrame = (a: Attack): number => a.host.memory.firstFrame
@@ -445,7 +445,31 @@ describe('addresses, segments and entry points', () => {
 
 describe('what only a privileged domain may', () => {
   attacks([
-    ['is refused by every hypercall of its', (a) => (['domctl', 'sysctl', 'platform_op', 'kexec_op', 'hypfs_op'] as const).map((name) => a.call(name, a.at())), [-EPERM, -EPERM, -EPERM, -EPERM, -EPERM]],
+    ['is refused by every hypercall of its', (a) => (['domctl', 'sysctl', 'platform_op', 'kexec_op', 'hypfs_op'] as const).map((name) => a.call(name, a.at())), [-EACCES, -EACCES, -EACCES, -EPERM, -EPERM]],
+    ['every operation of domctl, on another domain and on oneself', (a) => [...new Set(Object.values(DOMCTL).flatMap((cmd) => [a.victim.domid, a.guest.domid].map((domain) => {
+      a.host.memory.bytes.fill(0, a.place(), a.place() + Domctl.size)
+      Domctl.encode(a.view, a.place(), { cmd, interfaceVersion: DOMCTL_INTERFACE_VERSION, domain })
+      return a.call('domctl', a.at())
+    })))], [-EPERM]],
+    ['every operation of sysctl', (a) => [...new Set(Object.values(SYSCTL).map((cmd) => {
+      a.host.memory.bytes.fill(0, a.place(), a.place() + Sysctl.size)
+      Sysctl.encode(a.view, a.place(), { cmd, interfaceVersion: SYSCTL_INTERFACE_VERSION })
+      return a.call('sysctl', a.at())
+    }))], [-EPERM]],
+    ['the frames of another\'s grant table', (a) => {
+      XenMemAcquireResource.encode(a.view, a.place(), { domid: a.victim.domid, type: 1, id: 0, nrFrames: 1, pad: 0, frame: 0n, frameList: BigInt(a.at(64)) })
+      return [a.call('memory_op', XENMEM.acquire_resource, a.at()), a.view.getUint32(a.place(64), true)]
+    }, [-EPERM, 0]],
+    ['a parameter of a translated domain', (a) => {
+      const domid = a.host.hypervisor.createDomain({ kind: 'pvh', maxPages: 4 })
+      const ask = (op: number): number => {
+        XenHvmParam.encode(a.view, a.place(), { domid, index: 1, value: 7n })
+        return a.call('hvm_op', op, a.at())
+      }
+      const answers = [ask(HVMOP.get_param), ask(HVMOP.set_param)]
+      a.host.hypervisor.destroyDomain(domid)
+      return answers
+    }, [-EPERM, -EPERM]],
     ['shutting another domain down, or pinning a CPU', (a) => {
       a.view.setUint16(a.place(), a.victim.domid, true)
       a.view.setUint32(a.place(4), 0, true)

@@ -1,6 +1,7 @@
 /** What processors remember, against page tables and frame types: each kind of fault is planted and found. */
 import { describe, expect, test } from 'vitest'
 import { HYPERVISOR, UVMF } from '../../../src/abi/index.ts'
+import type { FrameRows } from '../../../src/hypervisor/index.ts'
 import { BLOCK } from '../../../src/machine/cpu/layout/record.ts'
 import { JUMP, PERMISSION, State, TLB } from '../../../src/machine/cpu/layout/state.ts'
 import type { MachineMemory } from '../../../src/machine/memory/machine-memory.ts'
@@ -55,7 +56,7 @@ class Scene {
     expect(this.guest.call('update_va_mapping', this.guest.at(page), 0, UVMF.NONE)).toBe(0)
   }
 
-  parts(): { frames: { stamp: Float64Array; owner: Uint16Array }; domains: { get(id: number): { vcpus: { guest: { flushedAt: number } }[] } } } {
+  parts(): { frames: { rows: FrameRows; owner: Readonly<Uint16Array> }; domains: { get(id: number): { vcpus: { guest: { flushedAt: number } }[] } } } {
     // The hypervisor's inside is not part of its interface; faults are planted there.
     return (this.host.hypervisor as unknown as { parts: ReturnType<Scene['parts']> }).parts
   }
@@ -110,11 +111,11 @@ describe('coherence of what processors remember', () => {
     ['outlives the stamp of its frame', (s) => {
       s.unmap(DATA)
       s.host.hypervisor.releaseFrames(s.guest.domid, [s.guest.frames[DATA]!])
-      s.parts().frames.stamp[s.guest.frames[DATA]!] = 0
+      s.parts().frames.rows.setStamp(s.guest.frames[DATA]!, 0)
     }, /free frame that waits for no flush/],
     ['writes a frame whose use has ended, and whose stamp is too old', (s) => {
       s.unmap(DATA)
-      s.parts().frames.stamp[s.guest.frames[DATA]!] = 0
+      s.parts().frames.rows.setStamp(s.guest.frames[DATA]!, 0)
     }, /writes a frame that waits for no flush/],
     ['belongs to a processor that flushes pass by', (s) => {
       s.parts().domains.get(s.guest.domid).vcpus[0]!.guest.flushedAt = Infinity
@@ -132,7 +133,7 @@ describe('coherence of what processors remember', () => {
     }, /dropped/],
     ['is a jump to another domain\'s code', (s) => {
       const block = s.memory.view.getUint32(s.jumps()[0]! + JUMP.block, true)
-      s.parts().frames.owner[s.memory.view.getUint32(block + BLOCK.physical, true) >>> 12] = s.victim.domid
+      s.parts().frames.rows.setOwner(s.memory.view.getUint32(block + BLOCK.physical, true) >>> 12, s.victim.domid)
     }, /\(--x\) leads to a frame of domain 0/],
     ['is code of other bytes', (s) => {
       s.memory.bytes[s.guest.place(CODE, 14)]! ^= 1

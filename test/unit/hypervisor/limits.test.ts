@@ -173,7 +173,8 @@ describe('an error on behalf of a guest crashes its domain, and the host goes on
       run: () => {
         // The hypervisor's inside is not part of its interface; the fault is planted there.
         const { frames } = (host.hypervisor as unknown as { parts: { frames: FrameTable } }).parts
-        frames.references[frames.owner.indexOf(1)]! += 1
+        const mfn = frames.owner.indexOf(1)
+        frames.rows.setReferences(mfn, frames.references[mfn]! + 1)
         throw error
       },
     })

@@ -257,6 +257,30 @@ describe('timer', () => {
     const { apic } = started(0x4_0050, 1000)
     expect([msr(apic, 0x838), msr(apic, 0x839)]).toEqual([0, 0])
   })
+
+  test('comes when its domain is shown that time, and where that changes by as much', () => {
+    const timers = new TimerQueue()
+    let now = 0
+    let rate = 2
+    const woken: number[] = []
+    const apic = new LocalApic({
+      vcpu: 0, timers, now: () => now * rate, hostTime: (shown) => shown / rate, wake: () => void woken.push(now), send: () => undefined,
+    })
+    apic.writeMsr(0x1b, X2APIC_ON, 0)
+    apic.writeMsr(0x80f, 0x1ff, 0)
+    apic.writeMsr(0x832, 0x50, 0)
+    // 20 us of the domain's: bus cycles of 10 ns, two a step.
+    apic.writeMsr(0x838, 1000, 0)
+    const until = (time: number): void => {
+      for (; now < time; now += 100) timers.run(now)
+    }
+    until(5000)
+    expect(msr(apic, 0x839)).toBe(500)
+    rate = 1
+    apic.moveTimer((deadline) => deadline * 2)
+    until(30_000)
+    expect(woken).toEqual([20_000])
+  })
 })
 
 test('state is plain data, and goes on from there', () => {

@@ -22,6 +22,18 @@ test('domains run for as long as something is awaited of them, and its failure i
   await expect(during(hub, guest.kernel.store!.read('nothing'))).rejects.toMatchObject({ code: 'XENSTORE' })
 })
 
+test('a guest that leaves its watchdog alone ends by it, in the fake as on a host', async () => {
+  const hub = new FakeHypervisor()
+  const calls: number[] = []
+  const guest = hub.createDomain(1, ({ hypercalls }) => {
+    calls.push(hypercalls.watchdog(0, 2), hypercalls.watchdog(0, 5), hypercalls.watchdog(0, 5), hypercalls.watchdog(2, 0), hypercalls.watchdog(2, 1), hypercalls.watchdog(9, 1))
+  })
+  await hub.settle(1_900_000_000)
+  expect([calls, guest.shutdownReason]).toEqual([[1, 2, -28, 0, -22, -22], undefined])
+  await hub.settle(200_000_000)
+  expect(guest.shutdownReason).toBe(4)
+})
+
 test('an unbooted guest and an empty pool of frames are typed errors', () => {
   const hub = new FakeHypervisor(65)
   expect(() => hub.createDomain(1, () => undefined)).toThrow(expect.objectContaining({ code: 'OUT_OF_MEMORY' }))

@@ -64,6 +64,17 @@ describe('a bitmap', () => {
     expect([map.count, map.has(0)]).toEqual([0, false])
   })
 
+  test.each([[0, 70], [3, 4], [30, 34], [0, 32], [31, 65], [5, 5], [-3, 1000], [40, 20]])('adds all from %i to %i', (from, end) => {
+    const [map, one] = [new Bitmap(70), new Bitmap(70)]
+    for (const each of [map, one]) for (const index of [2, 33, 69]) each.add(index)
+    map.addRange(from, end)
+    for (let index = from; index < end; index += 1) one.add(index)
+    expect([[...map], map.count]).toEqual([[...one], one.count])
+    const again = new Bitmap(70)
+    again.restore(map.save())
+    expect(again.count).toBe(one.count)
+  })
+
   test('finds the first clear bit, and none when full', () => {
     const map = new Bitmap(33)
     for (let i = 0; i < 33; i += 1) if (i !== 5 && i !== 32) map.add(i)

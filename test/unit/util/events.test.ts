@@ -89,4 +89,61 @@ describe('an event hub', () => {
     for await (const event of stream) seen.push('count' in event ? { lost: event.count } : event.seq)
     expect(seen).toEqual([{ lost: 3 }, 4, 5])
   })
+
+  describe('that keeps its last events', () => {
+    const kept = () => {
+      const events = new EventHub<Sample>(() => 0, undefined, { names: { started: true, stopped: true }, keep: 4 })
+      for (let code = 1; code <= 6; code += 1) events.emit({ type: 'stopped', code })
+      return events
+    }
+    const take = async (stream: AsyncIterable<{ readonly type: string }>, count: number): Promise<unknown[]> => {
+      const taken: unknown[] = []
+      for await (const event of stream) if (taken.push(event) === count) break
+      return taken
+    }
+
+    test('replays them, and goes on with what comes', async () => {
+      const events = kept()
+      expect(events.last).toBe(6)
+      expect(events.recent().map(({ seq }) => seq)).toEqual([3, 4, 5, 6])
+      const stream = events.stream({ replay: 2 })
+      events.emit({ type: 'started', name: 'later' })
+      expect(await take(stream, 3)).toMatchObject([{ seq: 5 }, { seq: 6 }, { seq: 7, name: 'later' }])
+    })
+
+    test('goes on behind the one where a reader stopped, and says what it has not kept', async () => {
+      expect(await take(kept().stream({ since: 4 }), 2)).toMatchObject([{ seq: 5 }, { seq: 6 }])
+      expect(await take(kept().stream({ since: 0 }), 2)).toMatchObject([{ type: 'events-lost', count: 2 }, { seq: 3 }])
+    })
+
+    test('gives those that pass all filters', async () => {
+      const events = kept()
+      expect(events.recent({ types: ['started'] })).toEqual([])
+      const stream = events.stream({ types: ['stopped'], accept: (event) => event.type === 'stopped' && event.code > 8, replay: 9 })
+      for (let code = 7; code <= 10; code += 1) events.emit({ type: 'stopped', code })
+      expect(await take(stream, 2)).toMatchObject([{ code: 9 }, { code: 10 }])
+      expect(() => events.stream({ types: ['stoped' as 'stopped'] })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+      expect(() => events.stream({ domid: -1 })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+    })
+  })
+
+  test('takes events from elsewhere only while somebody listens for them', () => {
+    const { hub: events } = hub()
+    const told: string[] = []
+    events.feed(['started'], () => {
+      told.push('open')
+      return () => told.push('close')
+    })
+    const stop = events.on('stopped', () => undefined)
+    const stopStarted = events.on('started', () => undefined)
+    stop()
+    const stopAny = events.onAny(() => undefined)
+    stopStarted()
+    expect(told).toEqual(['open'])
+    stopAny()
+    expect(told).toEqual(['open', 'close'])
+    events.onAny(() => undefined)
+    events.endFeeds()
+    expect(told).toEqual(['open', 'close', 'open', 'close'])
+  })
 })

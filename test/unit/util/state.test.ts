@@ -86,6 +86,40 @@ describe('a part', () => {
   })
 })
 
+describe('a part that tells whether it is what it has saved', () => {
+  class Telling extends Counter {
+    looks = 0
+    saves = 0
+
+    override save() {
+      this.saves += 1
+      return super.save()
+    }
+
+    isAsSaved({ count, names }: StateOf<typeof counterShape>): boolean {
+      this.looks += 1
+      return count === this.count && names.length === this.names.length
+    }
+  }
+
+  test('is not saved again, and gives what was saved before; what it does not look at is found', () => {
+    const counter = new Telling()
+    const tree = partTree({ name: 'all', version: 1 }, [counterPart(counter), counterPart(new Counter(), 'other')])
+    const first = tree.save() as SavedTree
+    expect([tree.save(first), counter.saves, counter.looks]).toEqual([first, 1, 1])
+    expect(tree.save(first)).toBe(first)
+    expect([tree.rewind(first), tree.overlooked(first)]).toEqual([[], []])
+    counter.count = 3
+    const second = tree.save(first) as SavedTree
+    expect(second.parts['counter']).toEqual({ version: 3, state: { count: 3, names: [], words: Uint32Array.of(1, 2) } })
+    expect(second.parts['other']).toBe(first.parts['other'])
+    // It does not look at its words.
+    counter.words[0] = 9
+    expect(tree.save(second)).toBe(second)
+    expect(tree.overlooked(second)).toEqual(['all.counter'])
+  })
+})
+
 describe('a tree of parts', () => {
   const tree = (one: Counter, two: Counter): Part =>
     partTree({ name: 'host', version: 1 }, [counterPart(one, 'one'), partTree({ name: 'inner', version: 1 }, [counterPart(two, 'two')])])

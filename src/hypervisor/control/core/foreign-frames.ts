@@ -5,7 +5,7 @@
  * Reference: xen/arch/x86/mm.c, get_page_from_l1e, on a foreign owner.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
+import { type StateOf, type Stateful, badState, shape, sameEntries } from '../../../util/index.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 
@@ -54,6 +54,15 @@ export class ForeignFrames implements Stateful<ForeignFramesState> {
 
   save(): ForeignFramesState {
     return [...this.counts]
+  }
+
+  isAsSaved(state: ForeignFramesState): boolean {
+    return sameEntries(this.counts, state)
+  }
+
+  /** True while nothing is mapped. */
+  get isEmpty(): boolean {
+    return this.counts.size === 0
   }
 
   /** The references lie in the frame table, which has been loaded. */

@@ -3,13 +3,14 @@
  * Reference: tools/libs/ctrl/xc_domain.c, xc_dominfo; xen/common/domctl.c, getdomaininfo, XEN_DOMCTL_getvcpuinfo;
  * xen/common/sysctl.c, XEN_SYSCTL_physinfo.
  */
+import type { AccessFacts } from '../../domains/access.ts'
 import { NATIVE, SHUTDOWN } from '../../../abi/index.ts'
 import type { Mfn } from '../../../util/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainInfo, HostInfo, VcpuInfoSnapshot } from './records.ts'
 
-/** A domain's facts at host time `now`. */
-export function describeDomain(domain: Domain, now: number): DomainInfo {
+/** A domain's facts at host time `now`, in the pool of a number, or -1. */
+export function describeDomain(domain: Domain, { now, pool }: { readonly now: number; readonly pool: number }): DomainInfo {
   const online = domain.vcpus.filter((vcpu) => vcpu.online)
   const crashed = domain.isShutDown && domain.shutdownReason === SHUTDOWN.crash
   return {
@@ -28,11 +29,13 @@ export function describeDomain(domain: Domain, now: number): DomainInfo {
     shutdownReason: domain.isShutDown ? domain.shutdownReason : undefined,
     totalPages: domain.totalPages,
     maxPages: domain.maxPages,
+    outstandingPages: domain.outstandingPages,
     // The frame was taken from the frame table.
     sharedInfoFrame: domain.sharedInfoFrame as Mfn,
     cpuTime: domain.vcpus.reduce((sum, vcpu) => sum + vcpu.runstate.cpuTime(now), 0),
     onlineVcpus: online.length,
     maxVcpu: domain.vcpuCount - 1,
+    pool,
     handle: domain.handle.slice(),
   }
 }
@@ -47,18 +50,19 @@ export function describeVcpu(vcpu: Vcpu, now: number): VcpuInfoSnapshot {
 
 /** What the host's facts are read from. */
 export interface HostParts {
+  readonly access: { facts(): AccessFacts }
   readonly kinds: { all(): readonly { readonly name: string }[] }
   readonly memory: { readonly firstFrame: number; readonly endFrame: number }
-  readonly domainMemory: { readonly free: number }
-  readonly scheduler: { readonly cpuCount: number; readonly name: string }
+  readonly domainMemory: { readonly free: number; readonly claimed: number }
+  readonly scheduler: { readonly cpuCount: number; readonly name: string; freeCpus(): readonly number[] }
   readonly clock: { now(): number }
   readonly tsc: { readonly kilohertz: number }
 }
 
 /** The host's facts now. */
-export function describeHost({ kinds, memory, domainMemory, scheduler, clock, tsc }: HostParts): HostInfo {
+export function describeHost({ kinds, memory, domainMemory, scheduler, clock, tsc, access }: HostParts): HostInfo {
   return {
-    totalFrames: memory.endFrame - memory.firstFrame, freeFrames: domainMemory.free,
-    physicalCpus: scheduler.cpuCount, guestKinds: kinds.all().map(({ name }) => name), scheduler: scheduler.name, time: clock.now(), tscHertz: tsc.kilohertz * 1000,
+    totalFrames: memory.endFrame - memory.firstFrame, freeFrames: domainMemory.free, outstandingFrames: domainMemory.claimed,
+    physicalCpus: scheduler.cpuCount, freeCpus: scheduler.freeCpus().length, guestKinds: kinds.all().map(({ name }) => name), scheduler: scheduler.name, access: access.facts(), time: clock.now(), tscHertz: tsc.kilohertz * 1000,
   }
 }

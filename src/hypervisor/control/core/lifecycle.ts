@@ -3,16 +3,17 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { DOMID, ERRNO, VIRQ } from '../../../abi/index.ts'
+import { DOMID, ERRNO, NATIVE, VIRQ, type Width } from '../../../abi/index.ts'
 import { type DomId, type EventHub, type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import type { SavedDomainFacts } from '../../domains/domain-state.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
-import type { CreateDomainOptions } from './records.ts'
+import type { DomainOrder } from './records.ts'
+import { softReset } from './soft-reset.ts'
 import { Domain, type DomainFacts, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
-import { fillSharedInfo } from '../../domains/shared-info.ts'
+import { fillSharedInfo, writeWallClock } from '../../domains/shared-info.ts'
 import { FrameAccess } from '../../frames/frame-access.ts'
 import type { DomainMemory } from '../../frames/domain-memory.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
@@ -24,8 +25,8 @@ import type { FrameTypes } from '../../frames/frame-types.ts'
 import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { PhysicalCpus } from '../../execution/physical-cpus.ts'
-import type { Scheduler } from '../../scheduler/index.ts'
-import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../../time/index.ts'
+import type { VcpuScheduling } from '../../scheduler/index.ts'
+import { DomainWatchdogs, type GuestTime, type TimeRecords, type TimerQueue, VcpuTimers, type WallClock } from '../../time/index.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 
@@ -38,6 +39,8 @@ const DEFAULT_MAPTRACK_FRAMES = 1024
 const MAX_PORT = 0x1_ffff
 /** Work of one portion of taking a domain apart: a few milliseconds. */
 const DISMANTLING_PORTION = 2_000_000
+/** Most seconds by which a wall clock may differ from the host's: as many as 32 bits hold. */
+const MAX_TIME_OFFSET = 2 ** 31 - 1
 /** Shutdown reason of an expired watchdog. */
 const WATCHDOG = 4
 
@@ -52,7 +55,7 @@ export interface LifecycleParts {
   readonly meter: WorkMeter
   readonly events: EventChannels
   readonly grants: GrantTables<Vcpu>
-  readonly scheduler: Scheduler<Vcpu>
+  readonly scheduler: VcpuScheduling<Vcpu>
   readonly timers: TimerQueue
   readonly timeRecords: TimeRecords
   readonly execution: VcpuExecution
@@ -60,10 +63,11 @@ export interface LifecycleParts {
   readonly kinds: GuestKinds
   readonly console: HypervisorConsole
   readonly hub: EventHub<HypervisorEvent>
-  /** Calendar time at host boot. */
-  readonly bootTime: bigint
+  readonly wallClock: WallClock
   /** Raises VIRQ_TIMER in a vCPU. */
   raiseTimer(vcpu: Vcpu): void
+  /** What domains are shown as the time; absent where all are shown the host's. */
+  readonly guestTime?: GuestTime | undefined
   /** The typed door of a domain, which gives back what the domain has mapped of others. */
   typedHypercallsOf(domain: Domain): { release(): void }
   /** A domain is gone. */
@@ -74,7 +78,7 @@ export interface LifecycleParts {
 export const lifecycleShape = /* @__PURE__ */ shape.record({ nextId: /* @__PURE__ */ shape.whole(0, 0x7ff0) })
 
 /** What a domain is made of. */
-type NewDomain = Omit<CreateDomainOptions, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
+type NewDomain = Omit<DomainOrder, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
 
 /** Makes and unmakes domains. */
 export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>> {
@@ -95,7 +99,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
    * XEN_DOMCTL_createdomain: makes a paused domain without memory. Its number; -EINVAL, -EEXIST, or -ENOMEM when a frame, a
    * processor or a number is lacking. `facts` takes the cause.
    */
-  create(options: CreateDomainOptions, facts: RefusalFacts = {}): number {
+  create(options: DomainOrder, facts: RefusalFacts = {}): number {
     const { parts } = this
     const { vcpus = 1, createRunner } = options
     const kind = parts.kinds.get(options.kind)
@@ -113,7 +117,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
 
   private make(id: DomId, options: NewDomain, facts: RefusalFacts): number {
     const { parts } = this
-    const { maxGrantFrames = DEFAULT_GRANT_FRAMES, maxMaptrackFrames = DEFAULT_MAPTRACK_FRAMES } = options
+    const { maxGrantFrames = DEFAULT_GRANT_FRAMES, maxMaptrackFrames = DEFAULT_MAPTRACK_FRAMES, grantVersion: maxVersion = 2 } = options
     const sharedInfoFrame = parts.domainMemory.takeRaw()
     if (sharedInfoFrame < 0) return because(facts, { cause: 'shared_info', domid: id }, -ERRNO.ENOMEM)
     parts.frames.assignShared(sharedInfoFrame, id)
@@ -124,14 +128,54 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     })
     domain.sharedPages = 1
     domain.maxPages = options.maxPages ?? 0
+    domain.tools.hasVcpus = options.withoutVcpus !== true
+    domain.tools.isXenstore = options.isXenstore === true
     fillSharedInfo(this.parts, domain)
-    const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, ...mappingOf(domain) })
+    const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion, ...mappingOf(domain) })
     if (refused < 0) {
       this.destroy(domain)
       return because(facts, { cause: 'grants', domid: id }, refused)
     }
     parts.hub.emit({ type: 'domain-created', domid: id })
     return id
+  }
+
+  /** XEN_DOMCTL_settimeoffset: 0, or -EINVAL for what is no number of seconds. */
+  setTimeOffset(domain: Domain, seconds: number): number {
+    if (!Number.isInteger(seconds) || Math.abs(seconds) > MAX_TIME_OFFSET) return -ERRNO.EINVAL
+    domain.timeOffset = seconds
+    writeWallClock(this.parts, domain)
+    return 0
+  }
+
+  /** XEN_DOMINF_dying: true of a domain that has been taken apart, but for frames that others hold. */
+  isDead(domain: Domain): boolean {
+    return domain.dying && !this.dismantling.has(domain)
+  }
+
+  /**
+   * XEN_DOMCTL_set_address_size: makes it a guest of kernels of a width: 0; -EACCES once it has memory, -EINVAL where there is no such
+   * kind.
+   */
+  setWidth(domain: Domain, width: Width): number {
+    if ((domain.kind.abi ?? NATIVE).width === width) return 0
+    const kind = this.kindOf({ translated: false, width })
+    // A kernel of 64 bits is what a domain begins with.
+    if (kind === undefined || width === 64) return -ERRNO.EINVAL
+    if (domain.totalPages !== 0) return -ERRNO.EACCES
+    domain.become(kind)
+    fillSharedInfo(this.parts, domain)
+    return 0
+  }
+
+  /** The kind of binary guests that have a physical map or not, and kernels of a width. */
+  kindOf(wanted: { readonly translated: boolean; readonly width: Width }): GuestKind | undefined {
+    return this.parts.kinds.all().find((kind) => kind.hasRegisters && (kind.createDomain !== undefined) === wanted.translated && (kind.abi ?? NATIVE).width === wanted.width)
+  }
+
+  /** What XEN_DOMCTL_soft_reset does before the domain goes on: 0; -EINVAL, -ENOMEM with nothing changed. `facts` takes the cause. */
+  softReset(domain: Domain, facts: RefusalFacts = {}): number {
+    return softReset(this.parts, domain, facts)
   }
 
   /** A domain that is being taken apart, which cannot be saved meanwhile; undefined when there is none. */
@@ -144,6 +188,10 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     return { nextId: this.nextId }
   }
 
+  isAsSaved({ nextId }: StateOf<typeof lifecycleShape>): boolean {
+    return this.nextId === nextId
+  }
+
   load({ nextId }: StateOf<typeof lifecycleShape>): void {
     this.nextId = nextId
   }
@@ -151,7 +199,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   /** Makes a saved domain anew, without touching frames: those that it had are its own in the saved frame table. */
   restore(facts: SavedDomainFacts, createRunner: RunnerFactory | undefined): void {
     const { parts } = this
-    const { domid, kind: name, maxGrantFrames, maxMaptrackFrames, vcpus: vcpuCount, ...same } = facts
+    const { domid, kind: name, maxGrantFrames, maxMaptrackFrames, maxVersion, vcpus: vcpuCount, ...same } = facts
     const kind = parts.kinds.get(name)
     if (kind === undefined) throw badState(`there is no kind of guest ${name}`)
     if (parts.domains.get(domid) !== undefined) throw badState(`domain ${domid} is there twice`)
@@ -161,7 +209,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     if (kind.admit({ vcpus: vcpuCount, createRunner }, {}) < 0) throw badState(`domain ${domid} cannot be of kind ${name} here`)
     const id = domid as DomId
     const domain = this.assemble({ ...same, id, kind, vcpuCount, createRunner })
-    parts.grants.awaitDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, ...mappingOf(domain) })
+    parts.grants.awaitDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: maxVersion === 1 ? 1 : 2, ...mappingOf(domain) })
   }
 
   /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
@@ -197,6 +245,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     yield* parts.events.closing(domain.id)
     parts.typedHypercallsOf(domain).release()
     domain.watchdogs.stopAll()
+    parts.domainMemory.keepAside(domain, 0)
     for (const vcpu of domain.vcpus) {
       this.dropVcpu(vcpu)
       yield
@@ -258,12 +307,14 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   private addVcpu(domain: Domain, index: number): void {
     const { parts } = this
     const now = parts.clock.now()
+    const { guestTime } = parts
     const vcpu = new Vcpu(domain, index, {
       access: new FrameAccess(parts.memory, parts.frames, domain.id), infoAddress: domain.defaultVcpuInfo(index), now,
     })
     vcpu.timers = new VcpuTimers(parts.timers, {
       raiseTimer: () => parts.raiseTimer(vcpu),
       pollTimedOut: () => parts.execution.wake(vcpu),
+      ...(guestTime === undefined ? {} : { hostTime: (shown: number) => guestTime.hostTime(domain.id, shown) }),
     })
     domain.vcpus.push(vcpu)
     domain.kind.added?.(vcpu)
@@ -287,7 +338,12 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   private *relinquish(domain: Domain): Generator<void> {
     const { frames, domainMemory } = this.parts
     const own: number[] = []
-    for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === domain.id) own.push(mfn)
+    const count = domain.totalPages + domain.sharedPages
+    for (let mfn = frames.first; own.length < count; mfn += 1) {
+      mfn = frames.owner.indexOf(domain.id, mfn)
+      if (mfn < 0) break
+      own.push(mfn)
+    }
     yield* this.eachFrame(domain, own, (mfn) => this.unpin(mfn))
     yield* this.eachFrame(domain, own, (mfn) => void domainMemory.giveBack(mfn))
     for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
@@ -313,7 +369,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     const { frames, pageTypes } = this.parts
     pageTypes.abandon(mfn)
     if (!frames.hasFlag(mfn, FRAME_FLAG.PINNED)) return
-    frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.PINNED)
     pageTypes.putPageAndType(mfn)
   }
 }

@@ -2,6 +2,7 @@
  * What operations of the control interface take and give, as plain data. Numbers are exact: bytes, frames, nanoseconds.
  * Reference: xen/include/public/domctl.h, sysctl.h.
  */
+import type { AccessFacts } from '../../domains/access.ts'
 import type { Width } from '../../../abi/index.ts'
 import type { DomId, Mfn } from '../../../util/index.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
@@ -32,6 +33,23 @@ export interface CreateDomainOptions {
   readonly maxMaptrackFrames?: number
   /** Highest event port + 1 it may use. Default: what the ABI allows. */
   readonly maxPorts?: number
+  /** Newest version of grant entries that it may choose. Default 2. */
+  readonly grantVersion?: 1 | 2
+}
+
+/** What domctl asks for beside that. */
+export interface DomainOrder extends CreateDomainOptions {
+  /** Its vCPUs are asked for later. */
+  readonly withoutVcpus?: boolean
+  readonly isXenstore?: boolean
+}
+
+/** A domain that has shut down or is being taken apart. */
+export interface EndedDomain {
+  readonly domid: DomId
+  /** Why it has shut down; undefined where it was destroyed while it ran. */
+  readonly shutdownReason: number | undefined
+  readonly dying: boolean
 }
 
 /** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
@@ -56,12 +74,16 @@ export interface DomainInfo {
   readonly shutdownReason: number | undefined
   readonly totalPages: number
   readonly maxPages: number
+  /** Pages that are kept aside for it: what it has claimed and not been given yet. */
+  readonly outstandingPages: number
   /** Frame of shared_info. */
   readonly sharedInfoFrame: Mfn
   /** Nanoseconds of CPU that its vCPUs have used. */
   readonly cpuTime: number
   readonly onlineVcpus: number
   readonly maxVcpu: number
+  /** Number of the pool of CPUs that it runs on; -1 when it runs no more. */
+  readonly pool: number
   readonly handle: Uint8Array
 }
 
@@ -76,6 +98,17 @@ export interface VcpuInfoSnapshot {
   readonly cpuTime: number
   /** Physical CPU it ran on last. */
   readonly cpu: number
+}
+
+/** A pool of physical CPUs. Reference: sysctl.h, XEN_SYSCTL_cpupool_op. */
+export interface CpuPoolInfo {
+  readonly id: number
+  /** Name of its scheduler. */
+  readonly scheduler: string
+  /** Its CPUs, ascending. */
+  readonly cpus: readonly number[]
+  /** Domains that run on them. */
+  readonly domains: readonly DomId[]
 }
 
 /** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
@@ -98,12 +131,19 @@ export const FRAME_KIND = /* @__PURE__ */ Object.freeze({ MEMORY: 0, PINNED: 8, 
 /** The host as `xl info` shows it. */
 export interface HostInfo {
   readonly totalFrames: number
+  /** Frames that nobody has; those kept aside for domains are among them. */
   readonly freeFrames: number
+  /** Frames that are kept aside for domains which have claimed them. */
+  readonly outstandingFrames: number
   readonly physicalCpus: number
+  /** CPUs that are in no pool. */
+  readonly freeCpus: number
   /** Names of the kinds of guests that it has. */
   readonly guestKinds: readonly string[]
   /** Name of the scheduler. */
   readonly scheduler: string
+  /** The policy of access, and what it has refused: what `getenforce` tells of a host with Flask. */
+  readonly access: AccessFacts
   /** Host time in nanoseconds. */
   readonly time: number
   /** Time-stamp counter's rate. */

@@ -6,13 +6,16 @@
 import { ERRNO } from '../../../abi/index.ts'
 import { type Mfn, TWO_32 } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
-import { PLACE, type PhysicalMap } from '../../frames/physical-map.ts'
+import type { PhysicalMap } from '../../frames/physical-map.ts'
 
 /** What reservations work on. */
 export interface ReservationParts {
   readonly domainMemory: {
     /** Frames that the host has free. */
     readonly free: number
+    /** Those that a domain could be given. */
+    freeFor(domain: Domain): number
+    keepAside(domain: Domain, pages: number): void
     /** Gives 2^order zeroed frames in a row; the first, or -1. */
     allocateRun(domain: Domain, order: number): number
     /** Takes a frame back; false when it is not the domain's to give. */
@@ -45,10 +48,28 @@ export class Reservation {
     return 0
   }
 
+  /**
+   * XENMEM_claim_pages: keeps frames aside until the domain has `pages`; 0 gives up what is left of a claim. 0; -EINVAL for a second
+   * claim, for what it has already and for what it may not have; -ENOMEM.
+   */
+  claim(domain: Domain, pages: number): number {
+    const { domainMemory } = this.parts
+    if (!Number.isInteger(pages) || pages < 0) return -ERRNO.EINVAL
+    if (pages === 0) {
+      domainMemory.keepAside(domain, 0)
+      return 0
+    }
+    const more = pages - domain.totalPages
+    if (domain.dying || domain.outstandingPages > 0 || more <= 0 || pages > domain.maxPages) return -ERRNO.EINVAL
+    if (more > domainMemory.freeFor(domain)) return -ERRNO.ENOMEM
+    domainMemory.keepAside(domain, more)
+    return 0
+  }
+
   /** Pages that a domain could be given now. */
   room(domain: Domain): number {
     if (domain.dying) return 0
-    return Math.max(0, Math.min(domain.maxPages - domain.totalPages, this.parts.domainMemory.free))
+    return Math.max(0, Math.min(domain.maxPages - domain.totalPages, this.parts.domainMemory.freeFor(domain)))
   }
 
   /**
@@ -74,13 +95,12 @@ export class Reservation {
 
   /**
    * Takes back an extent of 2^order frames by the guest's numbers: 0, or -ENXIO when one of them is not the domain's to give;
-   * those before it are gone all the same, as in Xen. Where a frame was to come on demand, none will.
+   * those before it are gone all the same, as in Xen. Where frames come on demand, none will come there, or those given come elsewhere.
    */
   decrease(domain: Domain, first: number, order: number): number {
-    const physmap = domain.guest?.physmap
+    const { guest } = domain
     for (let number = first; number < first + 2 ** order; number += 1) {
-      if (physmap?.kind(number) === PLACE.ON_DEMAND) physmap.remove(number)
-      else if (!this.release(domain, domain.frameOf(number))) return -ERRNO.ENXIO
+      if (guest?.giveBack(number) !== true && !this.release(domain, domain.frameOf(number))) return -ERRNO.ENXIO
     }
     return 0
   }
@@ -105,7 +125,12 @@ export class Reservation {
     const physmap = domain.guest?.physmap
     if (physmap !== undefined && firstPfn !== undefined && !mayPlace(physmap, firstPfn, count)) return -ERRNO.EINVAL
     for (let i = 0; i < count; i += 1) {
-      frames.push(this.increase(domain, 0, firstPfn === undefined ? -1 : firstPfn + i) as Mfn)
+      const mfn = this.increase(domain, 0, firstPfn === undefined ? -1 : firstPfn + i)
+      if (mfn < 0) {
+        for (const given of frames.splice(frames.length - i)) this.release(domain, given)
+        return mfn
+      }
+      frames.push(mfn as Mfn)
     }
     this.changed(domain)
     return count

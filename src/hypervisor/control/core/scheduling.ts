@@ -5,11 +5,11 @@
  */
 import { ERRNO } from '../../../abi/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
-import type { Affinity, Scheduler, SchedulerFault, SchedulerParameters } from '../../scheduler/index.ts'
+import type { Affinity, SchedulerFault, SchedulerParameters, VcpuScheduling } from '../../scheduler/index.ts'
 
 /** What scheduling works on. */
 export interface SchedulingParts {
-  readonly scheduler: Pick<Scheduler, 'affinityFault' | 'parametersFault' | 'parameters' | 'setParameters'>
+  readonly scheduler: Pick<VcpuScheduling<Vcpu>, 'affinity' | 'affinityFault' | 'parametersFault' | 'parameters' | 'setParameters'>
   readonly execution: {
     /** Changes the physical CPUs that a vCPU may use; the scheduler takes them. */
     setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>): void
@@ -31,10 +31,15 @@ export class Scheduling {
 
   /** XEN_DOMCTL_setvcpuaffinity: 0, or -EINVAL for physical CPUs that there are not, and for none. */
   setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>, told: Told = {}): number {
-    told.fault = this.parts.scheduler.affinityFault(affinity)
+    told.fault = this.parts.scheduler.affinityFault(vcpu, affinity)
     if (told.fault !== undefined) return -ERRNO.EINVAL
     this.parts.execution.setAffinity(vcpu, affinity)
     return 0
+  }
+
+  /** XEN_DOMCTL_getvcpuaffinity; of a vCPU that has stopped for good, nothing. */
+  affinity(vcpu: Vcpu): Affinity {
+    return vcpu.owner.dying ? { hard: [], soft: [] } : this.parts.scheduler.affinity(vcpu)
   }
 
   /** XEN_DOMCTL_SCHEDOP_getinfo, getvcpuinfo: the parameters in force, or -EINVAL. */

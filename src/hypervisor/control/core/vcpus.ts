@@ -4,18 +4,19 @@
  * Reference: xen/common/domctl.c; xen/arch/x86/domctl.c, XEN_DOMCTL_set_cpu_policy, XEN_DOMCTL_set_vcpu_msrs.
  */
 import { ERRNO, VGCF } from '../../../abi/index.ts'
-import type { ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
+import type { CacheInspection, ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { type CpuidAnswer, MSR } from '../../../x86/index.ts'
 import {
   type CpuPolicy, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
 } from '../../domains/cpu-policy.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
+import type { CompatEntries } from '../../domains/guest-vcpu.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 
 /** What these operations work on. */
 export interface VcpuParts {
-  readonly execution: { bringUp(vcpu: Vcpu): number }
+  readonly execution: { bringUp(vcpu: Vcpu): number; wake(vcpu: Vcpu): void }
 }
 
 const HIGHEST_U32 = 0xffff_ffffn
@@ -54,6 +55,12 @@ export class VcpuOperations {
     const context = domain.vcpus[0]!.guest?.context
     if (context === undefined) return -ERRNO.EINVAL
     return describePolicy((leaf, subleaf) => context.cpuid(leaf, subleaf, domain.cpuPolicy))
+  }
+
+  /** The most that a domain whose first vCPU is prepared can be told: what it is told without a policy of its own. -EINVAL without registers. */
+  offeredPolicy(domain: Domain): CpuPolicy | number {
+    const context = domain.vcpus[0]!.guest?.context
+    return context === undefined ? -ERRNO.EINVAL : describePolicy((leaf, subleaf) => context.cpuid(leaf, subleaf, undefined))
   }
 
   /**
@@ -108,15 +115,40 @@ export class VcpuOperations {
     return vcpu.guest?.context?.offeredState() ?? -ERRNO.EINVAL
   }
 
+  /** XEN_DOMCTL_get_ext_vcpucontext: where system calls of 32-bit code enter; undefined for a guest that has no such entries. */
+  entries(vcpu: Vcpu): CompatEntries | undefined {
+    return vcpu.guest?.context?.entries?.()
+  }
+
+  /** XEN_DOMCTL_set_ext_vcpucontext of a prepared vCPU: 0, -EINVAL with nothing changed, -EOPNOTSUPP for a guest that has no such entries. */
+  setEntries(vcpu: Vcpu, entries: CompatEntries): number {
+    return vcpu.guest?.context?.setEntries?.(entries) ?? -ERRNO.EOPNOTSUPP
+  }
+
   /** Begins to watch a vCPU; -EINVAL without registers. */
   trace(vcpu: Vcpu, hooks: TraceHooks): Trace | number {
     return vcpu.guest?.context?.trace(hooks) ?? -ERRNO.EINVAL
+  }
+
+  /** What a vCPU's processor has remembered of page tables; -EINVAL without registers. */
+  inspect(vcpu: Vcpu): CacheInspection | number {
+    return vcpu.guest?.caches?.inspect() ?? -ERRNO.EINVAL
   }
 
   /** Where a domain's vCPUs were when they were sampled, by number; -EINVAL where none has registers. */
   profiles({ vcpus }: Domain): (ProcessorProfile | undefined)[] | number {
     const profiles = vcpus.map((vcpu) => vcpu?.guest?.context?.profile())
     return profiles.some((one) => one !== undefined) ? profiles : -ERRNO.EINVAL
+  }
+
+  /** XEN_DOMCTL_sendtrigger, XEN_DOMCTL_SENDTRIGGER_NMI: 0, or -EOPNOTSUPP where the kind of guest knows no NMI. */
+  sendNmi(vcpu: Vcpu): number {
+    const { guest } = vcpu
+    if (vcpu.owner.kind.hasRegisters && guest === undefined) return 0
+    if (guest?.raiseNmi === undefined) return -ERRNO.EOPNOTSUPP
+    guest.raiseNmi()
+    this.parts.execution.wake(vcpu)
+    return 0
   }
 
   /** Brings up a vCPU that needs no registers: 0, or -EINVAL for one that does. */

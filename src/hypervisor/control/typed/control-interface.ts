@@ -6,14 +6,16 @@
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
 import type { HypercallPort } from '../../../abi/index.ts'
-import type { ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
+import type { CacheInspection, ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../../util/index.ts'
 import type { CpuPolicy, MsrEntry } from '../../domains/cpu-policy.ts'
 import type { CrashReport } from '../../domains/crash-report.ts'
+import type { CompatEntries } from '../../domains/guest-vcpu.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 import type { RunLimits, RunResult } from '../../execution/run-limits.ts'
+import type { TscInfo } from '../../time/index.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
-import type { CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot } from '../core/records.ts'
+import type { CpuPoolInfo, CreateDomainOptions, DomainInfo, EndedDomain, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot } from '../core/records.ts'
 
 /** The life of domains. */
 export interface DomainControl {
@@ -32,10 +34,25 @@ export interface DomainControl {
   unpauseDomain(domid: DomId): void
   /** Marks it shut down for `reason` and stops its vCPUs, as SCHEDOP_shutdown does. */
   shutdownDomain(domid: DomId, reason: number): void
+  /** By how many seconds the domain's wall clock is ahead of the host's. Throws INVALID_ARGUMENT. */
+  setTimeOffset(domid: DomId, seconds: number): void
+  /** How a domain's time-stamp counter runs, and what it has counted: to be saved with it, as XEN_DOMCTL_gettscinfo. */
+  getTscInfo(domid: DomId): TscInfo
+  /**
+   * Has a domain's counter go on from there, at the frequency that it had elsewhere (XEN_DOMCTL_settscinfo); its incarnation is counted on.
+   * Throws INVALID_ARGUMENT for a mode that there is not, and for a frequency that no counter here has.
+   */
+  setTscInfo(domid: DomId, info: TscInfo): void
   /** How the domain crashed: registers, code, stack; undefined while it has not. Throws DOMAIN_NOT_FOUND. */
   crashReport(domid: DomId): CrashReport | undefined
   /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
   resumeDomain(domid: DomId, result?: number): void
+  /**
+   * Lets a domain that was shut down go on with its memory and registers, but without ports and registered records, and with shared_info
+   * out of its physical map (XEN_DOMCTL_soft_reset). Throws NOT_SUPPORTED for a domain without a physical map of its own, INVALID_STATE
+   * for one that has not shut down, OUT_OF_MEMORY.
+   */
+  softResetDomain(domid: DomId): void
   /** A parameter of a translated domain (HVM_PARAM), as its tools see it. Throws INVALID_ARGUMENT, INVALID_STATE. */
   getHvmParam(domid: DomId, index: number): bigint
   /** Sets one; throws INVALID_ARGUMENT for what it does not take, INVALID_STATE for other domains. */
@@ -54,6 +71,10 @@ export interface DomainControl {
   domainInfo(domid: DomId): DomainInfo
   /** All domains, by number. */
   listDomains(): DomainInfo[]
+  /** Those of them that have shut down or are being taken apart, by number: what whoever hears of ends looks for. */
+  endedDomains(): EndedDomain[]
+  /** True when no domain can run now: each waits for an event, is paused, or has ended. */
+  isQuiet(): boolean
   /** Whether the domain exists, dying ones included. */
   hasDomain(domid: DomId): boolean
 }
@@ -62,6 +83,11 @@ export interface DomainControl {
 export interface MemoryControl {
   /** Limits what the domain may own; pages above a lowered limit stay. Throws INVALID_ARGUMENT. */
   setMaxPages(domid: DomId, pages: number): void
+  /**
+   * Keeps frames aside for a domain until it has `pages`, whoever else asks for some; 0 gives up what is left of a claim. Throws
+   * OUT_OF_MEMORY, INVALID_ARGUMENT for a second claim, for what it has already and for what it may not have.
+   */
+  claimPages(domid: DomId, pages: number): void
   /**
    * Gives `count` zeroed frames to a domain and returns them in order; with `firstPfn` their machine-to-physical
    * entries become firstPfn, firstPfn + 1, ... Throws OUT_OF_MEMORY when the host or `maxPages` has no room.
@@ -120,6 +146,8 @@ export interface MemoryControl {
    * `setOnDemandTarget` gives it. Throws INVALID_STATE for other domains, and where something is.
    */
   populateOnDemand(domid: DomId, count: number, firstGfn: number): void
+  /** Frame numbers of a translated domain where frames are still to come on demand, ascending; none for other domains. */
+  onDemandGfns(domid: DomId): readonly number[]
   /** How many frames the domain is to own, those in store for places on demand among them. Throws OUT_OF_MEMORY. */
   setOnDemandTarget(domid: DomId, pages: number): void
   /** Starts noting which frames are written. */
@@ -164,6 +192,13 @@ export interface VcpuControl {
    * INVALID_ARGUMENT for what is no such state.
    */
   setVcpuExtendedState(domid: DomId, vcpu: number, bytes: Uint8Array): void
+  /**
+   * Where system calls of 32-bit code enter a PV guest's kernel, as XEN_DOMCTL_get_ext_vcpucontext; undefined for a guest that has no such
+   * entries, and while the vCPU has no registers.
+   */
+  getVcpuEntries(domid: DomId, vcpu: number): CompatEntries | undefined
+  /** Sets them. Throws INVALID_ARGUMENT for addresses that there are not, NOT_SUPPORTED for a guest that has no such entries. */
+  setVcpuEntries(domid: DomId, vcpu: number, entries: CompatEntries): void
   /** Bits of XCR0 that a domain is offered; 0 without XSAVE and for a guest in TypeScript. */
   offeredState(domid: DomId): number
   /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
@@ -173,18 +208,24 @@ export interface VcpuControl {
    * `vcpu-stopped` tells, and `unpauseDomain` lets it go on. Throws INVALID_STATE for a vCPU without registers.
    */
   traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace
+  /** What the processor of a vCPU of a binary guest has remembered of page tables. Not while it runs. Throws INVALID_STATE for a vCPU without registers. */
+  inspectVcpu(domid: DomId, vcpu: number): CacheInspection
   /**
    * Where a binary guest's vCPUs were when they were sampled, by number; undefined for one that has never been prepared. Throws
    * INVALID_STATE for a guest without registers.
    */
   profileVcpus(domid: DomId): readonly (ProcessorProfile | undefined)[]
+  /** Sends a vCPU a non-maskable interrupt, as XEN_DOMCTL_sendtrigger. Throws NOT_SUPPORTED for a guest that knows none. */
+  sendNmi(domid: DomId, vcpu: number): void
   /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */
   schedulerParameters(domid: DomId, vcpu?: number): Readonly<Record<string, number>>
   /** Changes the given ones and keeps the others; INVALID_ARGUMENT for what the scheduler does not take. */
   setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>, vcpu?: number): void
-  /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
+  /** Physical CPUs a vCPU may run on (hard) and should run on (soft), ascending; none of one that has stopped for good. */
+  affinity(domid: DomId, vcpu: number): { readonly hard: readonly number[]; readonly soft: readonly number[] }
+  /** Changes them. Throws INVALID_ARGUMENT for CPUs that there are not, and for hard ones of which none is in the domain's pool. */
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
   /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
   translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
@@ -213,11 +254,46 @@ export interface HostControl {
   hostInfo(): HostInfo
   /** Text that guests and the hypervisor wrote to the hypervisor's console; `clear` empties it. */
   readConsole(options?: { readonly clear?: boolean }): string
+  /** Writes lines of a tool's on the hypervisor's console. */
+  log(lines: readonly string[]): void
+  /** Types at the hypervisor's console, which a privileged domain reads: how many bytes there was room for. */
+  typeConsole(bytes: Uint8Array): number
+  /** Bytes that can be typed at it before some are read. */
+  consoleRoom(): number
+  /** How often binary guests made each hypercall, by name, since the host was booted or stood up; those that nobody made are left out. */
+  hypercallCounts(): Readonly<Record<string, number>>
   /** Runs whatever is runnable until a limit, or until there is nothing to do. */
   run(limits?: RunLimits): RunResult
+  /** True while a run stands in its midst ({@link RunLimits.stand}). */
+  isStanding(): boolean
+  /**
+   * Instructions that guests have executed since the hypervisor was made, those that take much longer than others counted for as many: what a
+   * run that stands is told by.
+   */
+  executedInstructions(): number
   /** Random numbers of this host, for handles and the like. */
   readonly random: Random
 }
 
+/** Pools of physical CPUs, each with a scheduler of its own. Calls that name a pool throw POOL_NOT_FOUND where there is none. */
+export interface CpuPoolControl {
+  /** All pools, by number. */
+  cpuPools(): CpuPoolInfo[]
+  /** Makes a pool without CPUs; its number. Throws POOL_EXISTS, INVALID_ARGUMENT for a scheduler that there is not, OUT_OF_RESOURCES. */
+  createCpuPool(options?: { readonly id?: number | undefined; readonly scheduler?: string | undefined }): number
+  /** Ends one without CPUs and domains. Throws BUSY, INVALID_ARGUMENT for pool 0. */
+  destroyCpuPool(id: number): void
+  /** Puts a CPU that is in no pool into one. Throws BUSY where it is in one, INVALID_ARGUMENT for a CPU that there is not. */
+  addPoolCpu(id: number, cpu: number): void
+  /** Takes a CPU out of a pool. Throws BUSY for the last one of a pool with domains and of pool 0, INVALID_ARGUMENT for one that is not in it. */
+  removePoolCpu(id: number, cpu: number): void
+  /** Moves a domain; its vCPUs may use all CPUs there. Throws INVALID_STATE for a pool without CPUs, INVALID_ARGUMENT for dom0. */
+  moveToCpuPool(domid: DomId, id: number): void
+  /** Parameters of a pool's scheduler as a whole: `ratelimit` in microseconds, `tslice` in milliseconds, `slice` in microseconds. */
+  poolParameters(id: number): Readonly<Record<string, number>>
+  /** Changes the given ones. Throws INVALID_ARGUMENT for what the scheduler does not take. */
+  setPoolParameters(id: number, parameters: Readonly<Record<string, number>>): void
+}
+
 /** Everything a toolstack may ask of the hypervisor. */
-export interface ControlInterface extends DomainControl, MemoryControl, VcpuControl, SharingControl, HostControl {}
+export interface ControlInterface extends DomainControl, MemoryControl, VcpuControl, SharingControl, CpuPoolControl, HostControl {}

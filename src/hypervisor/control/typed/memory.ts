@@ -24,7 +24,7 @@ export interface MemoryFaceParts {
   readonly foreignFrames: ForeignFrames
   readonly logDirty: LogDirty
   readonly memory: { markWritten(mfn: number): void }
-  readonly domainMemory: { readonly free: number }
+  readonly domainMemory: { readonly free: number; freeFor(domain: Domain): number }
   readonly tables: TableOperations
 }
 
@@ -38,7 +38,7 @@ export interface TableOperations {
 }
 
 /** Makes the face of memory. */
-export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'populateOnDemand' | 'setOnDemandTarget'> {
+export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'> {
   const find = (domid: DomId): Domain => foundDomain(parts.domains, domid)
   return { ...reservationFace(parts, find), ...framesFace(parts, find), ...tablesFace(parts, find), ...dirtyFace(parts, find) }
 }
@@ -46,11 +46,16 @@ export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOf
 type Find = (domid: DomId) => Domain
 
 function reservationFace({ reservation, domainMemory }: MemoryFaceParts, find: Find): Pick<
-  MemoryControl, 'setMaxPages' | 'populatePhysmap' | 'releaseFrames' | 'setMemoryMap'
+  MemoryControl, 'setMaxPages' | 'claimPages' | 'populatePhysmap' | 'releaseFrames' | 'setMemoryMap'
 > {
   return {
     setMaxPages(domid, pages) {
       accepted(reservation.setMaximum(find(domid), pages), 'setMaxPages', { pages })
+    },
+    claimPages(domid, pages) {
+      const domain = find(domid)
+      const { totalPages, maxPages, outstandingPages: outstanding } = domain
+      accepted(reservation.claim(domain, pages), 'claimPages', { domid, pages, totalPages, maxPages, outstanding, free: domainMemory.freeFor(domain) })
     },
     populatePhysmap(domid, count, firstPfn) {
       const domain = find(domid)

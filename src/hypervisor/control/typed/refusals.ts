@@ -4,7 +4,7 @@
  * and the further facts of its row.
  */
 import { DOMID, ERRNO } from '../../../abi/index.ts'
-import { XenError, type XenErrorCode, type XenErrorDetails } from '../../../util/index.ts'
+import { named, tryRead, XenError, type XenErrorCode, type XenErrorDetails } from '../../../util/index.ts'
 
 /** What is known of a call: its arguments, and what the core has told of why it refused. */
 export type Facts = Readonly<Record<string, unknown>>
@@ -56,7 +56,20 @@ const REFUSALS = {
   pauseDomain: [{ errno: EOVERFLOW, code: 'INVALID_STATE', says: 'domain {domid} is paused as often as can be counted' }],
   unpauseDomain: [{ code: 'INVALID_STATE', says: 'domain {domid} is not paused' }],
   resumeDomain: [{ code: 'INVALID_STATE', says: 'domain {domid} has not shut down' }],
+  softResetDomain: [
+    { cause: 'kind', code: 'NOT_SUPPORTED', says: 'domain {domid} is of a kind of guests that has no soft reset' },
+    { cause: 'running', code: 'INVALID_STATE', says: 'domain {domid} has not shut down' },
+    { code: 'OUT_OF_MEMORY', says: 'there is no frame to take the place of domain {domid}\'s shared_info' },
+  ],
+  setTimeOffset: [{ code: 'INVALID_ARGUMENT', says: 'a wall clock is ahead or behind by whole seconds, got {seconds}' }],
   setMaxPages: [{ code: 'INVALID_ARGUMENT', says: 'a limit of {pages} pages makes no sense' }],
+  claimPages: [
+    { errno: ENOMEM, code: 'OUT_OF_MEMORY', says: '{pages} pages cannot be claimed for domain {domid}: it has {totalPages}, and there is room for {free}' },
+    {
+      code: 'INVALID_ARGUMENT', more: ['outstanding', 'totalPages', 'maxPages'],
+      says: '{pages} pages cannot be claimed for domain {domid}: it has a claim, has as many already, or may not have so many',
+    },
+  ],
   populatePhysmap: [{
     code: 'OUT_OF_MEMORY', says: '{wanted} pages for domain {domid}: there is room for {room}', more: ['free', 'maxPages'],
   }],
@@ -109,6 +122,13 @@ const REFUSALS = {
   }],
   getVcpuContext: [NO_REGISTERS],
   getVcpuMsrs: [NO_REGISTERS],
+  setVcpuEntries: [
+    { errno: EOPNOTSUPP, code: 'NOT_SUPPORTED', says: 'domain {domid} has no entries for system calls of 32-bit code' },
+    { code: 'INVALID_ARGUMENT', says: 'vCPU {vcpu} of domain {domid} cannot be entered at such addresses' },
+  ],
+  setTscInfo: [{
+    code: 'INVALID_ARGUMENT', says: 'there is no time-stamp counter of mode {mode} and {kilohertz} kHz for domain {domid}',
+  }],
   setVcpuExtendedState: [
     { errno: EOPNOTSUPP, code: 'NOT_SUPPORTED', says: 'the extended state of vCPU {vcpu} of domain {domid} is compacted' },
     { code: 'INVALID_ARGUMENT', says: 'the extended state of vCPU {vcpu} of domain {domid} is none: {bytes} bytes' },
@@ -123,11 +143,38 @@ const REFUSALS = {
   startVcpu: [{
     code: 'INVALID_STATE', says: 'domain {domid} is not written in TypeScript; give its vCPU a context',
   }],
-  traceVcpu: [NO_REGISTERS],
+  sendNmi: [{ code: 'NOT_SUPPORTED', says: 'domain {domid} knows no non-maskable interrupts' }],
+  traceVcpu: [NO_REGISTERS], inspectVcpu: [NO_REGISTERS],
   profileVcpus: [NO_REGISTERS],
   setAffinity: [NOT_SCHEDULABLE],
   schedulerParameters: [NOT_SCHEDULABLE],
   setSchedulerParameters: [NOT_SCHEDULABLE],
+  findPool: [{ code: 'POOL_NOT_FOUND', says: 'there is no pool of CPUs {pool}' }],
+  createCpuPool: [
+    { cause: 'scheduler', code: 'INVALID_ARGUMENT', says: 'there is no scheduler {scheduler}: a host has {schedulers}' },
+    { cause: 'number', code: 'INVALID_ARGUMENT', says: 'the number of a pool is 1 to {most}, got {pool}' },
+    { errno: EEXIST, code: 'POOL_EXISTS', says: 'a pool of CPUs {pool} exists already' },
+    { code: 'OUT_OF_RESOURCES', says: 'a host has at most {most} pools of CPUs' },
+  ],
+  destroyCpuPool: [
+    { cause: 'first', code: 'INVALID_ARGUMENT', says: 'pool {pool} is there for as long as the host is' },
+    { cause: 'domains', code: 'BUSY', says: 'pool {pool} has domains: {domains}' },
+    { code: 'BUSY', says: 'pool {pool} has CPUs: {cpus}' },
+  ],
+  addPoolCpu: [
+    { errno: EINVAL, code: 'INVALID_ARGUMENT', says: 'there is no physical CPU {cpu}' },
+    { code: 'BUSY', says: 'physical CPU {cpu} is in pool {in}' },
+  ],
+  removePoolCpu: [
+    { errno: EINVAL, code: 'INVALID_ARGUMENT', says: 'physical CPU {cpu} is not in pool {pool}' },
+    { code: 'BUSY', says: 'physical CPU {cpu} is the last one of pool {pool}' },
+  ],
+  moveToCpuPool: [
+    { cause: 'dom0', code: 'INVALID_ARGUMENT', says: 'domain {domid} stays in pool 0' },
+    { cause: 'dying', code: 'INVALID_STATE', says: 'domain {domid} is dying' },
+    { code: 'INVALID_STATE', says: 'pool {pool} has no CPUs' },
+  ],
+  setPoolParameters: [NOT_SCHEDULABLE],
   allocUnbound: [FAILED],
   closePort: [FAILED],
   sendEvent: [FAILED],
@@ -140,6 +187,9 @@ export type RefusableOperation = keyof typeof REFUSALS
 /** What is refused in a way that no row tells, as by a kind of guest that the table does not know. */
 const UNTOLD: Refusal = { code: 'HYPERCALL_FAILED', says: '{operation} failed with {result}' }
 
+/** A fact in a sentence; arguments that a caller gave are among them, whatever they are. */
+const calledFact = (fact: unknown): string => tryRead(() => (Array.isArray(fact) ? fact.map(named).join(',') : undefined)) ?? named(fact)
+
 /** The error of an operation that the core has answered with a negative `result`. */
 export function refusal(operation: RefusableOperation, result: number, facts: Facts): XenError {
   const rows: readonly Refusal[] = REFUSALS[operation]
@@ -150,7 +200,7 @@ export function refusal(operation: RefusableOperation, result: number, facts: Fa
   const named: string[] = []
   const message = row.says.replace(/\{(\w+)\}/g, (_, name: string) => {
     named.push(name)
-    return String(known[name])
+    return calledFact(known[name])
   })
   const details = row.told === true
     ? (known['details'] as XenErrorDetails) : Object.fromEntries([...named, ...row.more ?? []].map((name) => [name, known[name]]))

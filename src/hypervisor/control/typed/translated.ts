@@ -15,7 +15,7 @@ export interface TranslatedFaceParts {
 }
 
 type TranslatedControl =
-  Pick<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'populateOnDemand' | 'setOnDemandTarget'>
+  Pick<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'>
   & Pick<DomainControl, 'getHvmParam' | 'setHvmParam' | 'getHvmContext' | 'setHvmContext'>
 
 /** Makes the face of translated domains. */
@@ -33,6 +33,7 @@ export function translatedFace({ domains }: TranslatedFaceParts): TranslatedCont
       return mfn < 0 ? undefined : mfn as Mfn
     },
     highestGfn: (domid) => guestOf(domid)?.physmap.highest() ?? -1,
+    onDemandGfns: (domid) => guestOf(domid)?.physmap.onDemandPlaces() ?? [],
     populateOnDemand(domid, count, firstGfn) {
       accepted(needed(domid, 'populateOnDemand').populateOnDemand(firstGfn, count), 'populateOnDemand', { domid, count, firstGfn })
     },

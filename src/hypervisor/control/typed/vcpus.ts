@@ -52,7 +52,7 @@ function preparedVcpu({ domains, vcpus }: VcpuFaceParts, domid: DomId, index: nu
 }
 
 function registersFace(parts: VcpuFaceParts): Pick<
-  VcpuControl, 'prepareVcpu' | 'setVcpuContext' | 'getVcpuContext' | 'startVcpu' | 'traceVcpu' | 'profileVcpus' | 'vcpuInfo' | 'translate'
+  VcpuControl, 'prepareVcpu' | 'setVcpuContext' | 'getVcpuContext' | 'startVcpu' | 'traceVcpu' | 'inspectVcpu' | 'profileVcpus' | 'vcpuInfo' | 'sendNmi' | 'translate'
 > {
   const { domains, vcpus, clock } = parts
   const find = (domid: DomId, index: number): Vcpu => foundVcpu(domains, domid, index)
@@ -65,9 +65,13 @@ function registersFace(parts: VcpuFaceParts): Pick<
     startVcpu(domid, vcpu) {
       accepted(vcpus.start(find(domid, vcpu)), 'startVcpu', { domid })
     },
+    inspectVcpu: (domid, vcpu) => accepted(vcpus.inspect(find(domid, vcpu)), 'inspectVcpu', { domid, vcpu }),
     traceVcpu: (domid, vcpu, hooks) => accepted(vcpus.trace(find(domid, vcpu), hooks), 'traceVcpu', { domid, vcpu }),
     profileVcpus: (domid) => accepted(vcpus.profiles(foundDomain(domains, domid)), 'profileVcpus', { domid, vcpu: 0 }),
     vcpuInfo: (domid, vcpu) => describeVcpu(find(domid, vcpu), clock.now()),
+    sendNmi(domid, vcpu) {
+      accepted(vcpus.sendNmi(find(domid, vcpu)), 'sendNmi', { domid })
+    },
     translate(domid, address) {
       const at = vcpus.translate(find(domid, 0), address)
       // The frame stands in a validated page table.
@@ -79,6 +83,7 @@ function registersFace(parts: VcpuFaceParts): Pick<
 function policyFace(parts: VcpuFaceParts): Pick<
   VcpuControl,
   'getCpuPolicy' | 'setCpuPolicy' | 'getVcpuMsrs' | 'setVcpuMsrs' | 'getVcpuExtendedState' | 'setVcpuExtendedState' | 'offeredState'
+  | 'getVcpuEntries' | 'setVcpuEntries'
 > {
   const { domains, vcpus } = parts
   /** A domain whose first vCPU can tell what CPUID tells it. */
@@ -109,6 +114,10 @@ function policyFace(parts: VcpuFaceParts): Pick<
       const vcpu = foundVcpu(domains, domid, 0)
       return vcpus.prepare(vcpu) === 0 ? Math.max(vcpus.offeredState(vcpu), 0) : 0
     },
+    getVcpuEntries: (domid, vcpu) => vcpus.entries(foundVcpu(domains, domid, vcpu)),
+    setVcpuEntries(domid, vcpu, entries) {
+      accepted(vcpus.setEntries(preparedVcpu(parts, domid, vcpu), entries), 'setVcpuEntries', { domid, vcpu })
+    },
     getVcpuMsrs: (domid, vcpu) => accepted(vcpus.msrs(foundVcpu(domains, domid, vcpu)), 'getVcpuMsrs', { domid, vcpu }),
     setVcpuMsrs(domid, vcpu, msrs) {
       const result = vcpus.setMsrs(preparedVcpu(parts, domid, vcpu), msrs)
@@ -118,7 +127,7 @@ function policyFace(parts: VcpuFaceParts): Pick<
 }
 
 function schedulingFace({ domains, scheduling }: VcpuFaceParts): Pick<
-  VcpuControl, 'schedulerParameters' | 'setSchedulerParameters' | 'setAffinity'
+  VcpuControl, 'schedulerParameters' | 'setSchedulerParameters' | 'affinity' | 'setAffinity'
 > {
   return {
     schedulerParameters(domid, vcpu) {
@@ -131,6 +140,7 @@ function schedulingFace({ domains, scheduling }: VcpuFaceParts): Pick<
       const result = scheduling.setParameters(foundDomain(domains, domid), { values, vcpu }, told)
       accepted(result, 'setSchedulerParameters', { ...told.fault })
     },
+    affinity: (domid, vcpu) => scheduling.affinity(foundVcpu(domains, domid, vcpu)),
     setAffinity(domid, vcpu, affinity) {
       const told: Told = {}
       const result = scheduling.setAffinity(foundVcpu(domains, domid, vcpu), affinity, told)

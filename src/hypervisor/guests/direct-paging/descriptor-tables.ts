@@ -133,7 +133,7 @@ export class DescriptorTables {
     const { words } = this.parts.memory
     const address = paged.ldtBase + page * PAGE_SIZE
     if (paged.kernelTable === 0 || !isGuestAddress(address)) return false
-    const at = findLeaf(words, paged.kernelTable, address)
+    const at = findLeaf(this.parts.memory, paged.kernelTable, address)
     if (at < 0 || (words[at]! & PTE.PRESENT) === 0) return false
     const mfn = entryFrame(words[at]!, words[at + 1]!)
     if (this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.SEGDESC, domain.id) !== 0) return false

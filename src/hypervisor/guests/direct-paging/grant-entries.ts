@@ -93,7 +93,7 @@ export class GrantEntries implements GrantMappings<Vcpu> {
     if (isEntry) at = isPlace ? address / 4 : -1
     else if (isGuestAddress(address)) {
       const root = pagedOf(vcpu)?.kernelTable ?? 0
-      at = root === 0 ? -1 : findLeaf(memory.words, root, address)
+      at = root === 0 ? -1 : findLeaf(memory, root, address)
     }
     if (at < 0) return -1
     const table = Math.floor(at / 1024)

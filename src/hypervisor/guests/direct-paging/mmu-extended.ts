@@ -74,7 +74,7 @@ export class MmuExtended {
     const count = args.u32(1) & ~PREEMPTED
     const counter = args.address(2)
     const before = begun && counter !== 0 ? this.readCounter(caller, counter) : 0
-    const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
+    const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff, 'mmuext_op')
     if (owner < 0) return owner
     const { pageTables, meter } = this.parts
     let address = args.address(0)
@@ -107,7 +107,7 @@ export class MmuExtended {
       pageTypes.putPageAndType(mfn)
       return -ERRNO.EINVAL
     }
-    frames.flags[mfn]! |= FRAME_FLAG.PINNED
+    frames.rows.setFlags(mfn, frames.flags[mfn]! | FRAME_FLAG.PINNED)
     this.parts.pinned(domid, mfn, level, 'pin')
     return 0
   }
@@ -121,7 +121,7 @@ export class MmuExtended {
       return -ERRNO.EINVAL
     }
     const level = frames.type[mfn]!
-    frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.PINNED)
     pageTypes.putPageAndType(mfn)
     frames.putPage(mfn)
     this.parts.pinned(domid, mfn, level, 'unpin')

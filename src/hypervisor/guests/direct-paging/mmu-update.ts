@@ -5,11 +5,12 @@
  * by one. The request at hand and the owners that it names are therefore this part's own, and hold until its call is over.
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
-import { PAGE_OFFSET, PAGE_SHIFT } from '../../../x86/index.ts'
+import { PAGE_OFFSET, PAGE_SHIFT, PTE } from '../../../x86/index.ts'
 import { ERRNO, type GuestAbi, MMU, UVMF } from '../../../abi/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { PhysicalMap } from '../../frames/physical-map.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
@@ -51,6 +52,8 @@ interface Change {
   frame: number
   preserve: boolean
   isPae: boolean
+  /** Where the frames lie that they get, of a domain that numbers its frames itself. */
+  map: PhysicalMap | undefined
 }
 
 /** One way to change an entry: carries out the request at hand for a caller. */
@@ -78,7 +81,7 @@ export class MmuUpdates {
   private readonly width: number
   private readonly scratch = new Scratch(16)
   private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
-  private readonly how: Change = { table: 0, frame: 0, preserve: false, isPae: false }
+  private readonly how: Change = { table: 0, frame: 0, preserve: false, isPae: false, map: undefined }
   /** An entry of level 2 or above has changed in the present batch. */
   private tablesChanged = false
   private readonly runs: readonly (MmuOperation['run'] | undefined)[]
@@ -116,12 +119,13 @@ export class MmuUpdates {
     const owners = args.u32(3)
     const tableOwner = owners >>> 16 === 0 ? domain : domains.get((owners >>> 16) - 1)
     if (tableOwner === undefined) return -ERRNO.ESRCH
-    if (tableOwner !== domain && !domain.privileged) return -ERRNO.EPERM
-    const frameOwner = domains.frameOwner(domain, owners & 0xffff)
+    if (!domains.mayControl(domain.id, tableOwner.id, 'mmu_update')) return -ERRNO.EPERM
+    const frameOwner = domains.frameOwner(domain, owners & 0xffff, 'mmu_update')
     if (frameOwner < 0) return frameOwner
     this.how.table = tableOwner.id
     this.how.frame = frameOwner
     this.how.isPae = tableOwner.hasPae
+    this.how.map = frameOwner === domain.id ? undefined : domains.get(frameOwner)?.guest?.physmap
     return this.batch(caller, args, tableOwner)
   }
 
@@ -132,7 +136,7 @@ export class MmuUpdates {
 
   /** update_va_mapping_otherdomain(address, value, flags, domain). */
   updateVaMappingOther(caller: Vcpu, args: HypercallArguments): number {
-    const frameOwner = this.parts.domains.frameOwner(caller.owner, args.u32(this.isWide ? 3 : 4) & 0xffff)
+    const frameOwner = this.parts.domains.frameOwner(caller.owner, args.u32(this.isWide ? 3 : 4) & 0xffff, 'update_va_mapping_otherdomain')
     return frameOwner < 0 ? frameOwner : this.changeByAddress(caller, args, frameOwner)
   }
 
@@ -150,7 +154,7 @@ export class MmuUpdates {
       NORMAL_PT_UPDATE: change,
       MACHPHYS_UPDATE: { support: FULL, run: (caller) => this.setMachineToPhys(caller) },
       PT_UPDATE_PRESERVE_AD: { support: FULL, run: () => this.change(PRESERVE) },
-      PT_UPDATE_NO_TRANSLATE: change,
+      PT_UPDATE_NO_TRANSLATE: { support: FULL, run: () => this.changeUntranslated() },
     }
   }
 
@@ -162,9 +166,33 @@ export class MmuUpdates {
     if (!frames.getPage(mfn, how.table)) return -ERRNO.EINVAL
     const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
     how.preserve = way === PRESERVE
+    if (how.map !== undefined && (request.low & PTE.PRESENT) !== 0 && !this.translate(how.map)) {
+      frames.putPage(mfn)
+      return -ERRNO.EINVAL
+    }
     const result = this.isInUse(mfn) ? this.changeTyped(mfn, at) : this.writePlain(mfn, at)
     frames.putPage(mfn)
     return result
+  }
+
+  /** Writes an entry whose frame is the host's, whoever has it. */
+  private changeUntranslated(): number {
+    const { how } = this
+    const { map } = how
+    how.map = undefined
+    const result = this.change(WRITE)
+    how.map = map
+    return result
+  }
+
+  /** Puts the host's frame in the place of a number of its owner's; false where none lies there. */
+  private translate(map: PhysicalMap): boolean {
+    const { request } = this
+    if ((request.high & 0x000f_ffff) !== 0) return false
+    const mfn = map.frame(request.low >>> PAGE_SHIFT)
+    if (mfn < 0) return false
+    request.low = ((mfn << PAGE_SHIFT) | (request.low & PAGE_OFFSET)) >>> 0
+    return true
   }
 
   private batch(caller: Vcpu, args: HypercallArguments, tableOwner: Domain): number {
@@ -263,7 +291,7 @@ export class MmuUpdates {
     const address = args.address(0)
     const root = pagedOf(caller)?.kernelTable ?? 0
     if (root === 0 || !isGuestAddress(address)) return -ERRNO.EINVAL
-    const at = findLeaf(memory.words, root, address)
+    const at = findLeaf(memory, root, address)
     const table = at >>> 10
     const domain = caller.owner
     if (at < 0 || !frames.getPage(table, domain.id)) return -ERRNO.EINVAL

@@ -20,7 +20,6 @@
  * put_old_guest_table; promote_l3_table, pae_xen_mappings_check, init_xen_pae_l2_slots.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { COMPAT_XEN_SLOTS } from '../../frames/compat-machine-to-phys.ts'
@@ -31,6 +30,7 @@ import type { TlbClock } from '../../frames/tlb-clock.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { RING_1, RING_3, isValidDescriptorPage } from './descriptors.ts'
+import { FallingTables } from './falling-tables.ts'
 import {
   addedTableBits, adjustLeafHigh, adjustLeafLow, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
@@ -53,29 +53,24 @@ export const hasDevices = (domains: DomainRegistry, domid: number): boolean => d
 /** True for a domain whose tables have three levels. */
 const hasPae = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.hasPae === true
 
-/** What there is to save beside the frame table: the tables that are being taken apart, by domain, the last one first. */
-export const fallingShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.list(shape.word)))
-
-/** Tables that are being taken apart. */
-export type FallingState = StateOf<typeof fallingShape>
-
 /**
  * Takes and gives back what page tables hold, checking contents as Xen does. Results: 0, a negative error number, or
  * CALL_AGAIN when the work has paused.
  */
-export class PageTables implements FrameContents, Stateful<FallingState> {
+export class PageTables implements FrameContents {
   readonly host: PageTableHost
   private readonly frames: FrameTable
   private readonly types: FrameTypes
   private readonly words: Uint32Array
   private readonly meter: WorkMeter
-  /** Tables that are being taken apart, by domain: the last one first. */
-  private readonly falling = new Map<number, number[]>()
+  /** Tables that are being taken apart. */
+  readonly falling: FallingTables
   private isSettling = false
 
   constructor(host: PageTableHost) {
     this.host = host
     this.frames = host.frames
+    this.falling = new FallingTables(host.frames)
     this.types = host.types
     host.types.connect(this)
     this.words = host.memory.words
@@ -93,45 +88,28 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   /** Goes on with what is left of a domain's falling tables; false when it has paused. */
   settle(domid: number): boolean {
     // Asked before every hypercall, and hardly ever is anything falling.
-    if (this.falling.size === 0) return true
-    const stack = this.falling.get(domid)
+    if (this.falling.stacks.size === 0) return true
+    const stack = this.falling.stacks.get(domid)
     if (stack === undefined) return true
     const wasSettling = this.isSettling
     this.isSettling = true
     while (stack.length > 0 && !this.meter.isSpent) this.takeApart(stack)
     this.isSettling = wasSettling
     if (stack.length > 0) return false
-    this.falling.delete(domid)
+    this.falling.end(domid)
     return true
-  }
-
-  save(): FallingState {
-    return [...this.falling].map(([domid, stack]) => [domid, [...stack]] as const)
-  }
-
-  /** The frame table has been loaded: it tells which frames fall, and this, in which order. */
-  load(state: FallingState): void {
-    const { frames } = this
-    const fits = state.flatMap(([domid, stack]) => (stack.length === 0 ? [-1] : stack.map((mfn) => (frames.owner[mfn] === domid ? mfn : -1))))
-    const isFalling = (mfn: number): boolean => frames.isValid(mfn) && frames.hasFlag(mfn, FRAME_FLAG.FALLING)
-    let count = 0
-    for (const flags of frames.flags) if ((flags & FRAME_FLAG.FALLING) !== 0) count += 1
-    const isSound = new Set(fits).size === count && fits.length === count && fits.every(isFalling)
-    if (!isSound || new Set(state.map(([domid]) => domid)).size !== state.length) throw badState('other tables fall than the frame table says')
-    this.falling.clear()
-    for (const [domid, stack] of state) this.falling.set(domid, [...stack])
   }
 
   /** True while a domain has falling tables. */
   isFalling(domid: number): boolean {
-    return this.falling.has(domid)
+    return this.falling.stacks.has(domid)
   }
 
   /** Takes back what a paused check has taken: nobody will go on with it. */
   abandon(mfn: number): void {
     const { frames } = this
     if (!frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return
-    frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.PARTIAL)
     this.fallFrom(mfn, frames.progress[mfn]!)
     frames.putPage(mfn)
   }
@@ -149,7 +127,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const owner = frames.owner[mfn]!
     if (owner !== owners.frame) {
       // In whose name it is mapped decides what may be shown.
-      if (owners.frame === owners.table || host.domains.get(owner) === undefined || !host.domains.mayControl(owners.frame, owner)) return -ERRNO.EBUSY
+      if (owners.frame === owners.table || host.domains.get(owner) === undefined || !host.domains.mayControl(owners.frame, owner, 'mmu_update')) return -ERRNO.EBUSY
     }
     if (!frames.addReference(mfn)) return -ERRNO.EBUSY
     if ((low & PTE.WRITABLE) !== 0 && this.types.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
@@ -201,8 +179,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const { frames } = this
     const type = frames.type[mfn]!
     if (isTable(type) && levelOf(frames.type[parent]!) === levelOf(type)) {
-      frames.linear[mfn]! += 1
-      frames.linear[parent]! -= 1
+      frames.rows.setLinear(mfn, frames.linear[mfn]! + 1)
+      frames.rows.setLinear(parent, frames.linear[parent]! - 1)
     }
     this.types.putPageAndType(mfn)
   }
@@ -232,7 +210,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const type = frames.type[mfn]!
     if (!isTable(type) || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return
     if (!frames.addReference(mfn)) return
-    frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED)
     const wasSettling = this.isSettling
     this.isSettling = true
     if (type === FRAME_TYPE.L1) this.putLeaves(mfn)
@@ -250,7 +228,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
       return isTable(type) && !this.isSettling ? CALL_AGAIN : -ERRNO.EINVAL
     }
     if (frames.type[mfn] !== type || !frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return -ERRNO.EINVAL
-    frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.PARTIAL)
     const result = this.check(mfn, type, frames.progress[mfn]!)
     frames.putPage(mfn)
     return result
@@ -267,7 +245,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
       this.meter.charge(WORK.table + ENTRIES * WORK.entry)
     } else result = this.validateTables(mfn, { type, domid, from })
     this.host.memory.markWritten(mfn)
-    if (result === 0) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
+    if (result === 0) frames.rows.setFlags(mfn, frames.flags[mfn]! | FRAME_FLAG.VALIDATED)
     else if (result !== CALL_AGAIN && !frames.hasFlag(mfn, FRAME_FLAG.FALLING)) this.forget(mfn)
     return result
   }
@@ -275,9 +253,9 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   /** A refused table, with nothing left of it. */
   private forget(mfn: number): void {
     const { frames } = this
-    frames.type[mfn] = FRAME_TYPE.NONE
-    frames.typeCount[mfn] = 0
-    frames.linear[mfn] = 0
+    frames.rows.setType(mfn, FRAME_TYPE.NONE)
+    frames.rows.setTypeCount(mfn, 0)
+    frames.rows.setLinear(mfn, 0)
   }
 
   private validateLeaves(mfn: number, domid: number): number {
@@ -326,7 +304,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
       const result = meter.isSpent ? CALL_AGAIN : this.getTable(low, words[at + 1]!, place)
       if (result === CALL_AGAIN) return this.pause(mfn, slot)
       if (result < 0) {
-        this.frames.flags[mfn]! |= FRAME_FLAG.REFUSED
+        this.frames.rows.setFlags(mfn, this.frames.flags[mfn]! | FRAME_FLAG.REFUSED)
         this.fallFrom(mfn, slot)
         return result
       }
@@ -358,23 +336,20 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   private pause(mfn: number, progress: number): number {
     const { frames } = this
     // The caller holds a reference, so that there is one more to be had.
-    frames.references[mfn]! += 1
-    frames.flags[mfn]! |= FRAME_FLAG.PARTIAL
-    frames.progress[mfn] = progress
+    frames.rows.setReferences(mfn, frames.references[mfn]! + 1)
+    frames.rows.setFlags(mfn, frames.flags[mfn]! | FRAME_FLAG.PARTIAL)
+    frames.rows.setProgress(mfn, progress)
     return CALL_AGAIN
   }
 
   /** A table's first `progress` entries are to be given back, and then its type. */
   private fallFrom(mfn: number, progress: number): void {
     const { frames } = this
-    frames.references[mfn]! += 1
-    frames.flags[mfn] = (frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED) | FRAME_FLAG.FALLING
-    frames.progress[mfn] = progress
-    const owner = frames.owner[mfn]!
-    const stack = this.falling.get(owner)
-    if (stack === undefined) this.falling.set(owner, [mfn])
-    else stack.push(mfn)
-    if (!this.isSettling) this.settle(owner)
+    frames.rows.setReferences(mfn, frames.references[mfn]! + 1)
+    frames.rows.setFlags(mfn, (frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED) | FRAME_FLAG.FALLING)
+    frames.rows.setProgress(mfn, progress)
+    this.falling.push(mfn)
+    if (!this.isSettling) this.settle(frames.owner[mfn]!)
   }
 
   /** One step: an entry that was the last use of another table puts that one on top. */
@@ -391,7 +366,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     let progress = frames.progress[mfn]!
     while (progress > 0) {
       progress -= 1
-      frames.progress[mfn] = progress
+      frames.rows.setProgress(mfn, progress)
       if (this.putSlot(mfn, type, progress)) meter.charge(WORK.entry)
       if (stack.length > height || meter.isSpent) return
     }
@@ -427,10 +402,10 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const { frames } = this
     const mfn = stack.pop()!
     const isRefused = frames.hasFlag(mfn, FRAME_FLAG.REFUSED)
-    frames.flags[mfn]! &= ~(FRAME_FLAG.FALLING | FRAME_FLAG.REFUSED)
-    frames.stamp[mfn] = this.host.tlb.now()
+    frames.rows.setFlags(mfn, frames.flags[mfn]! & ~(FRAME_FLAG.FALLING | FRAME_FLAG.REFUSED))
+    frames.rows.setStamp(mfn, this.host.tlb.now())
     if (isRefused) this.forget(mfn)
-    else frames.typeCount[mfn]! -= 1
+    else frames.rows.setTypeCount(mfn, frames.typeCount[mfn]! - 1)
     frames.putPage(mfn)
   }
 
@@ -449,9 +424,9 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
       frames.putPage(mfn)
       return false
     }
-    frames.linear[parent]! += 1
-    frames.linear[mfn]! -= 1
-    frames.typeCount[mfn]! += 1
+    frames.rows.setLinear(parent, frames.linear[parent]! + 1)
+    frames.rows.setLinear(mfn, frames.linear[mfn]! - 1)
+    frames.rows.setTypeCount(mfn, frames.typeCount[mfn]! + 1)
     return true
   }
 }

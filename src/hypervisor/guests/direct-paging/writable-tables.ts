@@ -71,7 +71,7 @@ export class WritableTables {
   attempt(vcpu: Vcpu, paged: PagedVcpu, { errorCode, address }: PageFault): WriteOutcome {
     if (!isPlainWrite(vcpu, paged, errorCode) || !isGuestAddress(address)) return 'refused'
     const { words } = this.parts.memory
-    const leaf = findLeaf(words, paged.kernelTable, address)
+    const leaf = findLeaf(this.parts.memory, paged.kernelTable, address)
     if (leaf < 0 || (words[leaf]! & (PTE.PRESENT | PTE.WRITABLE)) !== PTE.PRESENT) return 'refused'
     const table = entryFrame(words[leaf]!, words[leaf + 1]!)
     if (!this.isOwnTable(vcpu, table)) return 'refused'

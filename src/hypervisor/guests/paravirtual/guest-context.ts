@@ -3,12 +3,13 @@
  * processor. Setting and getting all of them at once is each kind's own.
  */
 import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
+import { ERRNO } from '../../../abi/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
 import { type CpuidAnswer, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import type { CpuidTable } from '../../domains/cpu-policy.ts'
 import type { CrashRegisters, TrapNote, WalkStep } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import type { GuestCaches, GuestContext, Leaf } from '../../domains/guest-vcpu.ts'
+import type { CompatEntries, GuestCaches, GuestContext, Leaf } from '../../domains/guest-vcpu.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
@@ -17,7 +18,7 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { giveExtendedState, takeExtendedState } from '../processors/extended-state.ts'
 import { look } from '../direct-paging/look.ts'
 import type { PrivilegedOperations } from './privileged.ts'
-import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
+import { type EntryPoint, type ParavirtualVcpu, setEntry } from './paravirtual-vcpu.ts'
 import { userRegisters } from './user-registers.ts'
 
 /** A number that the machine-to-physical table does not have. */
@@ -31,6 +32,8 @@ export interface GuestContextParts {
   readonly contexts: { set(context: VcpuContext): number; get(): VcpuContext }
   readonly privileged: PrivilegedOperations
 }
+
+const putEntry = (point: EntryPoint, address: bigint): void => setEntry(point, Number(address & 0xffff_ffffn), Number(address >> 32n))
 
 /** Registers of one PV vCPU. */
 export class ParavirtualContext implements GuestContext {
@@ -68,12 +71,35 @@ export class ParavirtualContext implements GuestContext {
     return giveExtendedState(this.pv, bytes, this.offeredState())
   }
 
+  entries(): CompatEntries {
+    const { syscall32Callback, sysenterCallback, syscall32Selector, sysenterSelector, syscall32MasksEvents, sysenterMasksEvents } = this.pv
+    return {
+      syscall32: { address: bigFromParts(syscall32Callback.low, syscall32Callback.high), selector: syscall32Selector, masksEvents: syscall32MasksEvents },
+      sysenter: { address: bigFromParts(sysenterCallback.low, sysenterCallback.high), selector: sysenterSelector, masksEvents: sysenterMasksEvents },
+    }
+  }
+
+  setEntries({ syscall32, sysenter }: CompatEntries): number {
+    const isSound = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === address
+    if (!isSound(syscall32.address) || !isSound(sysenter.address)) return -ERRNO.EINVAL
+    const { pv } = this
+    // A kernel runs in the ring that its selectors cannot leave.
+    const selectorOf = (selector: number): number => (selector === 0 ? 0 : selector | (this.vcpu.owner.hasPae ? 1 : 3))
+    putEntry(pv.syscall32Callback, syscall32.address)
+    pv.syscall32Selector = selectorOf(syscall32.selector)
+    pv.syscall32MasksEvents = syscall32.masksEvents
+    putEntry(pv.sysenterCallback, sysenter.address)
+    pv.sysenterSelector = selectorOf(sysenter.selector)
+    pv.sysenterMasksEvents = sysenter.masksEvents
+    return 0
+  }
+
   offeredState(): number {
     return this.parts.privileged.offeredState(this.vcpu, this.pv)
   }
 
   cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer {
-    return this.parts.privileged.query(this.pv, { leaf, subleaf, own })
+    return this.parts.privileged.query(this.pv, { leaf, subleaf, own, time: this.vcpu.owner.tsc.facts })
   }
 
   trace(hooks: TraceHooks): Trace {

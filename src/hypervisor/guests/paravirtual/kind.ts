@@ -40,7 +40,7 @@ export interface ParavirtualKindParts {
   readonly execution: VcpuExecution
   readonly processors: Processors
   /** The hypercalls of all kinds with some that are the kind's own, for callers of one ABI; the native one unless given. */
-  tableOf(own: readonly HypercallRow[], abi?: GuestAbi): HypercallTable
+  tableOf(own: () => readonly HypercallRow[], abi?: GuestAbi): HypercallTable
   readonly options: { readonly cpuidPolicy?: CpuidPolicy }
 }
 
@@ -80,7 +80,7 @@ export function composePrivileged(parts: ParavirtualKindParts, mmu: MmuExtended,
   return new PrivilegedOperations({
     hasLongMode: flavour.hasLongMode, view: flavour.view, tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
-    timestamp: () => tsc.ticksAt(clock.now()),
+    timestamp: (vcpu) => vcpu.owner.tsc.countAt(clock.now(), tsc),
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, { domid, frame }, flavour.fillHypercallPage) === 0,
   })

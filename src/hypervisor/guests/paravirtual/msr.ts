@@ -4,6 +4,8 @@
  */
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import { EFER, MSR, PAGE_OFFSET, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
+import type { Vcpu } from '../../domains/domain.ts'
+import { MACHINE_CHECK_BANKS } from '../../identity.ts'
 import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
 import { setSegmentBase } from './segment-registers.ts'
 
@@ -12,7 +14,7 @@ export interface MsrHost {
   /** The guest knows long mode: its registers of segment bases, and the bits of EFER. */
   readonly hasLongMode: boolean
   /** Time-stamp counter. */
-  timestamp(): { readonly low: number; readonly high: number }
+  timestamp(vcpu: Vcpu): { readonly low: number; readonly high: number }
   /** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */
   writeHypercallPage(domid: number, frame: number): boolean
 }
@@ -40,10 +42,10 @@ const isCounter = (register: number): boolean => register >= 0xc001_0000 && regi
  * Machine-check registers: every domain has two banks in which nothing ever happened, and no MCG_CTL.
  * Reference: xen/arch/x86/cpu/mcheck/vmce.c, vmce_rdmsr, vmce_wrmsr.
  */
-const MACHINE_CHECK = { CAPABILITY: 0x179, STATUS: 0x17a, FIRST_BANK: 0x400, BANKS: 2, PER_BANK: 4 } as const
+const MACHINE_CHECK = { CAPABILITY: 0x179, STATUS: 0x17a, FIRST_BANK: 0x400, PER_BANK: 4 } as const
 const isBankRegister = (register: number): boolean =>
   register >= MACHINE_CHECK.FIRST_BANK
-  && register < MACHINE_CHECK.FIRST_BANK + MACHINE_CHECK.BANKS * MACHINE_CHECK.PER_BANK
+  && register < MACHINE_CHECK.FIRST_BANK + MACHINE_CHECK_BANKS * MACHINE_CHECK.PER_BANK
 /** The first register of a bank enables its reports: all of them. */
 const isBankControl = (register: number): boolean => isBankRegister(register) && register % MACHINE_CHECK.PER_BANK === 0
 
@@ -56,7 +58,7 @@ const DROPPED: ReadonlySet<number> = /* @__PURE__ */ new Set([
 export function readMsr(
   host: MsrHost,
   pv: ParavirtualVcpu,
-  subject: { readonly register: number; readonly vcpu: number },
+  subject: { readonly register: number; readonly vcpu: Vcpu },
   out: Uint32Array,
 ): boolean {
   const { registers } = pv.processor
@@ -80,13 +82,13 @@ export function readMsr(
     case MSR.KERNEL_GS_BASE: return answer(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh())
     case MSR.TSC_AUX: return answer(registers.tscAux())
     case MSR.TSC: {
-      const { low, high } = host.timestamp()
+      const { low, high } = host.timestamp(subject.vcpu)
       return answer(low, high)
     }
     case MSR.EFER: return answer(efer(host))
     case MSR.PAT: return answer(PAT_LOW, PAT_HIGH)
-    case MSR.APIC_BASE: return answer(APIC_ENABLED_AT_DEFAULT | (subject.vcpu === 0 ? BOOT_PROCESSOR : 0))
-    case MACHINE_CHECK.CAPABILITY: return answer(MACHINE_CHECK.BANKS)
+    case MSR.APIC_BASE: return answer(APIC_ENABLED_AT_DEFAULT | (subject.vcpu.vcpu === 0 ? BOOT_PROCESSOR : 0))
+    case MACHINE_CHECK.CAPABILITY: return answer(MACHINE_CHECK_BANKS)
     case MACHINE_CHECK.STATUS: return answer(0)
     default: {
       if (isBankRegister(register)) return isBankControl(register) ? answer(0xffff_ffff, 0xffff_ffff) : answer(0)

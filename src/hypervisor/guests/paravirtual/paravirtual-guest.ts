@@ -13,6 +13,7 @@ import type { GuestCaches, GuestContext, GuestIoRights, GuestVcpu, FrameUse } fr
 import type { PrivilegedOperation, VcpuEntry, VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
+import type { RecordedTime } from '../../time/index.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import { type EntryPoint, ParavirtualVcpu, setEntry } from './paravirtual-vcpu.ts'
 
@@ -75,6 +76,10 @@ export abstract class ParavirtualGuest extends ParavirtualVcpu implements GuestV
     this.faultAddress = abi.of(VcpuInfo).arch.at(0)
     this.isLong = abi.width === 64
     this.privileged = { kind: 'privileged', request: processor.exit.request }
+  }
+
+  get counter(): RecordedTime['counter'] {
+    return this.vcpu.owner.tsc.counter
   }
 
   abstract handle(exit: VcpuExit): void

@@ -3,7 +3,7 @@
  * or of 32: virtual trap table, entry points, kernel stack, what the guest is shown of control registers.
  * Reference: xen/arch/x86/include/asm/domain.h, struct pv_vcpu.
  */
-import { shape } from '../../../util/index.ts'
+import { shape, sameFields } from '../../../util/index.ts'
 import type { ProcessorState } from '../../../machine/index.ts'
 import { type TrapNote, trapNoteFields } from '../../domains/crash-report.ts'
 import type { Shape, StateOf } from '../../../util/index.ts'
@@ -45,7 +45,7 @@ export const paravirtualFields = {
   trapLow: /* @__PURE__ */ shape.array(Uint32Array, 256), trapHigh: /* @__PURE__ */ shape.array(Uint32Array, 256),
   kernelSs: shape.word, kernelSp: entry, eventCallback: entry, failsafeCallback: entry, syscall32Callback: entry,
   sysenterCallback: entry, failsafeMasksEvents: shape.flag, syscall32MasksEvents: shape.flag,
-  sysenterMasksEvents: shape.flag, gdtFrames: descriptorFrames, gdtEntries: /* @__PURE__ */ shape.whole(0, 8192),
+  sysenterMasksEvents: shape.flag, syscall32Selector: shape.word, sysenterSelector: shape.word, gdtFrames: descriptorFrames, gdtEntries: /* @__PURE__ */ shape.whole(0, 8192),
   ldtBase: shape.number, ldtEntries: /* @__PURE__ */ shape.whole(0, 8192), ldtFrames: descriptorFrames,
   iopl: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.whole(0, 0x3000), (iopl) => (iopl % 0x1000 === 0 ? undefined : 'is no privilege level')), taskSwitched: shape.flag, xcr0: xcr0Bits, xcr0Accumulated: xcr0Bits, cr2: entry, cr4: entry, ioBitmap: entry,
   ioBitmapLimit: /* @__PURE__ */ shape.whole(0, 65536), nmiMasked: shape.flag, nmiPending: shape.flag,
@@ -62,6 +62,8 @@ const RECORDS = [
   'kernelSp', 'eventCallback', 'failsafeCallback', 'syscall32Callback', 'sysenterCallback', 'cr2', 'cr4', 'ioBitmap', 'lastTrap',
 ] as const
 
+const APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['processor'])
+
 /** State of one PV virtual CPU around its processor. */
 export abstract class ParavirtualVcpu extends PagedVcpu {
   /** The processor should have the rights of a process and no more. */
@@ -77,6 +79,9 @@ export abstract class ParavirtualVcpu extends PagedVcpu {
   readonly failsafeCallback = entryPoint()
   readonly syscall32Callback = entryPoint()
   readonly sysenterCallback = entryPoint()
+  /** Their code segments: those that a 32-bit kernel chooses, and of a 64-bit one what its tools set, which nothing asks. */
+  syscall32Selector = 0
+  sysenterSelector = 0
   failsafeMasksEvents = false
   syscall32MasksEvents = false
   sysenterMasksEvents = false
@@ -119,17 +124,22 @@ export abstract class ParavirtualVcpu extends PagedVcpu {
   protected saveCommon(): ParavirtualState {
     const {
       kernelSs, failsafeMasksEvents, syscall32MasksEvents, sysenterMasksEvents, gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched,
-      xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked, nmiPending, flushedAt,
+      xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked, nmiPending, flushedAt, syscall32Selector, sysenterSelector,
     } = this
     return {
       processor: this.processor.save(), kernelSs, failsafeMasksEvents, syscall32MasksEvents, sysenterMasksEvents, gdtEntries, ldtBase,
-      ldtEntries, iopl, taskSwitched, xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked, nmiPending, flushedAt,
+      ldtEntries, iopl, taskSwitched, xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked, nmiPending, flushedAt, syscall32Selector, sysenterSelector,
       trapSelector: this.trapSelector.slice(), trapFlags: this.trapFlags.slice(), trapLow: this.trapLow.slice(),
       trapHigh: this.trapHigh.slice(), gdtFrames: this.gdtFrames.slice(), ldtFrames: this.ldtFrames.slice(),
       kernelSp: { ...this.kernelSp }, eventCallback: { ...this.eventCallback }, failsafeCallback: { ...this.failsafeCallback },
       syscall32Callback: { ...this.syscall32Callback }, sysenterCallback: { ...this.sysenterCallback }, cr2: { ...this.cr2 },
       cr4: { ...this.cr4 }, ioBitmap: { ...this.ioBitmap }, lastTrap: { ...this.lastTrap },
     }
+  }
+
+  /** Whether all of it is what was saved, but for what a kind compares apart. */
+  protected isCommonAsSaved(state: ParavirtualState): boolean {
+    return sameFields(this, state, APART) && this.processor.isAsSaved(state.processor)
   }
 
   /** Takes it back; the processor looks at its own part before anything has changed. */

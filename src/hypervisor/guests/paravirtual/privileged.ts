@@ -11,6 +11,7 @@ import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
+import type { CpuidReader } from '../../domains/domain-kind.ts'
 import { type CpuidQuestion, type CpuidSubject, queryCpuid } from '../processors/cpuid.ts'
 import { setXcr0 } from '../processors/extended-state.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
@@ -81,9 +82,9 @@ export class PrivilegedOperations {
         this.cpuid(vcpu, pv, 'native')
         return true
       case 'rdtsc':
-        return this.rdtsc(pv)
+        return this.rdtsc(vcpu, pv)
       case 'rdtscp':
-        return this.rdtscp(pv)
+        return this.rdtscp(vcpu, pv)
       case 'rdmsr':
         return pv.inKernel && this.rdmsr(vcpu, pv)
       case 'wrmsr':
@@ -110,7 +111,7 @@ export class PrivilegedOperations {
   }
 
   /** What CPUID tells the vCPU; without `own` as if its domain had come with no policy. */
-  query(pv: ParavirtualVcpu, question: CpuidQuestion): CpuidAnswer {
+  query(pv: { readonly processor: CpuidReader }, question: CpuidQuestion): CpuidAnswer {
     return queryCpuid(question, this.host, pv.processor)
   }
 
@@ -145,23 +146,23 @@ export class PrivilegedOperations {
     const [leaf, subleaf] = [registers.low(GPR.rax), registers.low(GPR.rcx)]
     const isLeaked = how === 'forced' && pv.inKernel && (registers.controlLow(4) & CR4.OSXSAVE) !== 0
     const isXsaveOn = isLeaked || (pv.cr4.low & CR4.OSXSAVE) !== 0
-    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy, now: { isXsaveOn } })
+    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy, now: { isXsaveOn }, time: vcpu.owner.tsc.facts })
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)
     registers.set(GPR.rcx, answer[2], 0)
     registers.set(GPR.rdx, answer[3], 0)
   }
 
-  private rdtsc(pv: ParavirtualVcpu): boolean {
+  private rdtsc(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     if (!pv.inKernel && (pv.cr4.low & CR4.TSD) !== 0) return false
-    const { low, high } = this.host.timestamp()
+    const { low, high } = this.host.timestamp(vcpu)
     pv.processor.registers.set(GPR.rax, low, 0)
     pv.processor.registers.set(GPR.rdx, high, 0)
     return true
   }
 
-  private rdtscp(pv: ParavirtualVcpu): boolean {
-    if (!this.rdtsc(pv)) return false
+  private rdtscp(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
+    if (!this.rdtsc(vcpu, pv)) return false
     const { registers } = pv.processor
     registers.set(GPR.rcx, registers.tscAux(), 0)
     return true
@@ -170,7 +171,7 @@ export class PrivilegedOperations {
   private rdmsr(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     const { registers } = pv.processor
     const register = registers.low(GPR.rcx)
-    if (!readMsr(this.host, pv, { register, vcpu: vcpu.vcpu }, this.value)) {
+    if (!readMsr(this.host, pv, { register, vcpu }, this.value)) {
       // A kernel that cannot take the fault yet reads zero.
       if (pv.trapLow[13] !== 0 || pv.trapHigh[13] !== 0 || register >>> 16 === 0x4000) return false
       this.value.fill(0)

@@ -7,6 +7,7 @@ import { CPUID_BITS, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
+import { TSC_MODE, type TscFacts } from '../../time/index.ts'
 
 /** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
 export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
@@ -17,7 +18,9 @@ export type CpuidView = (leaf: number, subleaf: number, own: CpuidAnswer) => Cpu
 /** Facts that some leaves tell, and what the user changes of them. */
 export interface CpuidSubject {
   readonly view: CpuidView
+  /** Ticks of its time-stamp counter in a millisecond, where that is not emulated; and of the host's, if it is another. */
   readonly tscKilohertz: number
+  readonly hostKilohertz?: number
   /** Bits of a machine address. */
   readonly addressBits: number
   readonly cpuidPolicy?: CpuidPolicy | undefined
@@ -25,11 +28,17 @@ export interface CpuidSubject {
 
 const NOTHING: CpuidAnswer = [0, 0, 0, 0]
 
-/** Bits of EAX of the time leaf, and the mode that its EBX tells. */
-const [SAFE_TSC, HAS_RDTSCP, NEVER_EMULATED] = [1 << 1, 1 << 2, 2]
+/** Bits of EAX of the time leaf. */
+const [EMULATED, SAFE_TSC, HAS_RDTSCP] = [1 << 0, 1 << 1, 1 << 2]
+
+/** What is told of the time-stamp counter. */
+function timeLeaf({ tscKilohertz }: CpuidSubject, time: TscFacts | undefined): CpuidAnswer {
+  const { mode, isEmulated, kilohertz, incarnation } = time ?? { mode: TSC_MODE.DEFAULT, isEmulated: false, kilohertz: 0, incarnation: 0 }
+  return [SAFE_TSC | HAS_RDTSCP | (isEmulated ? EMULATED : 0), mode, isEmulated ? kilohertz : tscKilohertz, incarnation]
+}
 
 /** Leaves of the hypervisor. */
-function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
+function hypervisorLeaf(index: number, { subleaf, time }: CpuidQuestion, subject: CpuidSubject): CpuidAnswer {
   switch (index) {
     // "XenVMMXenVMM"
     case 0: return [0x4000_0005, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e]
@@ -37,8 +46,8 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
     // One hypercall page through MSR 0x40000000; mmu_update keeps accessed and dirty bits.
     case 2: return [1, 0x4000_0000, 1, 0]
     case 3:
-      if (subleaf === 0) return [SAFE_TSC | HAS_RDTSCP, NEVER_EMULATED, subject.tscKilohertz, 0]
-      return subleaf === 2 ? [subject.tscKilohertz, 0, 0, 0] : NOTHING
+      if (subleaf === 0) return timeLeaf(subject, time)
+      return subleaf === 2 ? [subject.hostKilohertz ?? subject.tscKilohertz, 0, 0, 0] : NOTHING
     case 5: return subleaf === 0 ? [0, subject.addressBits, 0, 0] : NOTHING
     default: return NOTHING
   }
@@ -48,11 +57,12 @@ const isHypervisorLeaf = (leaf: number): boolean => leaf >= 0x4000_0000 && leaf 
 
 /** What Xen answers without a policy of the user's. */
 function plainAnswer(
-  { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number },
+  question: CpuidQuestion,
   subject: CpuidSubject,
   processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
 ): CpuidAnswer {
-  if (isHypervisorLeaf(leaf)) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
+  const { leaf, subleaf } = question
+  if (isHypervisorLeaf(leaf)) return hypervisorLeaf(leaf - 0x4000_0000, question, subject)
   return subject.view(leaf, subleaf, processor.cpuid(leaf, subleaf))
 }
 
@@ -62,6 +72,8 @@ export interface CpuidQuestion {
   /** What ECX holds; counts only where the leaf has subleaves. */
   readonly subleaf: number
   readonly own?: CpuidTable | undefined
+  /** How the domain sees the time-stamp counter; as a new one does unless given. */
+  readonly time?: TscFacts | undefined
   /** What of the guest's registers shows in the answer to an instruction: whether CR4.OSXSAVE is, or passes for, set. */
   readonly now?: { readonly isXsaveOn: boolean } | undefined
 }
@@ -90,7 +102,7 @@ export function queryCpuid(
   const { leaf, own } = question
   const subleaf = hasSubleaves(leaf) ? question.subleaf : 0
   const plain = own === undefined || isHypervisorLeaf(leaf)
-    ? plainAnswer({ leaf, subleaf }, subject, processor) : answerOf(own, leaf, subleaf)
+    ? plainAnswer({ ...question, subleaf }, subject, processor) : answerOf(own, leaf, subleaf)
   const answer = subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
   return withPresent(question, subleaf, answer, () => processor.cpuid(STATE, 0)[1])
 }

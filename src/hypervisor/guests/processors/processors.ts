@@ -6,7 +6,7 @@ import { ERRNO } from '../../../abi/index.ts'
 import type { Processor, ProcessorOptions, VirtualisedProcessor } from '../../../machine/index.ts'
 import { XenError } from '../../../util/index.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import type { TscScale } from '../../time/index.ts'
+import { DomainTsc, type TscScale, type WideValue } from '../../time/index.ts'
 
 /** Adds a processor to the machine. */
 export type ProcessorFactory = (options: ProcessorOptions) => Processor
@@ -22,13 +22,15 @@ export interface ProcessorSupply {
 /** The processors of one host. */
 export class Processors {
   private readonly supply: ProcessorSupply
-  private readonly timestamp: NonNullable<ProcessorOptions['timestamp']>
+  private readonly clock: HostClock
+  private readonly tsc: TscScale
   /** vCPUs that have one, or will. */
   private reserved = 0
 
   constructor(supply: ProcessorSupply, time: { readonly clock: HostClock; readonly tsc: TscScale }) {
     this.supply = supply
-    this.timestamp = timestampOf(time)
+    this.clock = time.clock
+    this.tsc = time.tsc
   }
 
   /** How many vCPUs more can have one. */
@@ -46,18 +48,35 @@ export class Processors {
     this.reserved -= 1
   }
 
-  /** A processor with a kernel of its own; answers as `create`. */
-  createVirtualised(options: Omit<ProcessorOptions, 'timestamp' | 'accounting' | 'mode'>): VirtualisedProcessor | number {
+  /** A processor with a kernel of its own, whose time-stamp counter runs as fast as `counter` says; answers as `create`. */
+  createVirtualised(options: Omit<ProcessorOptions, 'timestamp' | 'accounting' | 'mode'>, counter: TscCounter): VirtualisedProcessor | number {
     // The machine makes what the mode says.
-    return this.create({ ...options, mode: 'virtualised' }) as VirtualisedProcessor | number
+    return this.make({ ...options, mode: 'virtualised', timestamp: timestampOf(this.clock, (now) => counter.tsc.ticksAt(now)) }) as VirtualisedProcessor | number
   }
 
-  /** A processor: -EOPNOTSUPP on a host without any, -ENOMEM when the machine has no place for it. */
-  create(options: Omit<ProcessorOptions, 'timestamp' | 'accounting'>): Processor | number {
+  /** What a processor of the machine's shows to somebody who looks at it once, and gives it back: the same as `create` where there is none. */
+  look<T>(at: (processor: Pick<Processor, 'cpuid'>) => T): T | number {
+    const processor = this.create({ mode: 'bare' }, new DomainTsc())
+    if (typeof processor === 'number') return processor
+    const seen = at(processor)
+    processor.destroy()
+    return seen
+  }
+
+  /**
+   * A processor: -EOPNOTSUPP on a host without any, -ENOMEM when the machine has no place for it. Its time-stamp counter is the host's, or
+   * the one that its domain has at the time.
+   */
+  create(options: Omit<ProcessorOptions, 'timestamp' | 'accounting'>, view: Pick<DomainTsc, 'countAt'>): Processor | number {
+    const { tsc } = this
+    return this.make({ ...options, timestamp: timestampOf(this.clock, (now) => view.countAt(now, tsc)) })
+  }
+
+  private make(options: Omit<ProcessorOptions, 'accounting'>): Processor | number {
     const { createProcessor } = this.supply
     if (createProcessor === undefined) return -ERRNO.EOPNOTSUPP
     try {
-      return createProcessor({ ...options, accounting: 'work', timestamp: this.timestamp })
+      return createProcessor({ ...options, accounting: 'work' })
     } catch (error) {
       if (XenError.is(error)) return -ERRNO.ENOMEM
       throw error
@@ -65,12 +84,17 @@ export class Processors {
   }
 }
 
+/** Whose time-stamp counters run at a frequency, which may become another one. */
+export interface TscCounter {
+  readonly tsc: TscScale
+}
+
 /** What RDTSC reads in the middle of a run. */
-function timestampOf({ clock, tsc }: { readonly clock: HostClock; readonly tsc: TscScale }): NonNullable<ProcessorOptions['timestamp']> {
-  let read = tsc.ticksAt(0)
+function timestampOf(clock: HostClock, countAt: (now: number) => WideValue): NonNullable<ProcessorOptions['timestamp']> {
+  let read = countAt(0)
   return {
     low: (executed: number) => {
-      read = tsc.ticksAt(clock.after?.(executed) ?? clock.now())
+      read = countAt(clock.after?.(executed) ?? clock.now())
       return read.low
     },
     high: () => read.high,

@@ -11,7 +11,7 @@ import { signedFromParts } from '../../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { type GuestAccess, Scratch } from '../../memory/guest-access.ts'
 import type { Entry } from '../paravirtual/paravirtual-guest.ts'
-import { FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import { FLAT_CODE_64, FLAT_DATA, type PvVcpu, setFlat } from './pv-vcpu.ts'
 
 /** The byte of vcpu_info that masks upcalls. */
 const UPCALL_MASK = VcpuInfo.evtchnUpcallMask.offset
@@ -36,6 +36,8 @@ const FRAME_BYTES = 64
 /** Builds frames; one object serves all vCPUs. */
 export class BounceFrames {
   private readonly scratch = new Scratch(FRAME_BYTES)
+  /** A frame without an error code: its first bytes. */
+  private readonly shorter = this.scratch.bytes.subarray(0, FRAME_BYTES - 8)
 
   /**
    * Enters the guest's kernel at `bounce.point`, in its flat code segment. False when it has no such entry or no stack: the guest is to crash.
@@ -44,7 +46,7 @@ export class BounceFrames {
     const { pv } = target
     if (bounce.point.low === 0 && bounce.point.high === 0) return false
     const { registers } = pv.processor
-    const cs = registers.segment(SEGMENT.cs).selector
+    const cs = registers.selector(SEGMENT.cs)
     const wasKernel = pv.inKernel
     let stack: number
     if (wasKernel) stack = signedFromParts(registers.low(GPR.rsp), registers.high(GPR.rsp))
@@ -52,16 +54,16 @@ export class BounceFrames {
       pv.toggleMode()
       stack = signedFromParts(pv.kernelSp.low, pv.kernelSp.high)
     }
-    const size = bounce.errorCode < 0 ? FRAME_BYTES - 8 : FRAME_BYTES
+    const frame = bounce.errorCode < 0 ? this.shorter : this.scratch.bytes
     const top = stack - (stack - Math.floor(stack / 16) * 16)
     this.fill(target, bounce, wasKernel ? cs & 0xfffc : cs)
-    if (!target.access.write(top - size, this.scratch.bytes.subarray(0, size))) return false
+    const bottom = top - frame.length
+    if (!target.access.write(bottom, frame)) return false
     if (bounce.masksEvents) target.view.setUint8(target.infoAddress + UPCALL_MASK, 1)
-    const bottom = top - size
     registers.set(GPR.rsp, bottom >>> 0, Math.floor(bottom / 0x1_0000_0000) >>> 0)
     registers.setFlags((registers.flags() & ~(CLEARED | RFLAGS.IOPL)) | RFLAGS.IF)
-    registers.setSegment(SEGMENT.ss, FLAT_DATA)
-    registers.setSegment(SEGMENT.cs, FLAT_CODE_64)
+    setFlat(registers, SEGMENT.ss, FLAT_DATA)
+    setFlat(registers, SEGMENT.cs, FLAT_CODE_64)
     registers.setRip(bounce.point.low, bounce.point.high)
     return true
   }
@@ -87,7 +89,7 @@ export class BounceFrames {
     if (target.showsIopl) flags |= pv.iopl
     put(frame, at + 16, flags, 0)
     put(frame, at + 24, registers.low(GPR.rsp), registers.high(GPR.rsp))
-    put(frame, at + 32, registers.segment(SEGMENT.ss).selector, 0)
+    put(frame, at + 32, registers.selector(SEGMENT.ss), 0)
   }
 }
 

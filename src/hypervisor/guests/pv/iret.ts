@@ -11,7 +11,7 @@ import { CALL_SILENT, type HypercallHandler, type HypercallRow } from '../../dom
 import { FULL } from '../../hypercalls/table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import { type PvVcpu, pvOf } from './pv-vcpu.ts'
+import { FLAT_CODE_64, FLAT_DATA, type PvVcpu, pvOf, setFlat } from './pv-vcpu.ts'
 import type { SegmentLoader } from './segments.ts'
 
 /** The byte of vcpu_info that masks upcalls. */
@@ -89,8 +89,10 @@ function loadSegments(host: IretHost, caller: Vcpu, pv: PvVcpu, view: DataView):
   const ss = (IretContext.ss.low(view, 0) & 0xffff) | 3
   const code = host.segments.code(caller.owner, pv, cs)
   const stack = host.segments.stack(caller.owner, pv, ss)
-  if (code !== undefined) registers.setSegment(SEGMENT.cs, code)
-  if (stack !== undefined) registers.setSegment(SEGMENT.ss, stack)
+  if (code === FLAT_CODE_64) setFlat(registers, SEGMENT.cs, code)
+  else if (code !== undefined) registers.setSegment(SEGMENT.cs, code)
+  if (stack === FLAT_DATA) setFlat(registers, SEGMENT.ss, stack)
+  else if (stack !== undefined) registers.setSegment(SEGMENT.ss, stack)
   if (code === undefined) host.inject(caller, VECTOR.GP, cs & 0xfffc)
   else if (stack === undefined) host.inject(caller, VECTOR.GP, ss & 0xfffc)
 }

@@ -12,7 +12,7 @@ import type { VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import { GuestTraps, type GuestTrapParts, entersHypervisor } from '../paravirtual/guest-traps.ts'
-import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu, setFlat } from './pv-vcpu.ts'
 
 /** What the exits need. */
 export interface PvExitParts extends GuestTrapParts {
@@ -64,9 +64,8 @@ export class PvExits {
    */
   private syscall(vcpu: Vcpu, pv: PvVcpu): void {
     const { registers } = pv.processor
-    const rip = registers.rip()
     const flags = registers.flags() & ~RFLAGS.RF
-    registers.set(GPR.rcx, rip >>> 0, Math.floor(rip / TWO_32) >>> 0)
+    registers.keepRip(GPR.rcx)
     registers.set(GPR.r11, (flags | RFLAGS.IF) >>> 0, 0)
     const isLong = enterFlatSegments(registers)
     if (pv.inKernel && isLong) this.hypercall(vcpu, pv)
@@ -115,9 +114,9 @@ const CODE_64 = 0x2000
 
 /** CS and SS as SYSCALL leaves them; true when it came from 64-bit code. */
 function enterFlatSegments(registers: Registers): boolean {
-  const isLong = (registers.attributes(SEGMENT.cs) & CODE_64) !== 0
-  // Behind the hypervisor's own selectors there is never anything but its flat segments.
-  if (registers.selector(SEGMENT.cs) !== FLAT.KERNEL_CS64) registers.setSegment(SEGMENT.cs, isLong ? FLAT_CODE_64 : FLAT_CODE_32)
-  if (registers.selector(SEGMENT.ss) !== FLAT.KERNEL_SS) registers.setSegment(SEGMENT.ss, FLAT_DATA)
+  const isFlat = registers.selector(SEGMENT.cs) === FLAT.KERNEL_CS64
+  const isLong = isFlat || (registers.attributes(SEGMENT.cs) & CODE_64) !== 0
+  if (!isFlat) setFlat(registers, SEGMENT.cs, isLong ? FLAT_CODE_64 : FLAT_CODE_32)
+  setFlat(registers, SEGMENT.ss, FLAT_DATA)
   return isLong
 }

@@ -4,7 +4,7 @@
 import type { Processor } from '../../../machine/index.ts'
 import { VMASST_TYPE } from '../../../abi/index.ts'
 import { RFLAGS, SEGMENT } from '../../../x86/index.ts'
-import { type Part, part } from '../../../util/index.ts'
+import { type Part, inPlace, part } from '../../../util/index.ts'
 import { VirtualAccess } from '../../memory/virtual-access.ts'
 import type { GuestCaches, GuestContext } from '../../domains/guest-vcpu.ts'
 import type { VcpuExit } from '../../domains/vcpu-runner.ts'
@@ -30,7 +30,7 @@ export class PvGuest extends PvVcpu {
   readonly kernelAccess: VirtualAccess
   readonly context: GuestContext
   readonly caches: GuestCaches
-  readonly state: Part = part({ name: 'pv', version: 1, shape: pvShape }, this)
+  readonly state: Part = part({ name: 'pv', version: 2, shape: pvShape }, inPlace(this))
   private readonly own: PvGuestParts
 
   constructor(vcpu: Vcpu, processor: Processor, parts: PvGuestParts) {

@@ -5,15 +5,15 @@
  */
 import { type Part, part } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import type { FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
+import type { CpuidReader, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallTable } from '../../domains/hypercall.ts'
 import { fillHypercallPage } from '../../hypercalls/hypercall-page.ts'
 import { GrantEntries } from '../direct-paging/grant-entries.ts'
 import { auditTables } from '../direct-paging/audit.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
+import { fallingShape } from '../direct-paging/falling-tables.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
-import { fallingShape } from '../direct-paging/page-tables.ts'
 import { composePaging } from '../direct-paging/paging.ts'
 import { WritableTables } from '../direct-paging/writable-tables.ts'
 import { PV_CPUID } from '../paravirtual/cpuid.ts'
@@ -26,6 +26,8 @@ import { PvExits } from './pv-exits.ts'
 import { PvGuest, type PvGuestParts } from './pv-guest.ts'
 import { pvHypercalls } from './pv-hypercalls.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
+import type { PrivilegedOperations } from '../paravirtual/privileged.ts'
+import type { CpuidAnswer } from '../../../x86/index.ts'
 import { SegmentLoader } from './segments.ts'
 
 /** Makes the kind `pv`. */
@@ -40,6 +42,7 @@ class PvGuests extends ProcessorKind implements GuestKind {
   readonly fillHypercallPage = fillHypercallPage
   readonly state: Part
   private readonly parts: ParavirtualKindParts
+  private readonly privileged: PrivilegedOperations
   private readonly mmu: MmuExtended
   private readonly descriptorTables: DescriptorTables
   private readonly guestParts: PvGuestParts
@@ -48,12 +51,12 @@ class PvGuests extends ProcessorKind implements GuestKind {
     super(parts.processors)
     this.parts = parts
     const { pageTables } = parts
-    this.state = part({ name: 'pv', version: 1, shape: fallingShape }, { save: () => pageTables.save(), load: (state) => pageTables.load(state) })
+    this.state = part({ name: 'pv', version: 1, shape: fallingShape }, pageTables.falling)
     const { memory, tlb, execution } = parts
     const { mmu, descriptorTables, rows } = composePaging(parts)
     const segments = new SegmentLoader(descriptorTables)
-    const privileged = composePrivileged(parts, mmu, { hasLongMode: true, view: PV_CPUID, fillHypercallPage })
-    this.hypercalls = parts.tableOf([
+    const privileged = this.privileged = composePrivileged(parts, mmu, { hasLongMode: true, view: PV_CPUID, fillHypercallPage })
+    this.hypercalls = parts.tableOf(() => [
       ...rows, ...pvHypercalls({ ...parts, descriptorTables, segments }),
       iret({
         segments, memory, crash: (vcpu, reason) => execution.crash(vcpu, reason),
@@ -85,11 +88,15 @@ class PvGuests extends ProcessorKind implements GuestKind {
       mode: 'hosted',
       descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
       topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
-    })
+    }, vcpu.owner.tsc)
     if (typeof processor === 'number') return processor
     const guest = new PvGuest(vcpu, processor, this.guestParts)
     parts.tlb.add(guest)
     return guest
+  }
+
+  describeProcessor(processor: CpuidReader, leaf: number, subleaf: number): CpuidAnswer {
+    return this.privileged.query({ processor }, { leaf, subleaf })
   }
 
   audit(ledger: FrameLedger): void {

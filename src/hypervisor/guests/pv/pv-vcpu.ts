@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/include/asm/domain.h, struct pv_vcpu; xen/arch/x86/pv/domain.c, toggle_guest_mode.
  */
 import { FLAT } from '../../../abi/index.ts'
-import type { SegmentState } from '../../../machine/index.ts'
+import type { Registers, SegmentState } from '../../../machine/index.ts'
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -24,6 +24,11 @@ export const FLAT_CODE_32: SegmentState = {
 /** Flat data in ring 3. */
 export const FLAT_DATA: SegmentState = {
   selector: FLAT.KERNEL_SS, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xc0f3,
+}
+
+/** Loads one of these segments: behind their selectors there is never anything else. */
+export function setFlat(registers: Registers, index: number, segment: SegmentState): void {
+  if (registers.selector(index) !== segment.selector) registers.setSegment(index, segment)
 }
 
 /** What a saved vCPU looks like. */
@@ -81,6 +86,10 @@ export abstract class PvVcpu extends ParavirtualGuest implements Stateful<PvStat
   save(): PvState {
     const { kernelTable, userTable, inKernel, syscallMasksEvents } = this
     return { ...this.saveCommon(), kernelTable, userTable, inKernel, syscallMasksEvents, syscallCallback: { ...this.syscallCallback } }
+  }
+
+  isAsSaved(state: PvState): boolean {
+    return this.isCommonAsSaved(state)
   }
 
   load(state: PvState): void {

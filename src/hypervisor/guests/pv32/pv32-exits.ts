@@ -8,18 +8,22 @@ import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { CALL_SILENT, HypercallArguments, type HypercallTable } from '../../domains/hypercall.ts'
 import type { VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import { CALL_AGAIN } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import { GuestTraps, type GuestTrapParts, entersHypervisor } from '../paravirtual/guest-traps.ts'
+import type { CallGates } from './call-gates.ts'
 import type { Pv32Vcpu } from './pv32-vcpu.ts'
 
 /** What the exits need. */
 export interface Pv32ExitParts extends GuestTrapParts {
   readonly hypercalls: HypercallTable
+  readonly gates: CallGates
 }
 
 /** Registers that carry a hypercall's arguments, and the vector that makes one. */
 const ARGUMENTS = [GPR.rbx, GPR.rcx, GPR.rdx, GPR.rsi, GPR.rdi, GPR.rbp] as const
 const HYPERCALL_VECTOR = 0x82
+/** Bits of an error code that names no descriptor of the guest's. */
+const IDT_OR_EXTERNAL = 3
 
 const FLAT = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff } as const
 /** Segments that a guest has behind SYSCALL, whatever it had before. */
@@ -45,7 +49,7 @@ export class Pv32Exits {
         this.syscall(vcpu, pv)
         return
       case 'exception':
-        this.traps.exception(vcpu, pv, exit)
+        this.exception(vcpu, pv, exit)
         return
       case 'interrupt':
         if (exit.vector === HYPERCALL_VECTOR && pv.inKernel) this.hypercall(vcpu, pv)
@@ -61,6 +65,18 @@ export class Pv32Exits {
   /** Sends a trap to the guest's handler; without one the domain crashes. */
   inject(vcpu: Vcpu, vector: number, errorCode: number): void {
     this.traps.inject(vcpu, vector, errorCode)
+  }
+
+  /** A protection fault over a selector may be a call gate's, which is passed here; one of `int n` names the interrupt table. */
+  private exception(vcpu: Vcpu, pv: Pv32Vcpu, exit: Extract<VcpuExit, { kind: 'exception' }>): void {
+    if (exit.vector !== VECTOR.GP || exit.errorCode === 0 || (exit.errorCode & IDT_OR_EXTERNAL) !== 0) {
+      this.traps.exception(vcpu, pv, exit)
+      return
+    }
+    this.parts.meter.charge(WORK.emulation)
+    const fault = this.parts.gates.pass(vcpu, pv, exit.errorCode)
+    if (fault === undefined) this.traps.stepped(vcpu, pv)
+    else this.traps.inject(vcpu, fault.vector, fault.errorCode, fault.address)
   }
 
   /** SYSCALL takes it for granted that it comes from flat segments of ring 3. Without a handler it is a protection fault. */

@@ -2,7 +2,7 @@
 import type { Processor } from '../../../machine/index.ts'
 import { COMPAT } from '../../../abi/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
-import { type Part, part } from '../../../util/index.ts'
+import { type Part, inPlace, part } from '../../../util/index.ts'
 import { VirtualAccess } from '../../memory/virtual-access.ts'
 import type { GuestCaches, GuestContext } from '../../domains/guest-vcpu.ts'
 import type { VcpuExit } from '../../domains/vcpu-runner.ts'
@@ -31,7 +31,7 @@ export class Pv32Guest extends Pv32Vcpu {
   readonly kernelAccess: VirtualAccess
   readonly context: GuestContext
   readonly caches: GuestCaches
-  readonly state: Part = part({ name: 'pv32', version: 1, shape: pv32Shape }, this)
+  readonly state: Part = part({ name: 'pv32', version: 1, shape: pv32Shape }, inPlace(this))
   private readonly own: Pv32GuestParts
 
   constructor(vcpu: Vcpu, processor: Processor, parts: Pv32GuestParts) {

@@ -4,8 +4,10 @@
  * Reference: xen/arch/x86/pv/domain.c, switch_compat.
  */
 import { COMPAT, ERRNO } from '../../../abi/index.ts'
+import type { CpuidAnswer } from '../../../x86/index.ts'
+import type { PrivilegedOperations } from '../paravirtual/privileged.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import type { FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
+import type { CpuidReader, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallTable } from '../../domains/hypercall.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_VCPU } from '../../frames/frame-table.ts'
@@ -27,6 +29,7 @@ import { Pv32Exits } from './pv32-exits.ts'
 import { Pv32Guest, type Pv32GuestParts } from './pv32-guest.ts'
 import { pv32Hypercalls } from './pv32-hypercalls.ts'
 import { type Pv32Vcpu, pv32Of, topEntry } from './pv32-vcpu.ts'
+import { CallGates } from './call-gates.ts'
 import { CompatSegments } from './segments.ts'
 
 /** Makes the kind `pv32`. */
@@ -42,6 +45,7 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
   readonly pins: TablePins
   readonly fillHypercallPage = fillCompatHypercallPage
   private readonly parts: ParavirtualKindParts
+  private readonly privileged: PrivilegedOperations
   private readonly mmu: MmuExtended
   private readonly descriptorTables: DescriptorTables
   private readonly guestParts: Pv32GuestParts
@@ -52,8 +56,8 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
     const { memory, tlb, execution } = parts
     const { mmu, descriptorTables, rows } = composePaging(parts, { abi: COMPAT, rules: RING_1 })
     const segments = new CompatSegments(descriptorTables)
-    const privileged = composePrivileged(parts, mmu, { hasLongMode: false, view: PV32_CPUID, fillHypercallPage: fillCompatHypercallPage })
-    this.hypercalls = parts.tableOf([
+    const privileged = this.privileged = composePrivileged(parts, mmu, { hasLongMode: false, view: PV32_CPUID, fillHypercallPage: fillCompatHypercallPage })
+    this.hypercalls = parts.tableOf(() => [
       ...rows, ...pv32Hypercalls({ ...parts, descriptorTables }),
       compatIret({
         segments, memory, crash: (vcpu, reason) => execution.crash(vcpu, reason),
@@ -61,7 +65,7 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
       }),
     ], COMPAT)
     const exits = new Pv32Exits({
-      ...parts, privileged, writableTables: new WritableTables(parts), hypercalls: this.hypercalls,
+      ...parts, privileged, writableTables: new WritableTables(parts), hypercalls: this.hypercalls, gates: new CallGates(descriptorTables),
       crash: (vcpu, reason, exception) => execution.crash(vcpu, reason, exception),
     })
     const contexts = new CompatContexts({ mmu, descriptorTables, segments, privileged, takeRoot: (pv) => this.takeRoot(pv) })
@@ -85,7 +89,7 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
       mode: 'hosted', kernelRing: 1,
       descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
       topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
-    })
+    }, vcpu.owner.tsc)
     if (typeof processor === 'number') return processor
     const guest = new Pv32Guest(vcpu, processor, this.guestParts)
     parts.tlb.add(guest)
@@ -93,6 +97,10 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
   }
 
   /** Tables of its guests, and that each table of level 4 is one vCPU's and leads to what that runs on, and to nothing else. */
+  describeProcessor(processor: CpuidReader, leaf: number, subleaf: number): CpuidAnswer {
+    return this.privileged.query({ processor }, { leaf, subleaf })
+  }
+
   audit(ledger: FrameLedger): void {
     auditTables(this.parts, ledger, 3)
     const { frames, domains, memory: { words } } = this.parts
@@ -114,8 +122,8 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
     const mfn = domainMemory.takeRaw()
     if (mfn < 0) return -ERRNO.ENOMEM
     frames.assign(mfn, OWNER_VCPU, FRAME_FLAG.ALLOCATED | FRAME_FLAG.VALIDATED)
-    frames.type[mfn] = FRAME_TYPE.L4
-    frames.typeCount[mfn] = 1
+    frames.rows.setType(mfn, FRAME_TYPE.L4)
+    frames.rows.setTypeCount(mfn, 1)
     pv.rootFrame = mfn
     return 0
   }
@@ -129,7 +137,7 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
     tlb.remove(pv)
     pv.processor.destroy()
     if (pv.rootFrame === 0) return
-    frames.stamp[pv.rootFrame] = tlb.now()
+    frames.rows.setStamp(pv.rootFrame, tlb.now())
     domainMemory.discard(pv.rootFrame)
     pv.rootFrame = 0
   }

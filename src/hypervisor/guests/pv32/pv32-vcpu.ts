@@ -16,8 +16,7 @@ import type { Processor } from '../../../machine/index.ts'
 
 /** What a saved vCPU looks like. */
 export const pv32Shape = /* @__PURE__ */ shape.record({
-  ...paravirtualFields, rootFrame: shape.word, baseTable: shape.word, eventSelector: shape.word, failsafeSelector: shape.word,
-  syscall32Selector: shape.word, sysenterSelector: shape.word, failsafePending: shape.flag,
+  ...paravirtualFields, rootFrame: shape.word, baseTable: shape.word, eventSelector: shape.word, failsafeSelector: shape.word, failsafePending: shape.flag,
 })
 
 /** A vCPU as plain data. */
@@ -37,8 +36,6 @@ export abstract class Pv32Vcpu extends ParavirtualGuest implements Stateful<Pv32
   /** Code segments of the entry points. */
   eventSelector = 0
   failsafeSelector = 0
-  syscall32Selector = 0
-  sysenterSelector = 0
   /** A segment register could not be loaded, of which the failsafe callback is still to tell. */
   failsafePending = false
   private baseTable = 0
@@ -83,10 +80,14 @@ export abstract class Pv32Vcpu extends ParavirtualGuest implements Stateful<Pv32
   }
 
   save(): Pv32State {
-    const { rootFrame, baseTable, eventSelector, failsafeSelector, syscall32Selector, sysenterSelector, failsafePending } = this
+    const { rootFrame, baseTable, eventSelector, failsafeSelector, failsafePending } = this
     return {
-      ...this.saveCommon(), rootFrame, baseTable, eventSelector, failsafeSelector, syscall32Selector, sysenterSelector, failsafePending,
+      ...this.saveCommon(), rootFrame, baseTable, eventSelector, failsafeSelector, failsafePending,
     }
+  }
+
+  isAsSaved(state: Pv32State): boolean {
+    return this.isCommonAsSaved(state)
   }
 
   load(state: Pv32State): void {

@@ -4,12 +4,15 @@
  */
 import type { CpuidAnswer } from '../../../x86/index.ts'
 import type { CpuidTable } from '../../domains/cpu-policy.ts'
+import type { TscFacts, TscScale } from '../../time/index.ts'
 
 /** What answers follow from, beside what is asked. */
 interface Circumstances {
   readonly own: CpuidTable | undefined
   readonly isXsaveOn: boolean
   readonly xcr0: number
+  readonly tsc: TscScale | undefined
+  readonly time: TscFacts | undefined
 }
 
 /** Subleaves that are kept: no leaf has more. */
@@ -18,12 +21,12 @@ const KEPT = 64
 /** Answers to one vCPU. */
 export class CpuidAnswers {
   private readonly answers = new Map<number, CpuidAnswer>()
-  private seen: Circumstances = { own: undefined, isXsaveOn: false, xcr0: 0 }
+  private seen: Circumstances = { own: undefined, isXsaveOn: false, xcr0: 0, tsc: undefined, time: undefined }
 
   /** The answer to a question; `ask` makes it where it is not known. */
   of({ leaf, subleaf }: { readonly leaf: number; readonly subleaf: number }, now: Circumstances, ask: () => CpuidAnswer): CpuidAnswer {
-    const { own, isXsaveOn, xcr0 } = this.seen
-    if (own !== now.own || isXsaveOn !== now.isXsaveOn || xcr0 !== now.xcr0) {
+    const { own, isXsaveOn, xcr0, tsc, time } = this.seen
+    if (own !== now.own || isXsaveOn !== now.isXsaveOn || xcr0 !== now.xcr0 || tsc !== now.tsc || time !== now.time) {
       this.answers.clear()
       this.seen = now
     }

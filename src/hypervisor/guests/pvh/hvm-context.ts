@@ -19,7 +19,6 @@ import { type PvhVcpu, pvhOf } from './pvh-vcpu.ts'
 /** What contexts work on. */
 export interface HvmContextParts {
   readonly life: PvhLife
-  readonly tscKilohertz: number
 }
 
 /** One record: what it is, and its bytes. */
@@ -61,13 +60,20 @@ export class HvmContexts implements ContextRecords {
    * an end, -EINVAL or what else its records deserve, with nothing changed.
    */
   load(domain: PvhDomain, bytes: Uint8Array): number {
-    const records = split(bytes)
-    if (typeof records === 'number') return records
+    const all = split(bytes)
+    if (typeof all === 'number') return all
+    const { records, tscKilohertz } = all
     for (const record of records) {
       const error = judge(domain, record)
       if (error !== 0) return error
     }
-    const error = this.takeRegisters(domain, records)
+    const { tsc } = domain
+    // Counters go on from what the records say, at the frequency of where they come from.
+    const frequencyError = tscKilohertz === 0 ? 0 : domain.setTscKilohertz(tscKilohertz)
+    if (frequencyError !== 0) return frequencyError
+    const error = this.takeRegisters(domain, records, () => {
+      domain.tsc = tsc
+    })
     if (error !== 0) return error
     for (const { code, instance, view } of records) RECORD_KINDS.find((kind) => kind.code === code)?.take(domain, instance, view)
     for (const vcpu of domain.vcpus) {
@@ -79,7 +85,7 @@ export class HvmContexts implements ContextRecords {
   }
 
   /** Gives processors registers and extended states, or none of them. */
-  private takeRegisters(domain: PvhDomain, records: readonly RecordBytes[]): number {
+  private takeRegisters(domain: PvhDomain, records: readonly RecordBytes[], undo: () => void): number {
     const before = new Map<PvhVcpu, ProcessorState>()
     let error = 0
     for (const record of records) {
@@ -92,15 +98,18 @@ export class HvmContexts implements ContextRecords {
       error = record.code === HVM_SAVE_CODE.CPU ? takeCpu(pvh, record.view) : takeExtended(pvh, record.view)
       if (error < 0) break
     }
-    if (error < 0) for (const [pvh, state] of before) pvh.processor.load(state)
+    if (error < 0) {
+      undo()
+      for (const [pvh, state] of before) pvh.processor.load(state)
+    }
     return error
   }
 
-  private header({ vcpus }: PvhDomain): RecordBytes {
+  private header({ vcpus, tsc }: PvhDomain): RecordBytes {
     const view = fresh(HvmSaveHeader.size)
     const signature = vcpus[0]!.guest?.context?.cpuid(1, 0, undefined)[0] ?? 0
     HvmSaveHeader.encode(view, 0, {
-      magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: CHANGESET, cpuid: signature, gtscKhz: this.parts.tscKilohertz,
+      magic: HVM_FILE_MAGIC, version: HVM_FILE_VERSION, changeset: CHANGESET, cpuid: signature, gtscKhz: tsc.kilohertz,
     })
     return { code: HVM_SAVE_CODE.HEADER, instance: 0, view }
   }
@@ -170,8 +179,8 @@ function judgeMsrs(view: DataView): number {
   return 0
 }
 
-/** The records behind the header, up to END; -ENODATA where one of the two is lacking, -EINVAL for a header that is none. */
-function split(bytes: Uint8Array): RecordBytes[] | number {
+/** The records behind the header, up to END, and what the header says of the time-stamp counter; -ENODATA where one of the two is lacking, -EINVAL for a header that is none. */
+function split(bytes: Uint8Array): { readonly records: readonly RecordBytes[]; readonly tscKilohertz: number } | number {
   const all = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const records: RecordBytes[] = []
   for (let at = 0; ;) {
@@ -187,7 +196,7 @@ function split(bytes: Uint8Array): RecordBytes[] | number {
   const header = records.shift()
   if (header?.code !== HVM_SAVE_CODE.HEADER || header.view.byteLength < HvmSaveHeader.size) return -ERRNO.ENODATA
   const isKnown = HvmSaveHeader.magic.get(header.view, 0) === HVM_FILE_MAGIC && HvmSaveHeader.version.get(header.view, 0) === HVM_FILE_VERSION
-  return isKnown ? records : -ERRNO.EINVAL
+  return isKnown ? { records, tscKilohertz: HvmSaveHeader.gtscKhz.get(header.view, 0) } : -ERRNO.EINVAL
 }
 
 function join(records: readonly RecordBytes[]): Uint8Array {

@@ -12,6 +12,7 @@ import { PLACE } from '../../frames/physical-map.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refused } from '../../hypercalls/table.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { HostClock } from '../../time/host-clock.ts'
+import type { GuestTime } from '../../time/index.ts'
 import { WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { PvhDomain } from './pvh-domain.ts'
 import { pvhOf } from './pvh-vcpu.ts'
@@ -20,6 +21,7 @@ import { pvhOf } from './pvh-vcpu.ts'
 export interface HvmOpParts {
   readonly domains: DomainRegistry
   readonly clock: HostClock
+  readonly guestTime?: GuestTime | undefined
   readonly meter: WorkMeter
   /** Lays what the caller's domain shares with the hypervisor out for the mode that the caller is in. */
   latch(caller: Vcpu): void
@@ -62,7 +64,8 @@ function operations(parts: HvmOpParts, scratch: Scratch): Operations<typeof HVMO
       (parts.domains.resolve(caller.owner, XenHvmPagetableDying.domid.get(view, 0)) === undefined ? -ERRNO.ESRCH : -ERRNO.EINVAL)),
     get_time: {
       support: FULL, run: (caller, args) => {
-        XenHvmGetTime.now.setNumber(view, 0, parts.clock.now())
+        const now = parts.clock.now()
+        XenHvmGetTime.now.setNumber(view, 0, parts.guestTime?.shown(caller.domid, now) ?? now)
         return answered(caller, args, scratch.bytes.subarray(0, XenHvmGetTime.size))
       },
     },
@@ -85,7 +88,7 @@ const answered = (caller: Vcpu, args: HypercallArguments, bytes: Uint8Array): nu
 function translated({ domains }: HvmOpParts, caller: Vcpu, id: number): PvhDomain | number {
   const domain: Domain | undefined = domains.resolve(caller.owner, id)
   if (domain === undefined || id === DOMID.INVALID) return -ERRNO.ESRCH
-  if (!domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
+  if (!domains.mayControl(caller.domid, domain.id, 'hvm_op')) return -ERRNO.EPERM
   return domain.guest instanceof PvhDomain ? domain.guest : -ERRNO.EINVAL
 }
 

@@ -7,9 +7,11 @@ import {
   ERRNO, HVM_SAVE_CODE, HvmHwIsaIrqs, HvmHwLapic, HvmHwLapicRegs, HvmHwMtrr, HvmHwPciIrqs, HvmHwPciLink, HvmTscAdjust, HvmVmceVcpu,
 } from '../../../abi/index.ts'
 import { MSR } from '../../../x86/index.ts'
+import { MACHINE_CHECK_BANKS } from '../../identity.ts'
 import { FIXED_RANGES, MTRR_CAPABILITY } from './memory-types.ts'
 import type { PvhDomain } from './pvh-domain.ts'
 import { pvhOf } from './pvh-vcpu.ts'
+import { declareTimestampAdjust, timestampAdjust } from './timestamps.ts'
 
 /** A kind of record that each vCPU has, or the domain once. */
 export interface RecordKind {
@@ -24,7 +26,6 @@ export interface RecordKind {
 }
 
 const [HARDWARE_DISABLED, SOFTWARE_DISABLED] = [1, 2] as const
-const BANKS = 2
 const RANGES = 16
 
 const LAPIC: RecordKind = {
@@ -84,22 +85,24 @@ const MTRR: RecordKind = {
 const VMCE: RecordKind = {
   code: HVM_SAVE_CODE.VMCE_VCPU, bytes: HvmVmceVcpu.size,
   save(_domain, _vcpu, view) {
-    HvmVmceVcpu.caps.setNumber(view, 0, BANKS)
+    HvmVmceVcpu.caps.setNumber(view, 0, MACHINE_CHECK_BANKS)
     return true
   },
-  judge: (_domain, _vcpu, view) => (HvmVmceVcpu.caps.high(view, 0) === 0 && HvmVmceVcpu.caps.low(view, 0) <= BANKS ? 0 : -ERRNO.EPERM),
+  judge: (_domain, _vcpu, view) => (HvmVmceVcpu.caps.high(view, 0) === 0 && HvmVmceVcpu.caps.low(view, 0) <= MACHINE_CHECK_BANKS ? 0 : -ERRNO.EPERM),
   take: () => undefined,
 }
 
 const TSC_ADJUST: RecordKind = {
   code: HVM_SAVE_CODE.TSC_ADJUST, bytes: HvmTscAdjust.size,
   save(domain, vcpu, view) {
-    HvmTscAdjust.tscAdjust.setParts(view, 0, ...domain.timestampAdjusts[vcpu]!)
+    const pvh = pvhOf(domain.vcpus[vcpu]!)
+    if (pvh !== undefined) HvmTscAdjust.tscAdjust.setParts(view, 0, ...timestampAdjust(pvh))
     return true
   },
   judge: () => 0,
   take(domain, vcpu, view) {
-    domain.timestampAdjusts[vcpu] = [HvmTscAdjust.tscAdjust.low(view, 0), HvmTscAdjust.tscAdjust.high(view, 0)]
+    const pvh = pvhOf(domain.vcpus[vcpu]!)
+    if (pvh !== undefined) declareTimestampAdjust(pvh, [HvmTscAdjust.tscAdjust.low(view, 0), HvmTscAdjust.tscAdjust.high(view, 0)])
   },
 }
 

@@ -95,7 +95,7 @@ function decodeSystem(before: ProcessorSystemState, view: DataView, base: number
   const { raised: _raised, ...rest } = before
   return {
     ...rest, gdt: table('gdt'), idt: table('idt'), ldtr: decodeSegment('ldtr', view, base), tr: decodeSegment('tr', view, base),
-    efer: at.msrEfer.low(view, base),
+    efer: at.msrEfer.low(view, base), timestamp: [at.tsc.low(view, base), at.tsc.high(view, base)],
     msrs: before.msrs.map(([register, low, high]) => {
       const name = fields.get(register)
       return name === undefined ? [register, low, high] as const : [register, at[name].low(view, base), at[name].high(view, base)] as const

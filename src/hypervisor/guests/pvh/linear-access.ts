@@ -22,8 +22,8 @@ export interface LinearAccessParts {
   isLong(): boolean
 }
 
-/** Bits of a physical address in the high half of an entry of 8 bytes; none of them names a frame here. */
-const HIGH_ADDRESS = 0x000f_ffff
+/** Bits of a physical address in the high half of an entry of 8 bytes: those that there are, and those that must not be set. */
+const [HIGH_ADDRESS, HIGH_RESERVED] = [0xff, 0x000f_ff00] as const
 const WRITE_RIGHT = 2
 /** The shape of a paging mode: levels, bytes of an entry, bits of an address for each level, the lowest without large pages. */
 interface PagingMode {
@@ -40,6 +40,8 @@ const PAE: PagingMode = { levels: 3, entry: 8, bits: 9, largeBelow: 3 }
 /** One vCPU's memory. */
 export class LinearAccess implements GuestAccess {
   private readonly parts: LinearAccessParts
+  /** Bits above the lowest 32 of the address in the entry that was entered last. */
+  private above = 0
 
   constructor(parts: LinearAccessParts) {
     this.parts = parts
@@ -96,10 +98,11 @@ export class LinearAccess implements GuestAccess {
       const entry = table + indexOf(high, low, shift, mode) * mode.entry
       const found = this.enter(entry, { mode, level, write })
       if (found === -1) return -1
+      const above = this.above * TWO_32
       const isLarge = level > 1 && level < mode.largeBelow && mayBeLarge && (found & PTE.LARGE) !== 0
-      if (isLarge) return (((found & -(2 ** shift)) >>> 0) | (low & (2 ** shift - 1))) >>> 0
-      if (level === 1) return ((found & -PAGE_SIZE) | (low & PAGE_OFFSET)) >>> 0
-      table = (found & -PAGE_SIZE) >>> 0
+      if (isLarge) return above + ((((found & -(2 ** shift)) >>> 0) | (low & (2 ** shift - 1))) >>> 0)
+      if (level === 1) return above + (((found & -PAGE_SIZE) | (low & PAGE_OFFSET)) >>> 0)
+      table = above + ((found & -PAGE_SIZE) >>> 0)
     }
   }
 
@@ -112,7 +115,9 @@ export class LinearAccess implements GuestAccess {
     if (at < 0) return -1
     const word = at >>> 2
     const low = memory.words[word]!
-    if ((low & PTE.PRESENT) === 0 || (mode.entry === 8 && (memory.words[word + 1]! & HIGH_ADDRESS) !== 0)) return -1
+    const high = mode.entry === 8 ? memory.words[word + 1]! : 0
+    if ((low & PTE.PRESENT) === 0 || (high & HIGH_RESERVED) !== 0) return -1
+    this.above = high & HIGH_ADDRESS
     // The third level of PAE has no rights, and is not marked.
     if (mode === PAE && level === 3) return low
     const mustBeWritable = write && (registers.controlLow(0) & CR0.WP) !== 0
@@ -128,9 +133,9 @@ export class LinearAccess implements GuestAccess {
 
   /** Byte address of the host's of a guest-physical one, or -1. */
   private host(physical: number, write: boolean): number {
-    const entry = this.parts.physmap.entry(physical >>> PAGE_SHIFT)
+    const entry = this.parts.physmap.entry(Math.floor(physical / PAGE_SIZE))
     if (entry === 0 || (write && (entry & WRITE_RIGHT) === 0)) return -1
-    return Math.floor(entry / PAGE_SIZE) * PAGE_SIZE + (physical & PAGE_OFFSET)
+    return Math.floor(entry / PAGE_SIZE) * PAGE_SIZE + (physical % PAGE_SIZE)
   }
 }
 

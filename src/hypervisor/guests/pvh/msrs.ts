@@ -4,7 +4,8 @@
  * guest_wrmsr; xen/arch/x86/cpu/mcheck/vmce.c; xen/arch/x86/hvm/svm/svm.c, svm_msr_read_intercept; hvm/mtrr.c.
  */
 import type { LocalApic } from '../../local-apic/local-apic.ts'
-import { MSR } from '../../../x86/index.ts'
+import { MSR, PAGE_OFFSET, PAGE_SHIFT } from '../../../x86/index.ts'
+import { MACHINE_CHECK_BANKS } from '../../identity.ts'
 import type { MemoryTypes } from './memory-types.ts'
 
 /** A value in halves. */
@@ -37,14 +38,13 @@ const dropped = (): boolean => true
 
 const constant = (first: number, value: MsrValue, write: MsrRow['write'] = refused): MsrRow => ({ first, read: () => value, write })
 
-/** Every vCPU has two machine-check banks in which nothing ever happened, and no MCG_CTL. */
-const BANKS = 2
+/** Machine-check banks; there is no MCG_CTL. */
 const FIRST_BANK = 0x400
 
 const MACHINE_CHECK: readonly MsrRow[] = [
-  constant(0x179, [BANKS, 0], dropped), constant(0x17a, ZERO, dropped),
+  constant(0x179, [MACHINE_CHECK_BANKS, 0], dropped), constant(0x17a, ZERO, dropped),
   {
-    first: FIRST_BANK, last: FIRST_BANK + BANKS * 4 - 1,
+    first: FIRST_BANK, last: FIRST_BANK + MACHINE_CHECK_BANKS * 4 - 1,
     // The first register of a bank enables its reports: all of them. The others take zero only.
     read: (_, register) => (register % 4 === 0 ? ALL : ZERO),
     write: (_, register, value) => register % 4 === 0 || isZero(value),
@@ -54,7 +54,7 @@ const MACHINE_CHECK: readonly MsrRow[] = [
 /** Address of the hypercall page with the page's number, which is 0. */
 const HYPERCALL_PAGE: MsrRow = {
   first: 0x4000_0000, read: () => ZERO,
-  write: ({ writeHypercallPage }, _, [low, high]) => high === 0 && (low & 0xfff) === 0 && writeHypercallPage(low >>> 12),
+  write: ({ writeHypercallPage }, _, [low, high]) => high === 0 && (low & PAGE_OFFSET) === 0 && writeHypercallPage(low >>> PAGE_SHIFT),
 }
 
 const LOCAL_APIC: readonly MsrRow[] = [

@@ -9,7 +9,7 @@ import { type StateOf, type Stateful, shape } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { DomainMemory } from '../../frames/domain-memory.ts'
-import type { PhysicalMap } from '../../frames/physical-map.ts'
+import { PLACE, type PhysicalMap } from '../../frames/physical-map.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 
 /** What it works on. */
@@ -81,12 +81,32 @@ export class OnDemand implements Stateful<StateOf<typeof onDemandShape>> {
     return true
   }
 
+  /**
+   * Takes what the guest gives back at a place: one that waits for a frame waits no more, and a frame goes to the store, zeroed,
+   * while more places wait than there are frames in it. False for a frame that is to go to the host.
+   */
+  take(gfn: number): boolean {
+    const { physmap, store } = this
+    if (physmap.kind(gfn) === PLACE.ON_DEMAND) {
+      physmap.remove(gfn)
+      return true
+    }
+    const { memory, domainMemory } = this.parts
+    const mfn = physmap.frame(gfn)
+    if (store.length >= physmap.onDemand || !domainMemory.isPlain(mfn, this.parts.domain())) return false
+    physmap.remove(gfn)
+    memory.words.fill(0, mfn * WORDS, (mfn + 1) * WORDS)
+    memory.markWritten(mfn)
+    store.push(mfn)
+    return true
+  }
+
   /** A frame that the guest holds only zeros in goes back, and its place waits for one again. */
   private reclaim(): number {
     const { memory, domainMemory } = this.parts
     const domain = this.parts.domain()
     for (const { gfn, mfn, kind } of this.physmap.places()) {
-      if (kind !== 1 || !domainMemory.isPlain(mfn, domain) || !isZero(memory, mfn)) continue
+      if (kind !== PLACE.OWN || !domainMemory.isPlain(mfn, domain) || !isZero(memory, mfn)) continue
       this.physmap.remove(gfn)
       this.physmap.placeOnDemand(gfn)
       return mfn

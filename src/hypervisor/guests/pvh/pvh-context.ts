@@ -5,7 +5,7 @@
 import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
 import { ERRNO } from '../../../abi/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
-import { type CpuidAnswer, GPR, type GprName, SEGMENT } from '../../../x86/index.ts'
+import { type CpuidAnswer, GPR, type GprName, PAGE_SHIFT, PAGE_SIZE, SEGMENT } from '../../../x86/index.ts'
 import type { CpuidTable } from '../../domains/cpu-policy.ts'
 import type { CrashRegisters, TrapNote, WalkStep } from '../../domains/crash-report.ts'
 import type { GuestCaches, GuestContext, Leaf } from '../../domains/guest-vcpu.ts'
@@ -74,7 +74,7 @@ export class PvhContext implements GuestContext {
     return {
       flags: (this.isKernel ? IN_KERNEL : 0), user: this.userRegisters(), fpu: pvh.processor.saveFpu(), traps: [],
       ldtBase: 0n, ldtEntries: 0, gdtFrames: [], gdtEntries: 0, kernelSs: 0, kernelSp: 0n,
-      kernelTable: Math.floor(Number(control(3)) / 4096), userTable: 0, cr0: control(0), cr4: control(4),
+      kernelTable: Math.floor(Number(control(3)) / PAGE_SIZE), userTable: 0, cr0: control(0), cr4: control(4),
       debug: [0, 1, 2, 3, 4, 5, 6, 7].map(debug), eventCallback: 0n, failsafeCallback: 0n, syscallCallback: 0n, vmAssist: 0n,
       fsBase: this.base(SEGMENT.fs), gsBaseKernel: bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()), gsBaseUser: this.base(SEGMENT.gs),
     }
@@ -156,17 +156,17 @@ export class PvhCaches implements GuestCaches {
 
   /** Guest-physical: where the guest has its top table is its own affair. */
   get root(): number {
-    return this.pvh.processor.registers.controlLow(3) >>> 12
+    return this.pvh.processor.registers.controlLow(3) >>> PAGE_SHIFT
   }
 
   /** Every kernel here has ring 0, within what its physical map gives it. */
   readonly isUser = false
 
-  /** What is taken out of the physical map is forgotten at once: nothing stale may lead to it. */
+  /** What is taken out of the physical map is forgotten at once: nothing stale may lead to it. A frame of others' may lie at several places. */
   reaches(frame: number, isWrite: boolean): boolean {
     const { physmap } = this.pvh.domain
     if (physmap.placeOf(frame) >= 0) return true
-    for (const { mfn, kind } of physmap.places()) if (mfn === frame) return !isWrite || kind !== PLACE.GRANTED_READONLY
+    for (const { mfn, kind } of physmap.places()) if (mfn === frame && !(isWrite && kind === PLACE.GRANTED_READONLY)) return true
     return false
   }
 

@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/include/asm/hvm/domain.h, struct hvm_domain; xen/arch/x86/hvm/irq.c, hvm_set_callback_via.
  */
 import { ERRNO, HVM_PARAM, HVM_PARAM_CALLBACK_TYPE } from '../../../abi/index.ts'
-import { type DomId, type Part, type StateOf, type Stateful, badState, part, shape } from '../../../util/index.ts'
+import { type DomId, type Part, type StateOf, type Stateful, badState, part, shape, inPlace, sameState } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { GuestDomain } from '../../domains/guest-domain.ts'
 import type { FrameTable } from '../../frames/frame-table.ts'
@@ -13,7 +13,7 @@ import { PhysicalMap, physicalMapShape } from '../../frames/physical-map.ts'
 import { ApicRouting } from '../../local-apic/apic-routing.ts'
 import { LocalApic, localApicShape } from '../../local-apic/local-apic.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import type { TimerQueue } from '../../time/index.ts'
+import { type GuestTime, type TimerQueue, TSC_KILOHERTZ, TscScale } from '../../time/index.ts'
 import { MemoryTypes, memoryTypesShape } from './memory-types.ts'
 import { type OnDemand, onDemandShape } from './on-demand.ts'
 import { Parameters, parametersShape } from './parameters.ts'
@@ -24,7 +24,7 @@ const MOST_VCPUS = 128
 export const pvhDomainShape = /* @__PURE__ */ shape.record({
   physmap: physicalMapShape, onDemand: onDemandShape, parameters: parametersShape,
   apics: /* @__PURE__ */ shape.list(localApicShape, MOST_VCPUS, 1), memoryTypes: /* @__PURE__ */ shape.list(memoryTypesShape, MOST_VCPUS, 1),
-  timestampAdjusts: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, shape.word), MOST_VCPUS, 1),
+  tscKilohertz: /* @__PURE__ */ shape.whole(...TSC_KILOHERTZ),
   upcallVectors: /* @__PURE__ */ shape.array(Uint8Array, 1, MOST_VCPUS), lastLowest: /* @__PURE__ */ shape.whole(0, MOST_VCPUS - 1),
 })
 
@@ -63,6 +63,10 @@ export interface PvhDomainParts {
   readonly machineToPhys: MachineToPhys
   readonly timers: TimerQueue
   readonly clock: HostClock
+  /** What the domain is shown as the time, and back; absent where that is the host's. */
+  readonly guestTime?: GuestTime | undefined
+  /** The host's. */
+  readonly tsc: TscScale
   readonly life: VcpuLives
   readonly contexts: ContextRecords
   onDemandOf(domain: PvhDomain): OnDemand
@@ -79,8 +83,8 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
   readonly onDemand: OnDemand
   readonly routing: ApicRouting
   readonly state: Part
-  /** What each vCPU's kernel says that it has added to its time-stamp counter. */
-  readonly timestampAdjusts: (readonly [low: number, high: number])[]
+  /** Frequency of its time-stamp counters: the host's, or that of the host that it comes from. */
+  tsc: TscScale
   /** Vectors by which vCPUs' local APICs tell of events, 0 for none. */
   readonly upcallVectors: Uint8Array
   /** Vector that tells any vCPU of events, past its local APIC; 0 for none. */
@@ -99,24 +103,26 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
     })
     this.onDemand = parts.onDemandOf(this)
     this.parameters = new Parameters((index, value) => this.parameterChanged(index, value))
-    const { timers, clock } = parts
+    const { timers, clock, guestTime } = parts
+    const now = guestTime === undefined ? () => clock.now() : () => guestTime.shown(id, clock.now())
+    const hostTime = guestTime && ((shown: number) => guestTime.hostTime(id, shown))
     const all = Array.from({ length: vcpuCount }, (_, vcpu) => vcpu)
     this.apics = all.map((vcpu) => new LocalApic({
-      vcpu, timers, now: () => clock.now(), send: (ipi) => this.routing.send(this.apics[vcpu]!, ipi), wake: () => parts.life.wake(this, vcpu),
+      vcpu, timers, now, hostTime, send: (ipi) => this.routing.send(this.apics[vcpu]!, ipi), wake: () => parts.life.wake(this, vcpu),
       enabled: () => {
         if (parts.life.hasEvent(this, vcpu)) this.raised(vcpu)
       },
     }))
     this.memoryTypes = all.map(() => new MemoryTypes())
     this.upcallVectors = new Uint8Array(vcpuCount)
-    this.timestampAdjusts = all.map(() => [0, 0])
+    this.tsc = parts.tsc
     this.routing = new ApicRouting(this.apics, {
       nmi: (vcpu) => parts.life.nmi(this, vcpu),
       initialise: (vcpu) => parts.life.initialise(this, vcpu),
       startUp: (vcpu, vector) => parts.life.startUp(this, vcpu, vector),
       crash: (reason) => parts.life.crash(this, reason),
     })
-    this.state = part({ name: 'pvh', version: 1, shape: pvhDomainShape }, this)
+    this.state = part({ name: 'pvh', version: 2, shape: pvhDomainShape }, inPlace(this))
   }
 
   populateOnDemand(firstGfn: number, count: number): number {
@@ -125,6 +131,20 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
 
   setOnDemandTarget(pages: number): number {
     return this.onDemand.setTarget(pages)
+  }
+
+  giveBack(gfn: number): boolean {
+    return this.onDemand.take(gfn)
+  }
+
+  get tscKilohertz(): number {
+    return this.tsc.kilohertz
+  }
+
+  setTscKilohertz(kilohertz: number): number {
+    if (kilohertz < TSC_KILOHERTZ[0] || kilohertz > TSC_KILOHERTZ[1]) return -ERRNO.EINVAL
+    if (kilohertz !== this.tsc.kilohertz) this.tsc = new TscScale(kilohertz)
+    return 0
   }
 
   parameter(index: number): bigint | number {
@@ -168,23 +188,25 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
     return {
       physmap: this.physmap.save(), onDemand: this.onDemand.save(), parameters: this.parameters.save(),
       apics: this.apics.map((apic) => apic.save()), memoryTypes: this.memoryTypes.map((types) => types.save()),
-      timestampAdjusts: [...this.timestampAdjusts], upcallVectors: this.upcallVectors.slice(), lastLowest: this.routing.save(),
+      tscKilohertz: this.tsc.kilohertz, upcallVectors: this.upcallVectors.slice(), lastLowest: this.routing.save(),
     }
   }
 
+  isAsSaved(state: PvhDomainState): boolean {
+    return sameState(this.save(), state)
+  }
+
   load(state: PvhDomainState): void {
-    const { apics, memoryTypes, upcallVectors, timestampAdjusts } = state
+    const { apics, memoryTypes, upcallVectors } = state
     const count = this.apics.length
-    if ([apics, memoryTypes, upcallVectors, timestampAdjusts].some(({ length }) => length !== count)) throw badState(`its vCPUs are not ${count}`)
+    if ([apics, memoryTypes, upcallVectors].some(({ length }) => length !== count)) throw badState(`its vCPUs are not ${count}`)
     this.physmap.load(state.physmap)
     this.onDemand.load(state.onDemand)
     this.parameters.load(state.parameters)
     this.parameterChanged(HVM_PARAM.CALLBACK_IRQ, state.parameters[HVM_PARAM.CALLBACK_IRQ]!)
     apics.forEach((saved, i) => this.apics[i]!.load(saved))
     memoryTypes.forEach((saved, i) => this.memoryTypes[i]!.load(saved))
-    timestampAdjusts.forEach((saved, i) => {
-      this.timestampAdjusts[i] = saved
-    })
+    this.tsc = new TscScale(state.tscKilohertz)
     this.upcallVectors.set(upcallVectors)
     this.routing.load(state.lastLowest)
   }

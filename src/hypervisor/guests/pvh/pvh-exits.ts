@@ -189,7 +189,7 @@ export class PvhExits {
 
   /** What lies at a guest-physical address in place of memory; undefined where others' memory may not be used that way. */
   private deviceAt(pvh: PvhVcpu, address: number): MemoryDevice | undefined {
-    const gfn = address >>> PAGE_SHIFT
+    const gfn = Math.floor(address / PAGE_SIZE)
     const { physmap } = pvh.domain
     switch (physmap.kind(gfn)) {
       case PLACE.NONE: {

@@ -6,10 +6,10 @@
  */
 import { COMPAT, ERRNO, GNTMAP, GNTST, NATIVE } from '../../../abi/index.ts'
 import type { CpuidSource } from '../../../machine/index.ts'
-import { CR4, type CpuidAnswer, PAGE_SHIFT } from '../../../x86/index.ts'
+import { CR4, type CpuidAnswer, PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { writeHypercallPage } from '../../control/core/hypercall-page.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import type { DomainWishes, FrameLedger, GrantMapping, GrantMappings } from '../../domains/domain-kind.ts'
+import type { CpuidReader, DomainWishes, FrameLedger, GrantMapping, GrantMappings } from '../../domains/domain-kind.ts'
 import { latchAbi } from '../../domains/shared-info.ts'
 import type { GuestDomain } from '../../domains/guest-domain.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
@@ -18,7 +18,7 @@ import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import { PLACE } from '../../frames/physical-map.ts'
 import type { CpuidQuestion } from '../processors/cpuid.ts'
 import { auditPhysmaps } from './audit.ts'
-import { queryPvhCpuid, pvhView } from './cpuid.ts'
+import { type CpuidPlace, queryPvhCpuid, pvhView } from './cpuid.ts'
 import { CpuidAnswers } from './cpuid-answers.ts'
 import { FIRST_REGISTERS_BYTES, setFirstRegisters } from './first-registers.ts'
 import { HvmContexts } from './hvm-context.ts'
@@ -33,6 +33,8 @@ import { pvhHypercalls } from './pvh-hypercalls.ts'
 import { PvhLife } from './pvh-life.ts'
 import type { PvhParts } from './pvh-parts.ts'
 import { PvhVcpu, type PvhVcpuParts, interruptsOf, pvhOf } from './pvh-vcpu.ts'
+import { beginTimestamp, joinTimestamp, setTimestampAdjust, timestampAdjust } from './timestamps.ts'
+import type { TscScale } from '../../time/index.ts'
 
 /** Makes the kind `pvh`. */
 export const pvhGuests = (parts: PvhParts): GuestKind => new PvhGuests(parts)
@@ -42,7 +44,12 @@ class PvhGuests implements GuestKind {
   readonly hasRegisters = true
   readonly hypercalls: HypercallTable
   readonly grants: GrantMappings<Vcpu>
-  readonly firstRegisters = { size: FIRST_REGISTERS_BYTES, set: (vcpu: Vcpu, view: DataView) => setFirstRegisters(pvhOf(vcpu)!, view) }
+  readonly firstRegisters = { size: FIRST_REGISTERS_BYTES, set: (vcpu: Vcpu, view: DataView) => {
+    const pvh = pvhOf(vcpu)!
+    const error = setFirstRegisters(pvh, view)
+    if (error === 0) joinTimestamp(pvh)
+    return error
+  } }
   private readonly parts: PvhParts
   private readonly life: PvhLife
   private readonly contexts: HvmContexts
@@ -50,12 +57,12 @@ class PvhGuests implements GuestKind {
 
   constructor(parts: PvhParts) {
     this.parts = parts
-    const { memory, tlb, tsc } = parts
+    const { memory, tlb } = parts
     const own = { ...parts, latch: (caller: Vcpu) => this.latch(caller) }
-    const [native, compat] = [NATIVE, COMPAT].map((abi) => parts.tableOf(pvhHypercalls(own, abi), abi)) as [HypercallTable, HypercallTable]
+    const [native, compat] = [NATIVE, COMPAT].map((abi) => parts.tableOf(() => pvhHypercalls(own, abi), abi)) as [HypercallTable, HypercallTable]
     this.hypercalls = native
     this.life = new PvhLife(parts)
-    this.contexts = new HvmContexts({ life: this.life, tscKilohertz: tsc.kilohertz })
+    this.contexts = new HvmContexts({ life: this.life })
     this.grants = grantPlaces()
     const exits = new PvhExits({ ...parts, hypercalls: { native, compat }, ports: new PvhPorts(parts.console), msrsOf: (pvh) => this.msrsOf(pvh) })
     this.vcpuParts = {
@@ -101,9 +108,10 @@ class PvhGuests implements GuestKind {
     const processor = parts.processors.createVirtualised({
       topology: { index: vcpu.vcpu, count: vcpu.owner.vcpuCount }, cpuid: this.cpuidOf(vcpu),
       physical: { frame: (gfn) => domain.physmap.entry(gfn) }, interrupts: interruptsOf(() => pvhOf(vcpu)),
-    })
+    }, domain)
     if (typeof processor === 'number') return processor
     const pvh = new PvhVcpu(vcpu, domain, { processor, parts: this.vcpuParts })
+    beginTimestamp(pvh)
     parts.tlb.add(pvh)
     return pvh
   }
@@ -121,28 +129,36 @@ class PvhGuests implements GuestKind {
         if (processor === undefined) return [0, 0, 0, 0]
         const { cpuPolicy: own } = vcpu.owner
         const isXsaveOn = (processor.registers.controlLow(4) & CR4.OSXSAVE) !== 0
-        const answer = (): CpuidAnswer => this.cpuid(vcpu, { leaf, subleaf, own, now: { isXsaveOn } }, processor)
-        return answers.of({ leaf, subleaf }, { own, isXsaveOn, xcr0: processor.registers.xcr0() }, answer)
+        const answer = (): CpuidAnswer => this.cpuid(vcpu, { leaf, subleaf, own, now: { isXsaveOn }, time: vcpu.owner.tsc.facts }, processor)
+        return answers.of({ leaf, subleaf }, { own, isXsaveOn, xcr0: processor.registers.xcr0(), tsc: (vcpu.owner.guest as PvhDomain).tsc, time: vcpu.owner.tsc.facts }, answer)
       },
     }
   }
 
-  private cpuid(vcpu: Vcpu, question: CpuidQuestion, processor: PvhVcpu['processor']): ReturnType<CpuidSource['read']> {
-    const { tsc, memory, options } = this.parts
-    const place = { vcpu: vcpu.vcpu, count: vcpu.owner.vcpuCount, domid: vcpu.domid }
+  describeProcessor(processor: CpuidReader, leaf: number, subleaf: number): CpuidAnswer {
+    return this.answer({ leaf, subleaf }, { place: { vcpu: 0, count: 1, domid: 0 }, tsc: this.parts.tsc }, processor)
+  }
+
+  private cpuid(vcpu: Vcpu, question: CpuidQuestion, processor: PvhVcpu['processor']): CpuidAnswer {
+    const { tsc } = vcpu.owner.guest as PvhDomain
+    return this.answer(question, { place: { vcpu: vcpu.vcpu, count: vcpu.owner.vcpuCount, domid: vcpu.domid }, tsc }, processor)
+  }
+
+  private answer(question: CpuidQuestion, { place, tsc }: { readonly place: CpuidPlace; readonly tsc: TscScale }, processor: CpuidReader): CpuidAnswer {
+    const { memory, options } = this.parts
     return queryPvhCpuid(question, {
-      view: pvhView(place), place, tscKilohertz: tsc.kilohertz, cpuidPolicy: options.cpuidPolicy, addressBits: Math.ceil(Math.log2(memory.endFrame)) + PAGE_SHIFT,
+      view: pvhView(place), place, tscKilohertz: tsc.kilohertz, hostKilohertz: this.parts.tsc.kilohertz, cpuidPolicy: options.cpuidPolicy, addressBits: Math.ceil(Math.log2(memory.endFrame)) + PAGE_SHIFT,
     }, processor)
   }
 
   /** What a domain shares with the hypervisor is laid out for the mode of whoever takes its first steps with it. */
   private latch(vcpu: Vcpu): void {
-    const { timeRecords, options } = this.parts
-    latchAbi({ timeRecords, bootTime: options.bootTime ?? 0n }, vcpu.owner, pvhOf(vcpu)?.isLongCode === false ? COMPAT : NATIVE)
+    latchAbi(this.parts, vcpu.owner, pvhOf(vcpu)?.isLongCode === false ? COMPAT : NATIVE)
   }
 
-  private msrsOf({ domain, vcpu }: PvhVcpu): MsrSubject {
+  private msrsOf(pvh: PvhVcpu): MsrSubject {
     const { parts } = this
+    const { domain, vcpu } = pvh
     const index = vcpu.vcpu
     return {
       apic: domain.apics[index]!, memoryTypes: domain.memoryTypes[index]!,
@@ -152,10 +168,10 @@ class PvhGuests implements GuestKind {
         return isDone
       },
       get timestampAdjust() {
-        return domain.timestampAdjusts[index]!
+        return timestampAdjust(pvh)
       },
       set timestampAdjust(value) {
-        domain.timestampAdjusts[index] = value
+        setTimestampAdjust(pvh, value)
       },
     }
   }
@@ -163,19 +179,19 @@ class PvhGuests implements GuestKind {
 
 /** Grants are mapped at places of the physical map, whose references their mappings hold. */
 function grantPlaces(): GrantMappings<Vcpu> {
+  const kindOf = (flags: number): typeof PLACE.GRANTED | typeof PLACE.GRANTED_READONLY => (flags & GNTMAP.readonly) === 0 ? PLACE.GRANTED : PLACE.GRANTED_READONLY
   const domainOf = ({ owner }: Vcpu): PvhDomain => owner.guest as PvhDomain
   return {
     install(vcpu, { address, mfn, flags }: GrantMapping) {
       const isPlain = (flags & ~GNTMAP.readonly) === GNTMAP.host_map && address >= 0
       if (!isPlain) return GNTST.general_error
-      const kind = (flags & GNTMAP.readonly) === 0 ? PLACE.GRANTED : PLACE.GRANTED_READONLY
-      return domainOf(vcpu).physmap.placeOthers(Math.floor(address / 4096), mfn, kind) === 0 ? GNTST.okay : GNTST.general_error
+      return domainOf(vcpu).physmap.placeOthers(Math.floor(address / PAGE_SIZE), mfn, kindOf(flags)) === 0 ? GNTST.okay : GNTST.general_error
     },
     remove(vcpu, { address, mfn, newAddress, flags }) {
       const { physmap } = domainOf(vcpu)
-      const gfn = Math.floor(address / 4096)
-      const kind = physmap.kind(gfn)
-      const isGranted = kind === PLACE.GRANTED || kind === PLACE.GRANTED_READONLY
+      const gfn = Math.floor(address / PAGE_SIZE)
+      // A frame that is mapped twice may be written at one place only: that one goes with the mapping that lets it be written.
+      const isGranted = physmap.kind(gfn) === kindOf(flags)
       if (newAddress !== 0 || (flags & GNTMAP.contains_pte) !== 0 || !isGranted || physmap.present(gfn) !== mfn) return GNTST.general_error
       physmap.remove(gfn)
       return GNTST.okay

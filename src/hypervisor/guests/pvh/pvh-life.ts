@@ -9,6 +9,7 @@ import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { PvhDomain, VcpuLives } from './pvh-domain.ts'
 import { pvhOf } from './pvh-vcpu.ts'
+import { restartTimestamp } from './timestamps.ts'
 
 /** What it works on. */
 export interface PvhLifeParts {
@@ -55,7 +56,9 @@ export class PvhLife implements VcpuLives {
   startUp({ vcpus }: PvhDomain, index: number, vector: number): void {
     const vcpu = vcpus[index]!
     if (vcpu.initialised || vcpu.equip() < 0) return
-    pvhOf(vcpu)!.startUp(vector)
+    const pvh = pvhOf(vcpu)!
+    pvh.startUp(vector)
+    restartTimestamp(pvh)
     this.bringUp(vcpu)
   }
 

@@ -16,7 +16,7 @@ import type { GrantTables } from '../../grants/index.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import type { TimeRecords, TimerQueue, TscScale } from '../../time/index.ts'
+import type { GuestTime, TimeRecords, TimerQueue, TscScale, WallClock } from '../../time/index.ts'
 import type { WorkMeter } from '../../time/work-meter.ts'
 import type { CpuidPolicy } from '../processors/cpuid.ts'
 import type { Processors } from '../processors/processors.ts'
@@ -34,6 +34,8 @@ export interface PvhParts {
   readonly tlb: TlbClock
   readonly meter: WorkMeter
   readonly clock: HostClock
+  /** What domains are shown as the time, and back; absent where that is the host's. */
+  readonly guestTime?: GuestTime | undefined
   readonly timers: TimerQueue
   readonly tsc: TscScale
   readonly hub: EventHub<HypervisorEvent>
@@ -44,7 +46,8 @@ export interface PvhParts {
   readonly processors: Processors
   updateTime(vcpu: Vcpu): void
   /** The hypercalls of all kinds with some that are the kind's own. */
-  tableOf(own: readonly HypercallRow[], abi?: GuestAbi): HypercallTable
+  tableOf(own: () => readonly HypercallRow[], abi?: GuestAbi): HypercallTable
   readonly timeRecords: TimeRecords
-  readonly options: { readonly cpuidPolicy?: CpuidPolicy; readonly bootTime?: bigint }
+  readonly wallClock: Pick<WallClock, 'bootTime'>
+  readonly options: { readonly cpuidPolicy?: CpuidPolicy }
 }

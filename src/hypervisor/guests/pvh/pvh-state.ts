@@ -7,7 +7,7 @@ const processor: Shape<ProcessorState> = (value) => (typeof value === 'object' &
 
 /** What a saved PVH vCPU looks like. */
 export const pvhVcpuShape = /* @__PURE__ */ shape.record({
-  processor, flushedAt: shape.time, nmiPending: shape.flag, failedDeliveries: /* @__PURE__ */ shape.whole(0, 16),
+  processor, flushedAt: shape.time, timestampBase: /* @__PURE__ */ shape.tuple(shape.word, shape.word), nmiPending: shape.flag, failedDeliveries: /* @__PURE__ */ shape.whole(0, 16),
   lastTrap: /* @__PURE__ */ shape.record(trapNoteFields),
 })
 

@@ -5,13 +5,14 @@
  */
 import type { InterruptSource, VirtualisedProcessor } from '../../../machine/index.ts'
 import { VcpuInfo } from '../../../abi/index.ts'
-import { type Part, part } from '../../../util/index.ts'
+import { type Part, inPlace, part, sameFields } from '../../../util/index.ts'
 import { ATTRIBUTE, EFER, MSR, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { GuestCaches, GuestContext, GuestVcpu } from '../../domains/guest-vcpu.ts'
 import type { PrivilegedOperation, VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
+import type { TscScale } from '../../time/index.ts'
 import { EXIT } from '../processors/processor-exits.ts'
 import { LinearAccess } from './linear-access.ts'
 import type { PvhDomain } from './pvh-domain.ts'
@@ -34,6 +35,8 @@ export interface PvhVcpuParts {
   release(pvh: PvhVcpu): void
 }
 
+const APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['processor'])
+
 /** One PVH vCPU. */
 export class PvhVcpu implements GuestVcpu {
   readonly vcpu: Vcpu
@@ -43,9 +46,13 @@ export class PvhVcpu implements GuestVcpu {
   readonly kernelAccess: LinearAccess
   readonly context: GuestContext
   readonly caches: GuestCaches
-  readonly state: Part = part({ name: 'pvh', version: 1, shape: pvhVcpuShape }, { save: () => this.save(), load: (state) => this.load(state) })
+  readonly state: Part = part({ name: 'pvh', version: 2, shape: pvhVcpuShape }, inPlace({
+    save: () => this.save(), isAsSaved: (state) => sameFields(this, state, APART) && this.processor.isAsSaved(state.processor), load: (state) => this.load(state),
+  }))
   /** TLB time of the last full flush; the clock keeps it. */
   flushedAt = 0
+  /** What its time-stamp counter is ahead of the ticks of the domain's frequency without what its kernel has added (TSC_ADJUST). */
+  timestampBase: readonly [low: number, high: number] = [0, 0]
   /** An NMI that its processor has not been told of yet. */
   nmiPending = false
   /** Exits in a row in which nothing was executed and an exception could not be delivered. */
@@ -72,6 +79,20 @@ export class PvhVcpu implements GuestVcpu {
 
   get executed(): number {
     return this.processor.executed
+  }
+
+  get counter(): { readonly tsc: TscScale; readonly timestampOffset: readonly [low: number, high: number] } {
+    return this
+  }
+
+  /** The frequency of its time-stamp counter. */
+  get tsc(): TscScale {
+    return this.domain.tsc
+  }
+
+  /** What is added to the ticks of that. */
+  get timestampOffset(): readonly [low: number, high: number] {
+    return this.processor.system.timestampOffset
   }
 
   /** Its addresses are translated as in 64-bit mode: EFER.LMA. */
@@ -110,6 +131,10 @@ export class PvhVcpu implements GuestVcpu {
       case EXIT.DEBUG: return STOPPED
       default: return BUDGET
     }
+  }
+
+  moveTimers(change: (deadline: number) => number): void {
+    this.domain.apics[this.vcpu.vcpu]!.moveTimer(change)
   }
 
   get hasPending(): boolean {
@@ -175,8 +200,8 @@ export class PvhVcpu implements GuestVcpu {
   }
 
   private save(): PvhVcpuState {
-    const { processor, flushedAt, nmiPending, failedDeliveries, lastTrap } = this
-    return { processor: processor.save(), flushedAt, nmiPending, failedDeliveries, lastTrap: { ...lastTrap } }
+    const { processor, flushedAt, timestampBase, nmiPending, failedDeliveries, lastTrap } = this
+    return { processor: processor.save(), flushedAt, timestampBase, nmiPending, failedDeliveries, lastTrap: { ...lastTrap } }
   }
 
   private load({ processor, lastTrap, ...own }: PvhVcpuState): void {

@@ -1,21 +1,28 @@
 /** The typed hypercall doors of all domains: each is made when it is first asked for. */
+import type { Access } from '../../domains/access.ts'
 import type { Domain } from '../../domains/domain.ts'
+import { guardHypercalls } from './guarded-hypercalls.ts'
 import { TypedHypercalls, type TypedHypercallParts } from './typed-hypercalls.ts'
 
 /** Doors by domain. */
 export class TypedHypercallsByDomain {
-  private readonly parts: TypedHypercallParts
+  private readonly parts: TypedHypercallParts & { readonly access: Access }
   private readonly calls = new Map<Domain, TypedHypercalls>()
+  private readonly make: (parts: TypedHypercallParts, domain: Domain) => TypedHypercalls
 
-  constructor(parts: TypedHypercallParts) {
+  /** `make`: another door than the usual one. */
+  constructor(parts: TypedHypercallParts & { readonly access: Access }, make?: (parts: TypedHypercallParts, domain: Domain) => TypedHypercalls) {
     this.parts = parts
+    this.make = make ?? ((own, domain) => new TypedHypercalls(own, domain))
   }
 
   /** The door of a domain. */
   of(domain: Domain): TypedHypercalls {
     const known = this.calls.get(domain)
     if (known !== undefined) return known
-    const calls = new TypedHypercalls(this.parts, domain)
+    const { access } = this.parts
+    const door = this.make(this.parts, domain)
+    const calls = access.asksHypercalls ? guardHypercalls(door, { domid: domain.id, privileged: domain.privileged }, access) : door
     this.calls.set(domain, calls)
     return calls
   }

@@ -109,11 +109,11 @@ export class TypedHypercalls implements DomainHypercalls {
   }
 
   bindVirq(virq: number, vcpu: number): number {
-    return this.parts.events.bindVirq(this.domid, virq, vcpu)
+    return this.parts.events.bindVirq(this.domid, virq >>> 0, vcpu >>> 0)
   }
 
   bindIpi(vcpu: number): number {
-    return this.parts.events.bindIpi(this.domid, vcpu)
+    return this.parts.events.bindIpi(this.domid, vcpu >>> 0)
   }
 
   closePort(port: EventPort): number {
@@ -129,7 +129,15 @@ export class TypedHypercalls implements DomainHypercalls {
   }
 
   bindVcpu(port: EventPort, vcpu: number): number {
-    return this.parts.events.bindVcpu(this.domid, port, vcpu)
+    return this.parts.events.bindVcpu(this.domid, port, vcpu >>> 0)
+  }
+
+  initControl(vcpu: number, frame: Mfn, offset: number): number {
+    return this.parts.events.initControl(this.domid, vcpu >>> 0, frame, offset)
+  }
+
+  expandArray(frame: Mfn): number {
+    return this.parts.events.expandArray(this.domid, frame)
   }
 
   setupGrantTable(frames: number): readonly Mfn[] | number {
@@ -187,6 +195,10 @@ export class TypedHypercalls implements DomainHypercalls {
     return this.owner.vcpus[0]!.timers.setTimerOp(deadline, this.now())
   }
 
+  watchdog(id: number, seconds: number): number {
+    return this.owner.watchdogs.operate(id >>> 0, seconds >>> 0, this.now())
+  }
+
   shutdown(reason: number): number {
     this.parts.execution.shutdown(this.owner, reason, this.owner.vcpus[0])
     return 0
@@ -204,7 +216,7 @@ export class TypedHypercalls implements DomainHypercalls {
   mapForeign(domid: DomId, frame: number): number {
     const { domains } = this.parts
     if (domains.get(domid) === undefined) return -ERRNO.ESRCH
-    if (!domains.mayControl(this.domid, domid)) return -ERRNO.EPERM
+    if (!domains.mayControl(this.domid, domid, 'mmu_update')) return -ERRNO.EPERM
     const result = this.foreign.map(domid, frame)
     return result < 0 ? result : frame
   }

@@ -10,9 +10,10 @@ import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
 import type { GuestVcpu } from '../../domains/guest-vcpu.ts'
 import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
-import type { VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
+import type { ReadyOrder, VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
+import type { Director } from '../../scheduler/index.ts'
 import { fillHypercallPage } from '../../hypercalls/hypercall-page.ts'
 import { type PagingParts, composePaging } from '../direct-paging/paging.ts'
 import type { TypedHypercallsByDomain } from './typed-hypercalls-by-domain.ts'
@@ -20,9 +21,10 @@ import type { TypedHypercallsByDomain } from './typed-hypercalls-by-domain.ts'
 /** What guests in TypeScript are made of. */
 export interface TypeScriptParts extends PagingParts {
   /** The hypercalls of all kinds with some that are the kind's own. */
-  tableOf(own: readonly HypercallRow[]): HypercallTable
+  tableOf(own: () => readonly HypercallRow[]): HypercallTable
   readonly execution: VcpuExecution
   readonly typedHypercalls: TypedHypercallsByDomain
+  readonly scheduler: { readonly director: Director | undefined }
 }
 
 /** Makes the kind `typescript`. */
@@ -39,7 +41,7 @@ class TypeScriptGuests implements GuestKind {
   constructor(parts: TypeScriptParts) {
     this.parts = parts
     const { rows, mmu } = composePaging(parts)
-    this.hypercalls = parts.tableOf(rows)
+    this.hypercalls = parts.tableOf(() => rows)
     this.pins = mmu
   }
 
@@ -56,7 +58,21 @@ class TypeScriptGuests implements GuestKind {
     const { createRunner } = vcpu.owner
     if (createRunner === undefined) return -ERRNO.EOPNOTSUPP
     const { typedHypercalls, execution } = this.parts
-    return new TypeScriptGuest(vcpu, createRunner(typedHypercalls.of(vcpu.owner), vcpu.vcpu), execution)
+    return new TypeScriptGuest(vcpu, createRunner(typedHypercalls.of(vcpu.owner), vcpu.vcpu, this.orderOf(vcpu.domid)), execution)
+  }
+
+  /** As whoever directs the scheduler at the time has it. */
+  private orderOf(domid: number): ReadyOrder {
+    const { scheduler } = this.parts
+    return {
+      get isDirected() {
+        return scheduler.director?.first !== undefined
+      },
+      first: (count) => {
+        const chosen = Math.floor(scheduler.director?.first?.({ domid, count }) ?? 0)
+        return chosen > 0 && chosen < count ? chosen : 0
+      },
+    }
   }
 }
 
@@ -66,7 +82,7 @@ class TypeScriptGuest implements GuestVcpu {
   readonly kernelAccess: GuestAccess
   readonly hasPending = false
   /** Whoever gave its runner keeps its state. */
-  readonly state: Part = part({ name: 'typescript', version: 1, shape: shape.record({}) }, { save: () => ({}), load: () => undefined })
+  readonly state: Part = part({ name: 'typescript', version: 1, shape: shape.record({}) }, { save: () => ({}), isAsSaved: () => true, load: () => undefined })
   private readonly vcpu: Vcpu
   private readonly runner: VcpuRunner
   private readonly execution: VcpuExecution

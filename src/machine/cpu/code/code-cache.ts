@@ -7,16 +7,19 @@ import { BLOCK_BUCKETS } from '../../memory/layout.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { DecodeResult } from '../decode/decoder.ts'
+import type { InstructionRow } from '../decode/table.ts'
 import type { ProcessorLevel } from '../cpuid/features.ts'
 import { decodeMaps } from '../decode/maps.ts'
-import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
+import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, BLOCK_WINDOW, IP, RECORD } from '../layout/record.ts'
 import { LIFTERS } from '../lift/table.ts'
 import { Lifter } from '../lift/lifter.ts'
-import type { HandlerNumbers } from '../lift/lifter.ts'
+import type { HandlerNumbers, Lift } from '../lift/lifter.ts'
 import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { enterChain, findInChain, leaveChain } from './block-chains.ts'
+import { BlockCoverage, coverageStart } from './coverage.ts'
 import { Fronts } from './fronts.ts'
+import { StopOffsets } from './stop-offsets.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
 export interface CodeUser {
@@ -35,6 +38,16 @@ export interface CodeFollower {
 /** Bytes that one block may take at most: each instruction a handful of records. */
 const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 12 * RECORD.bytes
 
+/** What has been written of a block. */
+interface Span {
+  /** Bytes of code that it covers, 0 when there is none. */
+  bytes: number
+  /** Host address of the page that it goes on into, 0 for none. */
+  second: number
+  /** Where its records end. */
+  end: number
+}
+
 /** Code sizes by MODE. */
 const CODE_SIZES = [64, 32, 16] as const
 
@@ -49,8 +62,16 @@ export interface CodePlace {
   /** Host address of the first byte. */
   readonly host: number
   readonly mode: number
+  /** Linear address of the first byte. */
+  readonly rip: number
   /** Host address of the page that follows in linear memory, 0 when it cannot be fetched. Asked only when needed. */
   nextPage(): number
+}
+
+/** What lifts the instructions of a row. */
+function lifterOf({ name, offered, isHosts }: InstructionRow): Lift {
+  const lift = offered || isHosts ? LIFTERS.get(name) : undefined
+  return lift ?? ((lifter) => lifter.undefined())
 }
 
 /** The cache. */
@@ -64,11 +85,19 @@ export class CodeCache {
   /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
   private readonly translators: Translator[] = []
   readonly fronts: Fronts
+  /** Offsets in pages at which instructions begin with a record that asks whether to stop there. */
+  readonly stops = new StopOffsets()
   /** Blocks by frame. */
   private readonly byFrame = new Map<number, number[]>()
-  /** Blocks that cross, by `host * 256 + mode`: block and host address of the second page. */
-  private readonly crossing = new Map<number, { readonly block: number; readonly second: number }>()
+  /** The newest block that crosses, by `host * 256 + mode`. */
+  private readonly crossing = new Map<number, number>()
+  /** Host addresses of the second pages of blocks that cross, one another's elders at the same place among them. */
+  private readonly seconds = new Map<number, number>()
+  /** What lifts each row of the decode table, where there is anything: filled in as rows are met. */
+  private readonly lifts: Lift[] = []
   private readonly joined = new Uint8Array(32)
+  /** The last block that was written. One object, used again, as decoding is frequent. */
+  private readonly span: Span = { bytes: 0, second: 0, end: 0 }
   private next: number
   /** Instructions decoded so far. */
   decoded = 0
@@ -76,6 +105,8 @@ export class CodeCache {
    * Lines of 64 bytes that held no code before the last decoding: never executed, or written since.
    */
   freshLines = 0
+  /** What blocks and edges are counted by, while they are. */
+  private covering: BlockCoverage | undefined
 
   constructor(memory: MachineMemory, table: MicroTable, made: { readonly handlers: HandlerNumbers; readonly level: ProcessorLevel }) {
     this.memory = memory
@@ -90,6 +121,21 @@ export class CodeCache {
   /** Bytes that decoded code takes, dropped blocks among it. */
   get bytes(): number {
     return this.next - this.memory.layout.recordCache
+  }
+
+  /** Where decoded code has to end. */
+  private get end(): number {
+    return this.covering === undefined ? this.memory.layout.recordCacheEnd : coverageStart(this.memory)
+  }
+
+  get coverage(): BlockCoverage | undefined {
+    return this.covering
+  }
+
+  /** Begins to count blocks and edges, or ends it: all code is decoded anew. No block may be running. */
+  cover(how: 'on' | 'off'): void {
+    this.clear()
+    this.covering = how === 'on' ? new BlockCoverage(this.memory) : undefined
   }
 
   /** Adds somebody who has to know of changes. */
@@ -108,14 +154,17 @@ export class CodeCache {
 
   /** A crossing block at a place, if its second page is still the same. */
   findCrossing(place: CodePlace): number {
-    const known = this.crossing.get(place.host * 256 + place.mode)
-    return known !== undefined && known.second === place.nextPage() ? known.block : 0
+    const key = place.host * 256 + place.mode
+    const known = this.crossing.get(key)
+    if (known === undefined || this.seconds.get(known) !== place.nextPage()) return 0
+    // The walk to the next page may have set bits in what was decoded.
+    return this.crossing.get(key) === known ? known : 0
   }
 
   /** Decodes a block and enters it; 0 when its first instruction goes on into a page that cannot be fetched. */
   decode(place: CodePlace): number {
     // Room for one block is always left: see `decodeAgain`.
-    if (this.next + 2 * BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
+    if (this.next + 2 * BLOCK_ROOM > this.end) this.clear()
     const block = this.next
     this.freshLines = 0
     const span = this.write(block, place)
@@ -161,10 +210,7 @@ export class CodeCache {
 
   /** Host address of the page that a crossing block goes on into; 0 for any other. */
   secondPage(block: number): number {
-    const { view } = this.memory
-    const mode = view.getUint32(block + BLOCK.mode, true)
-    if ((mode & BLOCK_CROSSES) === 0) return 0
-    return this.crossing.get(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))?.second ?? 0
+    return this.seconds.get(this.fronts.behind(block)) ?? 0
   }
 
   /**
@@ -176,23 +222,26 @@ export class CodeCache {
     const second = this.secondPage(block)
     const place: CodePlace = {
       host: view.getUint32(block + BLOCK.physical, true), mode: view.getUint32(block + BLOCK.mode, true) & 0xff,
-      nextPage: () => second,
+      // The block is known already.
+      rip: 0, nextPage: () => second,
     }
     return { copy: this.next, ...this.write(this.next, place) }
   }
 
   /** Writes header and records of a block; tells how many bytes it covers, where its second page is, where it ends. */
-  private write(block: number, place: CodePlace): { bytes: number; second: number; end: number } {
+  private write(block: number, place: CodePlace): Readonly<Span> {
     const translator = (this.translators[place.mode & MODE.SIZE] ??= this.translator(place.mode))
     const { lifter } = translator
-    const span = this.fill(block, translator, place)
+    const { span } = this
+    span.bytes = this.fill(block, translator, place)
+    span.end = lifter.at
     const { view } = this.memory
     view.setUint32(block + BLOCK.count, lifter.count, true)
     view.setUint32(block + BLOCK.physical, place.host, true)
-    for (let i = 0; i < lifter.branches.length; i += 2) {
+    for (let i = 0; i < lifter.branchCount; i += 2) {
       view.setUint8(lifter.branches[i]! + RECORD.behind, lifter.count - lifter.branches[i + 1]! - 1)
     }
-    return { ...span, end: lifter.at }
+    return span
   }
 
   private translator(mode: number): Translator {
@@ -203,15 +252,15 @@ export class CodeCache {
     }
   }
 
-  /** Lifts instructions until the block ends; tells how many bytes it covers and where the second page is. */
-  private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): { bytes: number; second: number } {
+  /** Lifts instructions until the block ends; tells how many bytes it covers, and leaves where the second page is. */
+  private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): number {
     const { bytes } = this.memory
     const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
     const end = (place.host - (place.host % BLOCK_WINDOW)) + BLOCK_WINDOW
     lifter.begin(block + BLOCK.bytes, place.mode)
     lifter.instruction = decoder.instruction
     let host = place.host
-    let second = 0
+    this.span.second = 0
     while (!lifter.ended && host < end) {
       const { length } = decoder.instruction
       let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
@@ -221,18 +270,22 @@ export class CodeCache {
           decoder.instruction.length = length
           break
         }
-        second = place.nextPage()
-        if (second === 0) return { bytes: 0, second }
-        result = this.decodeJoined(decoder, host, second)
+        this.span.second = place.nextPage()
+        if (this.span.second === 0) return 0
+        result = this.decodeJoined(decoder, host, this.span.second)
         lifter.ended = true
       }
       lifter.offset = host % PAGE_SIZE
+      // A bad instruction still needs a length of 1 to 15 to be told from its neighbours.
+      lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
+      this.covering?.begin(lifter, host, place)
       this.lift(lifter, result)
       lifter.count += 1
       host += decoder.instruction.length
     }
     lifter.end(place.host >>> PAGE_SHIFT)
-    return { bytes: host - place.host, second }
+    this.covering?.end(lifter, host)
+    return host - place.host
   }
 
   /** Decodes an instruction that lies in two pages. */
@@ -245,37 +298,35 @@ export class CodeCache {
   }
 
   private lift(lifter: Lifter, result: DecodeResult): void {
-    // A bad instruction still needs a length of 1 to 15 to be told from its neighbours.
-    const { instruction } = lifter
-    instruction.length = Math.min(Math.max(instruction.length, 1), 15)
+    if (this.stops.has(lifter.offset)) lifter.stop()
     lifter.fetch()
     if (result !== DECODED.OK) {
       if (result === DECODED.TOO_LONG) lifter.finalHandler('gp')
       else lifter.undefined()
       return
     }
-    const { row } = instruction
-    const lift = row.offered || row.isHosts ? LIFTERS.get(row.name) : undefined
-    if (lift === undefined) lifter.undefined()
-    else lift(lifter)
+    const { row } = lifter.instruction
+    const lift = (this.lifts[row.number] ??= lifterOf(row))
+    lift(lifter)
   }
 
-  private enter(block: number, place: CodePlace, span: { bytes: number; second: number }): void {
+  private enter(block: number, place: CodePlace, span: Readonly<Span>): void {
     const { view } = this.memory
-    const mfn = place.host >>> PAGE_SHIFT
     const crosses = span.second !== 0
     view.setUint32(block + BLOCK.mode, place.mode | (crosses ? BLOCK_CROSSES : 0), true)
-    const start = place.host % PAGE_SIZE
-    this.note(mfn, block, { from: start, to: Math.min(start + span.bytes, PAGE_SIZE) - 1 })
+    const inPage = PAGE_SIZE - (place.host % PAGE_SIZE)
+    this.note(block, place.host, Math.min(span.bytes, inPage))
     if (crosses) {
-      this.crossing.set(place.host * 256 + place.mode, { block, second: span.second })
-      this.note(span.second >>> PAGE_SHIFT, block, { from: 0, to: Math.max(start + span.bytes - PAGE_SIZE - 1, 0) })
+      this.crossing.set(place.host * 256 + place.mode, block)
+      this.seconds.set(block, span.second)
+      this.note(block, span.second, Math.max(span.bytes - inPage, 1))
     }
     enterChain(this.memory, block)
   }
 
-  /** Notes that a frame holds the block's code in a range of its bytes. */
-  private note(mfn: number, block: number, range: { from: number; to: number }): void {
+  /** Notes that a frame holds the block's code in so many bytes from a host address on. */
+  private note(block: number, host: number, bytes: number): void {
+    const mfn = host >>> PAGE_SHIFT
     const blocks = this.byFrame.get(mfn)
     if (blocks === undefined) {
       this.byFrame.set(mfn, [block])
@@ -283,7 +334,8 @@ export class CodeCache {
     } else blocks.push(block)
     const { words } = this.memory
     const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
-    for (let line = range.from >> 6; line <= range.to >> 6; line += 1) {
+    const first = host % PAGE_SIZE
+    for (let line = first >> 6; line <= (first + bytes - 1) >> 6; line += 1) {
       const before = words[lines + (line >> 5)]!
       const after = (before | (1 << (line & 31))) >>> 0
       if (before === after) continue
@@ -293,14 +345,33 @@ export class CodeCache {
     }
   }
 
-  /** Drops all blocks with code from a frame. */
+  /** Drops all blocks with code from a frame, whose bytes have changed. */
   invalidate(mfn: number): void {
-    const blocks = this.byFrame.get(mfn)
-    const { view, words } = this.memory
+    const { words } = this.memory
     const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
     words[lines] = 0
     words[lines + 1] = 0
     this.memory.noteLines(mfn)
+    this.drop(mfn)
+  }
+
+  /** Has the instructions at some offsets in pages ask whether to stop, or ask no more: code that is decoded already is decoded again, which nobody pays for. */
+  redecode(offsets: ReadonlySet<number>): void {
+    if (offsets.size === 0) return
+    for (const [mfn, blocks] of [...this.byFrame]) if (blocks.some((block) => this.hasInstructionAt(block, offsets))) this.drop(mfn)
+  }
+
+  private hasInstructionAt(block: number, offsets: ReadonlySet<number>): boolean {
+    const { view } = this.memory
+    for (let record = block + BLOCK.bytes; view.getUint16(record + RECORD.number, true) !== 0; record += RECORD.bytes) {
+      if (offsets.has(view.getUint16(record + RECORD.ip, true) & IP.OFFSET)) return true
+    }
+    return false
+  }
+
+  private drop(mfn: number): void {
+    const blocks = this.byFrame.get(mfn)
+    const { view } = this.memory
     if (blocks === undefined) return
     this.byFrame.delete(mfn)
     for (const block of blocks) {
@@ -308,13 +379,17 @@ export class CodeCache {
       if ((mode & BLOCK_DEAD) !== 0) continue
       view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
       leaveChain(this.memory, block)
-      if ((mode & BLOCK_CROSSES) !== 0) {
-        this.crossing.delete(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))
-      }
+      if ((mode & BLOCK_CROSSES) !== 0) this.forgetCrossing(block, mode)
     }
     this.fronts.drop(blocks)
     this.follower?.codeDropped(mfn)
     for (const user of this.users) user.forgetJumps()
+  }
+
+  private forgetCrossing(block: number, mode: number): void {
+    const key = this.memory.view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff)
+    this.seconds.delete(block)
+    if (this.crossing.get(key) === block) this.crossing.delete(key)
   }
 
   /**
@@ -325,6 +400,7 @@ export class CodeCache {
     const { bytes, layout } = this.memory
     this.byFrame.clear()
     this.crossing.clear()
+    this.seconds.clear()
     bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)
     this.next = layout.recordCache
     this.fronts.forgetAll()

@@ -6,7 +6,7 @@
  */
 import { CR0, CR4, DR6, DR7, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import { State } from '../layout/state.ts'
+import { State, WATCH, WATCH_AGAIN } from '../layout/state.ts'
 import type { Faults } from './faults.ts'
 import type { RegisterFile } from './register-file.ts'
 import type { Translations } from './translations.ts'
@@ -23,11 +23,32 @@ export interface Observer {
   readonly active: boolean
   /** True while it wants to hear of accesses to memory. */
   readonly watchesMemory: boolean
+  /** True while it wants to be asked by `look` about accesses to pages that it does not know. */
+  readonly watchesPages: boolean
+  /** An access to a page that is not remembered is about to be made: what to do about it. */
+  look(address: number, size: number, isWrite: boolean): Watched
+  /** A breakpoint may lie before an instruction, so many done before it: true when it is not to be executed now. */
+  breaksAt(address: number, count: number): boolean
   /** An instruction is about to access memory; it may still fault. */
   access(address: number, size: number, isWrite: boolean): void
   /** An exception is about to be delivered. */
   exception(event: { readonly vector: number; readonly errorCode: number; readonly address: number }): void
 }
+
+/**
+ * What is watched of a page. `reads`, `writes`: which accesses to it are not to be remembered; `again`: the instruction is to be begun
+ * anew, by itself.
+ */
+export interface Watched {
+  readonly reads: boolean
+  readonly writes: boolean
+  readonly again: boolean
+}
+
+/** Why all data accesses are looked at, whatever their pages. */
+const ALL_PAGES = WATCH.BREAKPOINTS | WATCH.ALIGNMENT | WATCH.TRACE | WATCH.ASIDE
+/** A page is not to be remembered. */
+const HELD = WATCH.HELD_READ | WATCH.HELD_WRITE
 
 /** Kinds of a breakpoint as DR7 encodes them. */
 const KIND = { EXECUTE: 0, WRITE: 1, PORT: 2, READ_WRITE: 3 } as const
@@ -43,9 +64,6 @@ interface Breakpoint {
   readonly bytes: number
 }
 
-/** Bits of State.watch: why data accesses are looked at. */
-export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4, ASIDE: 8 } as const
-
 /** What an operand's address has to be a multiple of: its size but at most 16, for x87's 10 bytes 8, for odd pieces nothing. */
 const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : bytes === 32 ? 16 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
 
@@ -55,6 +73,8 @@ export class DebugUnit {
   private readonly faults: Faults
   private readonly translations: Translations
   private breakpoints: readonly Breakpoint[] = []
+  /** What keeps the page of the last access from being remembered. */
+  private held = 0
   /** Bits for DR6 of a trap that is due before the next instruction. */
   pending = 0
   /** While the processor accesses its own tables, which no breakpoint and no alignment check sees. */
@@ -116,11 +136,13 @@ export class DebugUnit {
     const aligned = (this.registers.controlLow(0) & CR0.AM) !== 0 && this.registers.cpl === 3 &&
       (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
     const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0) |
-      (this.observer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0)
+      (this.observer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0) |
+      (this.observer?.watchesPages === true ? WATCH.PAGES | HELD | (State.watch.get(view, base) & WATCH.NOTED) : 0)
     const before = State.watch.get(view, base)
     if (watch === before) return
     State.watch.set(view, base, watch)
-    if (before === 0) this.translations.flush()
+    const reasons = watch & ~before & (ALL_PAGES | WATCH.PAGES)
+    if ((before & ALL_PAGES) === 0 && reasons !== 0) this.translations.flush()
   }
 
   /** True when each instruction has to be looked at by itself. */
@@ -155,20 +177,42 @@ export class DebugUnit {
    * that goes aside where in memory it goes. Breakpoints are noted; the trap comes behind the instruction.
    */
   atAccess(bytes: number, isWrite: boolean): number {
-    if (this.isImplicit) return 1
     const { view, base, cpl } = this.registers
+    const watch = State.watch.get(view, base)
+    if ((watch & WATCH.PAGES) !== 0) State.watch.set(view, base, watch | HELD)
+    if (this.isImplicit) return 1
     const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
     // An address that is not canonical is a fault of its own, which comes first.
     if (!isCanonical(address)) return 1
     if (this.aside !== undefined) return this.aside.access(address, bytes, isWrite)
-    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && cpl === 3 &&
+    if ((watch & WATCH.ALIGNMENT) !== 0 && cpl === 3 &&
       address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
       this.faults.raise(VECTOR.AC)
       return 0
     }
-    if ((State.watch.get(view, base) & WATCH.TRACE) !== 0) this.observer!.access(address, bytes, isWrite)
+    if ((watch & (WATCH.TRACE | WATCH.NOTED)) !== 0) this.observer!.access(address, bytes, isWrite)
+    else if ((watch & WATCH.PAGES) !== 0 && this.atPage(address, bytes, isWrite)) return 0
     this.pending |= this.match(address, bytes, (kind) => kind === KIND.READ_WRITE || (isWrite && kind === KIND.WRITE))
     return 1
+  }
+
+  /** Asks about an access to a page that is not remembered; true when its instruction is to be begun anew. */
+  private atPage(address: number, bytes: number, isWrite: boolean): boolean {
+    const { view, base } = this.registers
+    const { reads, writes, again } = this.observer!.look(address, bytes, isWrite)
+    // Also for the access behind: both ends of a string instruction.
+    const held = this.held
+    this.held = (reads ? WATCH.HELD_READ : 0) | (writes ? WATCH.HELD_WRITE : 0)
+    State.watch.set(view, base, (State.watch.get(view, base) & ~HELD) | held | this.held)
+    if (again) State.faultVector.set(view, base, WATCH_AGAIN)
+    return again
+  }
+
+  /** Has what is looked at told for an instruction that is executed by itself, or no more. */
+  note(isNoted: boolean): void {
+    const { view, base } = this.registers
+    const watch = State.watch.get(view, base)
+    if ((watch & WATCH.PAGES) !== 0) State.watch.set(view, base, isNoted ? watch | HELD | WATCH.NOTED : watch & ~WATCH.NOTED)
   }
 
   /** Decides about the single-step trap behind the instruction at hand, whatever the trap flag was before it. */

@@ -4,7 +4,7 @@
  */
 import { highPart, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { OwnBytes } from '../../../util/index.ts'
-import { STATUS, State } from '../layout/state.ts'
+import { STATUS, State, WALK_AGAIN, WATCH } from '../layout/state.ts'
 import { GUEST_FAULT } from './faults.ts'
 import type { GeneratedCode } from './generated-code.ts'
 import type { RegisterFile } from './register-file.ts'
@@ -24,8 +24,15 @@ export class LinearMemory {
 
   /** Host address of a byte for one of ACCESS, 0 on a fault, which stands in the state. */
   translate(address: number, access: number): number {
-    this.name(address)
-    return this.code.active.translate(this.registers.base, access) >>> 0
+    const { view, base } = this.registers
+    const watch = State.watch.get(view, base)
+    // Nobody is asked here: no page is remembered that may be watched.
+    if ((watch & WATCH.PAGES) !== 0) State.watch.set(view, base, watch | WATCH.HELD_READ | WATCH.HELD_WRITE)
+    for (;;) {
+      this.name(address)
+      const host = this.code.active.translate(base, access) >>> 0
+      if (host !== 0 || State.faultVector.get(view, base) !== WALK_AGAIN) return host
+    }
   }
 
   /** The same without a trace: 0 also where an access would leave one in the page tables. */

@@ -5,11 +5,14 @@
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import type { PhysicalSource } from '../../interface/sources.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
-import { NESTED_FAULT, NESTED_TLB } from '../layout/state.ts'
+import { HIGH_PAGE, NESTED_FAULT, NESTED_TLB } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
 
 /** Bits of an entry: the page and what may be done with it. */
 const ENTRY_BITS = (-1 << PAGE_SHIFT) | NESTED_FAULT.RIGHTS
+
+/** Frame numbers that one bit of {@link HIGH_PAGE} stands for. */
+const HIGH_FRAMES = 2 ** 20
 
 /** Nested translations of one processor. */
 export class NestedMemory {
@@ -23,14 +26,14 @@ export class NestedMemory {
     this.source = source
   }
 
-  /** What the host has of a guest-physical page; 0 for nothing, and for what is no frame of guests. */
+  /** What the host has of a guest-physical page (HIGH_PAGE); 0 for nothing, and for what is no frame of guests. */
   ask(page: number): number {
     const { memory } = this
-    const entry = (this.source.frame(page >>> PAGE_SHIFT) & ENTRY_BITS) >>> 0
+    const entry = (this.source.frame((page >>> PAGE_SHIFT) + (page & HIGH_PAGE) * HIGH_FRAMES) & ENTRY_BITS) >>> 0
     const mfn = entry >>> PAGE_SHIFT
     if ((entry & NESTED_FAULT.RIGHTS) === 0 || mfn < memory.firstFrame || mfn >= memory.endFrame) return 0
     const at = this.place(page >>> PAGE_SHIFT)
-    memory.words[at] = (page | 1) >>> 0
+    memory.words[at] = (page | NESTED_TLB.valid) >>> 0
     memory.words[at + 1] = entry
     return entry
   }

@@ -102,6 +102,14 @@ export class RegisterFile {
     return this.long ? this.linearRip : (this.linearRip - this.low(SLOT.cs)) >>> 0
   }
 
+  /** Puts RIP, or EIP, into a general register's slot. */
+  keepRip(slot: number): void {
+    const { view, base } = this
+    const low = State.rip.low(view, base)
+    if (this.long) this.setSlot(slot, low, State.rip.high(view, base))
+    else this.setSlot(slot, (low - this.low(SLOT.cs)) >>> 0, 0)
+  }
+
   /** Goes on at an offset in the code segment. */
   setRip(address: number): void {
     this.goTo(this.long ? address : address + this.low(SLOT.cs))

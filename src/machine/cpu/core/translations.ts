@@ -12,6 +12,8 @@ const ENTRY_WORDS = TLB.entryBytes / 4
 const ALL_WORDS = (2 * TLB.bankBytes) / 4
 /** Words of an entry at which its three tags begin. */
 const TAGS = [TLB.read / 4, TLB.write / 4, TLB.execute / 4] as const
+/** Word of an entry at which the tag for writing begins. */
+const WRITE_TAG = TLB.write / 4
 /** Generations of the jump cache, before they begin anew. */
 const GENERATIONS = 1 << (32 - CONTEXT.GENERATION)
 
@@ -109,20 +111,25 @@ export class Translations {
     clearWords(this.physical, (this.registers.base + TLB.offset) >> 2, ALL_WORDS)
   }
 
-  /** Takes away write permission for a frame from all translations. */
+  /** Takes away write permission for a frame from all translations, by the log where that has not overflowed. */
   protectFrame(mfn: number): void {
-    const { words } = this.physical
-    const [, write] = TAGS
-    const first = (this.registers.base + TLB.offset) >> 2
-    for (let i = first; i < first + ALL_WORDS; i += ENTRY_WORDS) {
-      const tag = words[i + write]!
-      if (tag === NO_TAG) continue
-      if (((words[i + TLB.delta / 4]! + tag) >>> PAGE_SHIFT) === mfn) {
-        words[i + write] = NO_TAG
-        words[i + write + 1] = 0
-      }
+    const { view, base } = this.registers
+    const count = State.logCount.get(view, base)
+    if (count < TLB_LOG.entries) {
+      for (let i = 0; i < count; i += 1) protectEntry(this.physical, view.getUint32(base + TLB_LOG.offset + i * 4, true) >> 2, mfn)
+      return
     }
+    const first = (base + TLB.offset) >> 2
+    for (let i = first; i < first + ALL_WORDS; i += ENTRY_WORDS) protectEntry(this.physical, i, mfn)
   }
+}
+
+/** Takes away write permission from an entry, told by its first word, where it is of that frame. */
+function protectEntry({ words }: MachineMemory, entry: number, mfn: number): void {
+  const tag = words[entry + WRITE_TAG]!
+  if (tag === NO_TAG || ((words[entry + TLB.delta / 4]! + tag) >>> PAGE_SHIFT) !== mfn) return
+  words[entry + WRITE_TAG] = NO_TAG
+  words[entry + WRITE_TAG + 1] = 0
 }
 
 function clearEntry({ words }: MachineMemory, entry: number): void {

@@ -41,6 +41,8 @@ export type MandatoryPrefix = 'np' | '66' | 'f3' | 'f2'
 
 /** One row. Each has all properties, so that the decoder and the lifters meet objects of one shape only. */
 export interface InstructionRow {
+  /** Its place among all rows, for lists that have something for each. */
+  readonly number: number
   readonly map: OpcodeMap
   /** First and last opcode byte of the row. */
   readonly opcode: number
@@ -130,7 +132,7 @@ interface MapTraits {
 }
 
 /** Makes a row of its text. */
-export function parseRow({ map, level, usualFeature }: MapTraits, line: string): InstructionRow {
+function parseRow({ map, level, usualFeature }: MapTraits, line: string, number: number): InstructionRow {
   const [spec = '', name = '', operandText = '-', ...attributes] = line.split(/\s+/)
   const match = SPEC.exec(spec)
   if (match === null || name === '') throw new Error(`not a row of the decode table: ${line}`)
@@ -139,7 +141,7 @@ export function parseRow({ map, level, usualFeature }: MapTraits, line: string):
   const has = (attribute: string): boolean => attributes.includes(attribute)
   const feature = attributes.find(isCpuFeature) ?? usualFeature
   return {
-    map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands, kinds: operands.map(operandKind),
+    number, map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands, kinds: operands.map(operandKind),
     prefix: prefix as MandatoryPrefix | undefined,
     reg: reg === undefined ? undefined : Number(reg),
     mod: mod as 'm' | 'r' | undefined,
@@ -162,18 +164,19 @@ export function parseRow({ map, level, usualFeature }: MapTraits, line: string):
   }
 }
 
-const rowsOf = (traits: MapTraits, text: string): InstructionRow[] =>
-  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(traits, line.trim()))
-
 /** All rows, in the order of the maps; `offered` as a processor of that level has them. */
 export function instructionRows(level: ProcessorLevel = DEFAULT_LEVEL): InstructionRow[] {
-  const rows = (map: OpcodeMap, text: string): InstructionRow[] => rowsOf({ map, level }, text)
-  return [
-    ...rows('', ONE_BYTE), ...rowsOf({ map: '', level, usualFeature: 'fpu' }, X87_ROWS), ...rows('0f', TWO_BYTE),
-    ...rows('0f38', MAP_38), ...rows('0f3a', MAP_3A),
-    ...(['0f', '0f38', '0f3a'] as const).flatMap((map) => rows(map, VECTOR_ROWS[map])),
-    ...rows('vex0f', TWO_BYTE_VEX), ...rows('vex0f38', MAP_38_VEX), ...rows('vex0f3a', MAP_3A_VEX),
+  const maps: readonly (readonly [OpcodeMap, string, CpuFeature?])[] = [
+    ['', ONE_BYTE], ['', X87_ROWS, 'fpu'], ['0f', TWO_BYTE], ['0f38', MAP_38], ['0f3a', MAP_3A],
+    ...(['0f', '0f38', '0f3a'] as const).map((map) => [map, VECTOR_ROWS[map]] as const),
+    ['vex0f', TWO_BYTE_VEX], ['vex0f38', MAP_38_VEX], ['vex0f3a', MAP_3A_VEX],
   ]
+  const rows: InstructionRow[] = []
+  for (const [map, text, usualFeature] of maps) {
+    const traits: MapTraits = { map, level, ...(usualFeature === undefined ? {} : { usualFeature }) }
+    for (const line of text.split('\n')) if (line.trim() !== '') rows.push(parseRow(traits, line.trim(), rows.length))
+  }
+  return rows
 }
 
 /** Number of a mandatory prefix in {@link OpcodeEntry}. */

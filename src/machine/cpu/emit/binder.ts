@@ -150,6 +150,8 @@ export interface Binder {
   branch(from: 'end' | 'middle'): void
   /** Raises #GP when the record's branch leads out of the code segment. Nothing may be changed yet. */
   checkBranch(): void
+  /** Counts the block that begins here, where coverage wants it; nothing that a guest sees changes. */
+  countBlock(): void
   /** Calls the TypeScript handler that the record names. */
   handler(): void
   /**

@@ -86,11 +86,17 @@ function compare(b: Binder, size: Size, comparison: Comparison, locals: readonly
   b.code.op(`${typeOf(size)}.${comparison}` satisfies PlainName)
 }
 
+/** How a jump's record says its condition: see {@link SELECTOR}. */
+export interface ConditionSelector {
+  readonly mask: number
+  readonly negate: number
+}
+
 /**
  * How a jump's record says its condition, so that one piece of code serves all: which of equal (1), below (2) and less
  * (4) it holds for, and whether it is turned over. After TEST, less is the sign and below never holds.
  */
-export const SELECTOR: Readonly<Partial<Record<Condition, { readonly mask: number; readonly negate: number }>>> = {
+export const SELECTOR: Readonly<Partial<Record<Condition, ConditionSelector>>> = {
   e: { mask: 1, negate: 0 }, ne: { mask: 1, negate: 1 }, b: { mask: 2, negate: 0 }, ae: { mask: 2, negate: 1 },
   be: { mask: 3, negate: 0 }, a: { mask: 3, negate: 1 }, l: { mask: 4, negate: 0 }, ge: { mask: 4, negate: 1 },
   le: { mask: 5, negate: 0 }, g: { mask: 5, negate: 1 }, s: { mask: 4, negate: 0 }, ns: { mask: 4, negate: 1 },

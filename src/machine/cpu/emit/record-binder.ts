@@ -9,6 +9,7 @@ import type { Code, MemoryName } from '../../../wasm/index.ts'
 import { IP, RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
+import { countBlock } from './count-block.ts'
 import { typeOf } from './binder.ts'
 import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size, VectorPlace, VectorForm } from './binder.ts'
 import { FLAG_READS, FLAG_WRITES } from './flag-words.ts'
@@ -237,6 +238,10 @@ export abstract class RecordBinder implements Binder {
   settleFlags(): void {}
 
   renewFlags(): void {}
+
+  countBlock(): void {
+    countBlock(this)
+  }
 
   abstract hostForRead(address: number, bytes: number): void
   abstract hostForWrite(address: number, bytes: number): void

@@ -84,6 +84,13 @@ function addressOf({ registers, segments }: Core, lane: LaneAccess, index: Halve
   return linear
 }
 
+/** The same for the lane so many bytes into a vector: in 64-bit code only where the vector begins is cut to a short address. */
+function addressWithin(core: Core, lane: LaneAccess, at: number, use: SegmentUse): number {
+  const { registers } = core
+  if (lane.isShort && registers.long) return addressOf(core, lane, [0, 0], use) + at
+  return addressOf(core, lane, [at, 0], use)
+}
+
 /** The processor does not ask for alignment lane by lane. */
 function unaligned<T>({ debug }: Core, body: () => T): T {
   debug.alignment = 1
@@ -104,7 +111,7 @@ const maskedLoad: Handler = (core, record) => {
   unaligned(core, () => {
     for (let at = 0; at < lane.halves * HALF; at += lane.dataBytes) {
       if (!isChosen(bytes, mask, at + lane.dataBytes)) continue
-      const host = memory.hostForRead(addressOf(core, lane, [at, 0], SEGMENT_USE.READ), lane.dataBytes)
+      const host = memory.hostForRead(addressWithin(core, lane, at, SEGMENT_USE.READ), lane.dataBytes)
       result.set(bytes.subarray(host, host + lane.dataBytes), at)
     }
   })
@@ -122,7 +129,7 @@ const maskedStore: Handler = (core, record) => {
     const chosen: (readonly [at: number, address: number])[] = []
     for (let at = 0; at < lane.halves * HALF; at += lane.dataBytes) {
       if (!isChosen(bytes, mask, at + lane.dataBytes)) continue
-      const address = addressOf(core, lane, [at, 0], SEGMENT_USE.WRITE)
+      const address = addressWithin(core, lane, at, SEGMENT_USE.WRITE)
       memory.hostForWrite(address, lane.dataBytes)
       chosen.push([at, address])
     }

@@ -3,7 +3,7 @@
  * PHMINPOSUW, masked stores, and MXCSR.
  * Reference: Intel SDM volume 1, section 4.1 of volume 2 (imm8 of PCMPxSTRx); volume 2, the instructions' pages.
  */
-import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'

@@ -26,6 +26,13 @@ import { rows, type Handlers } from './rows.ts'
 /** An instruction that a hosted processor's host carries out, and ring 0 of a bare one itself. */
 const privileged = (operation: RequestedOperation, bare: Handler): Handler => (core, record) =>
   core.bare ? bare(core, record) : core.outside.leave(operation, record)
+/** Before an instruction at whose offset in its page a breakpoint lies. */
+const stop: Handler = ({ debug, records, progress }, record) => {
+  records.goTo(record, 0)
+  // What a host has carried out was stopped at before it came to the host.
+  return debug.aside === undefined && debug.observer?.breaksAt(records.addressOf(record), progress.countWith(record) - 1) === true ? STATUS.STOP : STATUS.NEXT
+}
+
 const ringZeroOnly = (operation: RequestedOperation, bare: Handler): Handler => privileged(operation, ringZero(bare))
 
 /** What comes before an instruction reads its operand: a host carries it out, ring 3 of a bare processor may not. */
@@ -132,6 +139,7 @@ const nothing: Handler = () => STATUS.NEXT
 
 /** Handlers by name. */
 export const SYSTEM_HANDLERS: Handlers = {
+  ...rows({ stop }, { price: 0 }),
   ...rows({ cpuid: privileged('cpuid', identify) }, { price: PRICE.shortWork }),
   ...rows({
     ud: ({ faults }) => faults.undefinedOpcode(),

@@ -120,8 +120,10 @@ export function inspectCode(memory: MachineMemory, code: CodeCache): CodeInspect
   const blocks = [...code.blocks()]
   for (const block of blocks) {
     const physical = memory.view.getUint32(block + BLOCK.physical, true)
+    const onward = code.secondPage(block)
+    const place = onward === 0 ? '' : ` that goes on in frame ${onward >>> PAGE_SHIFT}`
     const fault = (what: string): void => {
-      faults.push({ frame: physical >>> PAGE_SHIFT, what: `code at ${hex(physical % PAGE_SIZE)} ${what}` })
+      faults.push({ frame: physical >>> PAGE_SHIFT, what: `code at ${hex(physical % PAGE_SIZE)}${place} ${what}` })
     }
     const { copy, bytes, end } = code.decodeAgain(block)
     const difference = bytes === 0 ? 'cannot be decoded any more' : compareBlocks(memory, { block, copy, end, live })
@@ -130,9 +132,8 @@ export function inspectCode(memory: MachineMemory, code: CodeCache): CodeInspect
     const other = front === 0 ? undefined : compareBlocks(memory, { block: front, copy, end, live, behind: RECORD.bytes })
     if (other !== undefined) fault(`has a front that ${other}`)
     if (!isWatched(memory, physical, Math.min(bytes, PAGE_SIZE - (physical % PAGE_SIZE)))) fault('is not watched')
-    const second = code.secondPage(block)
     const rest = (physical % PAGE_SIZE) + bytes - PAGE_SIZE
-    if (second !== 0 && !isWatched(memory, second, rest)) fault('is not watched in its second page')
+    if (onward !== 0 && !isWatched(memory, onward, rest)) fault('is not watched in its second page')
   }
   return { blocks: blocks.length, faults }
 }

@@ -3,22 +3,26 @@
  * the value of a function without arguments that matter to anybody else, kept after the first call because it costs
  * tens of milliseconds.
  */
-import { once } from '../../../util/index.ts'
+import { once, type OwnBytes } from '../../../util/index.ts'
 import { compile } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import type { LaterGroup } from '../uops/micro.ts'
 import { buildMicroTable } from '../uops/table.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { writeInterpreter } from './module.ts'
+import { preparedModule } from './prepared.ts'
+import type { PreparedModule } from './prepared-modules.ts'
 import { writeSingles } from './singles.ts'
 
 const table = /* @__PURE__ */ once((_: 'only') => buildMicroTable())
 const module = /* @__PURE__ */ once((width: AddressWidth) =>
-  compile(writeInterpreter(microTable(), width)))
+  compile(preparedFor('interpreter', width) ?? writeInterpreter(microTable(), width)))
 const vectors = /* @__PURE__ */ once((width: AddressWidth) =>
-  compile(writeSingles(microTable(), 'vector', width)))
+  compile(preparedFor('vector', width) ?? writeSingles(microTable(), 'vector', width)))
 const longVectors = /* @__PURE__ */ once((width: AddressWidth) =>
-  compile(writeSingles(microTable(), 'avx', width)))
+  compile(preparedFor('avx', width) ?? writeSingles(microTable(), 'avx', width)))
+
+const preparedFor = (name: PreparedModule, width: AddressWidth): OwnBytes | undefined => (width === 64 ? preparedModule(name) : undefined)
 
 /** The micro-operations. */
 export const microTable = (): MicroTable => table('only')

@@ -47,7 +47,7 @@ export function writeLoop(c: Code, table: MicroTable, functions: LoopFunctions):
   c.get(l.record)
   c.op('i32.eqz')
   c.if()
-  find(l)
+  lookUpTarget(l)
   c.end()
   setPage(l)
   enterBlock(l)

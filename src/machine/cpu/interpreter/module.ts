@@ -76,7 +76,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
   const physical = module.importFunction('env', 'physical', ['i32', 'i32'], ['i32'])
-  const { probe, peek } = defineWalk(module, width, defineNested(module, physical))
+  const { probe, peek } = defineWalk(module, width, { nested: defineNested(module, physical), codeWritten })
   const access = defineAccess(module, probe, { codeWritten, watched, width })
   const blocks = defineBlocks(module, probe)
   const checkSegment = defineSegments(module)

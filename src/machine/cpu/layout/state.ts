@@ -64,9 +64,10 @@ export const State = /* @__PURE__ */ overlay(4096, {
   /** Not zero while data accesses are looked at one by one (core/debug.ts), and the address of the one at hand. */
   watch: u32(616),
   watchedAddress: u64(624),
-  /** Offsets of memory's tables: code lines, frame notes, block table. */
+  /** Offsets of memory's tables: code lines, frame notes and their groups, block table. */
   codeLines: u32(552),
   frameNotes: u32(556),
+  noteGroups: u32(604),
   blockTable: u32(560),
   /** Physical address of the top page table. */
   root: u32(564),
@@ -107,7 +108,9 @@ export const State = /* @__PURE__ */ overlay(4096, {
   ymmHigh: array(1216, u64, 32),
   /** Always zero: the absent half of a vector. */
   zeroVector: array(1472, u64, 2),
-  /** Guest-physical address that led nowhere, of a processor whose memory its host translates. */
+  /** Half the number of the block that was counted last, while coverage is on (code/coverage.ts). */
+  coveredBefore: u32(1488),
+  /** Guest-physical page (HIGH_PAGE) that led nowhere, of a processor whose memory its host translates. */
   physicalFault: u32(1212),
 })
 
@@ -131,10 +134,12 @@ export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8,
 /** Records that are executed once: a block cut short by the budget. */
 export const SCRATCH_BLOCK = { offset: 139_264, bytes: 16_384 } as const
 /**
- * What the host has said of guest-physical pages (core/nested-memory.ts): the page's address with bit 0 set, then the
- * page in memory with bits of FRAME_RIGHT.
+ * What the host has said of guest-physical pages (core/nested-memory.ts): the page with the valid bit, then the page in
+ * memory with bits of FRAME_RIGHT.
  */
-export const NESTED_TLB = { offset: 155_648, entries: 1024, entryBytes: 8 } as const
+export const NESTED_TLB = { offset: 155_648, entries: 1024, entryBytes: 8, valid: 0x800 } as const
+/** Where a guest-physical page of 40 bits, which travels in 32, has its highest ones. */
+export const HIGH_PAGE = 0xff
 
 /**
  * Error code by which generated code tells an address that is not canonical, or goes on beyond 4 GiB: a #GP, or a stack
@@ -146,6 +151,18 @@ export const NOT_CANONICAL = 0x1_0000
  * The error code is NESTED_FAULT.
  */
 export const PHYSICAL_FAULT = 0x100
+/**
+ * In place of a vector: a walk has set bits of page tables where decoded code was taken from. That code is gone, and the
+ * instruction is begun anew, by what its bytes are now.
+ */
+export const WALK_AGAIN = 0x101
+/** The same for an access to bytes that are watched: the instruction is begun anew, by itself and under the eyes of who watches. */
+export const WATCH_AGAIN = 0x102
+/**
+ * Bits of State.watch: why data accesses are looked at. With PAGES alone, those to other pages are remembered; HELD_READ and
+ * HELD_WRITE keep the page at hand from it, and NOTED has what is looked at told.
+ */
+export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4, ASIDE: 8, PAGES: 16, HELD_READ: 32, HELD_WRITE: 64, NOTED: 128 } as const
 /** What was wanted of the page, a bit of FRAME_RIGHT; whether the host lets something else be done with it; whether it was for a page table. */
 export const NESTED_FAULT = { RIGHTS: 7, PRESENT: 8, TABLE: 16 } as const
 
@@ -199,8 +216,10 @@ export const STATUS = {
   CHECK: 11,
   /** As CHECK, but the instruction has set rip. */
   CHECK_JUMP: 12,
+  /** A breakpoint stops before the instruction. */
+  STOP: 13,
 } as const
 
 /** True for the status of an instruction that has not been executed, or not to its end. */
 export const isUndone = (status: number): boolean =>
-  status === STATUS.FAULT || status === STATUS.PRIVILEGED || status === STATUS.PARTIAL
+  status === STATUS.FAULT || status === STATUS.PRIVILEGED || status === STATUS.PARTIAL || status === STATUS.STOP

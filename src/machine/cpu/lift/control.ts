@@ -2,10 +2,16 @@
  * Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out.
  */
 import { CONDITIONS, GPR, SEGMENT } from '../../../x86/index.ts'
+import { SELECTOR } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { reads, writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
+import { sizedNames } from './names.ts'
+
+const PUSH = /* @__PURE__ */ sizedNames('push', 'r')
+const PUSH_IMMEDIATE = /* @__PURE__ */ sizedNames('push', 'i')
+const POP = /* @__PURE__ */ sizedNames('pop', 'r')
 
 const push: Lift = (l) => {
   const { operands: [code], kinds } = l.instruction.row
@@ -13,7 +19,7 @@ const push: Lift = (l) => {
   const size = l.instruction.operandSize
   if (place === 'immediate') {
     l.fields.immediate = l.instruction.immediate
-    return l.emit(`push.${size}.i`)
+    return l.emit(PUSH_IMMEDIATE.of(size))
   }
   if (place === 'opcode') l.fields.register = l.opcodeSlot(size)
   else if (place === 'rm') l.fields.register = l.source(size)
@@ -21,7 +27,7 @@ const push: Lift = (l) => {
     l.fields.destination = SLOT.t0
     l.emit(`selector.${SEGMENT_NUMBER[code!]!}`)
   }
-  l.emit(`push.${size}.r`)
+  l.emit(PUSH.of(size))
 }
 
 const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 }
@@ -46,7 +52,7 @@ const pop: Lift = (l) => {
     return l.finalHandler(`pop-segment.${size}`)
   }
   l.fields.destination = place === 'opcode' ? l.opcodeSlot(size) : l.rmSlot(size)
-  l.emit(`pop.${size}.r`)
+  l.emit(POP.of(size))
 }
 
 /** Branches of 64-bit code whose targets are cut to 16 bits. */
@@ -66,20 +72,23 @@ const isShort = (l: Lifter): boolean => l.codeSize === 64 && l.instruction.opera
 const near = (usual: Lift): Lift => (l) => (isShort(l) ? shortBranch(l) : usual(l))
 
 /** CALL and JMP, near. */
-const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
-  const { names } = l.instruction.row.kinds[0]!
-  const size = l.instruction.operandSize
-  if (names === 'far') return farPointer(l, name)
-  if (names === 'target') {
-    l.fields.register = 0
-    l.fields.displacement = l.instruction.immediate
-    l.fields.immediate = 0
-    l.emitRelative(name === 'call' ? `call.${size}` : 'jmp')
-  } else {
-    l.fields.register = l.source(size)
-    l.emit(`${name}.${size}.r`)
+function transfer(name: 'call' | 'jmp'): Lift {
+  const [direct, indirect] = [sizedNames(name), sizedNames(name, 'r')]
+  return (l) => {
+    const { names } = l.instruction.row.kinds[0]!
+    const size = l.instruction.operandSize
+    if (names === 'far') return farPointer(l, name)
+    if (names === 'target') {
+      l.fields.register = 0
+      l.fields.displacement = l.instruction.immediate
+      l.fields.immediate = 0
+      l.emitRelative(name === 'call' ? direct.of(size) : 'jmp')
+    } else {
+      l.fields.register = l.source(size)
+      l.emit(indirect.of(size))
+    }
+    l.ended = true
   }
-  l.ended = true
 }
 
 function farPointer(l: Lifter, name: 'call' | 'jmp'): void {
@@ -133,17 +142,31 @@ const farLoad = (segment: number): Lift => (l) => {
   l.finalHandler('load-far')
 }
 
+const RETURN = /* @__PURE__ */ sizedNames('ret')
+const LEAVE = /* @__PURE__ */ sizedNames('leave')
+
 const ret: Lift = (l) => {
   l.fields.immediate = l.instruction.immediate
-  l.emit(`ret.${l.instruction.operandSize}`)
+  l.emit(RETURN.of(l.instruction.operandSize))
   l.ended = true
 }
 
-const conditionalJump: Lift = (l) => l.branch(`j${CONDITIONS[l.instruction.opcode & 15]!}`, l.instruction.immediate)
+const JUMPS = /* @__PURE__ */ CONDITIONS.map((condition) => ({ name: `j${condition}`, selector: SELECTOR[condition] }))
 
-const looping = (name: string): Lift => (l) => l.branch(`${name}.${l.instruction.addressSize}`, l.instruction.immediate)
+const conditionalJump: Lift = (l) => {
+  const { name, selector } = JUMPS[l.instruction.opcode & 15]!
+  l.branch(name, selector)
+}
 
-const string = (name: string): Lift => (l) => {
+const looping = (name: string): Lift => (l) => l.branch(`${name}.${l.instruction.addressSize}`)
+
+const string = (name: string): Lift => {
+  const micro = `string.${name}`
+  const readsSource = name === 'movs' || name === 'lods' || name === 'cmps'
+  return (l) => repeatable(l, micro, readsSource)
+}
+
+function repeatable(l: Lifter, micro: string, readsSource: boolean): void {
   const i = l.instruction
   const byte = (i.opcode & 1) === 0
   l.fields.element = byte ? 0 : i.operandSize === 16 ? 1 : i.operandSize === 32 ? 2 : 3
@@ -152,10 +175,8 @@ const string = (name: string): Lift => (l) => {
   l.fields.segmentBase = l.segmentSlot(SEGMENT.ds)
   l.fields.addressSize = i.addressSize
   l.fields.displacement = segment
-  const source = name === 'movs' || name === 'lods' || name === 'cmps'
-  const checked = l.segmented || (source && l.isChecked(segment))
-  if (checked) l.emitTwin(`string.${name}`)
-  else l.emit(`string.${name}`)
+  if (l.segmented || (readsSource && l.isChecked(segment))) l.emitTwin(micro)
+  else l.emit(micro)
   // A repetition pays for itself beyond the first: it has to be the last of its block.
   if (i.repeat !== 0) l.ended = true
 }
@@ -281,7 +302,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
   jCC: near(conditionalJump), loop: near(looping('loop')), loope: near(looping('loope')),
   loopne: near(looping('loopne')), jcxz: near(looping('jcxz')),
-  leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
+  leave: (l) => l.emit(LEAVE.of(l.instruction.operandSize)), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
   sysret: sized('sysret'), sysexit: sized('sysexit'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
@@ -301,10 +322,13 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
 
 function arpl(l: Lifter): void {
   const { isMemory, base } = l.instruction
-  if (isMemory) l.addressInto(SLOT.t3, reads(2))
+  if (isMemory) {
+    l.addressInto(SLOT.t3, reads(2))
+    // A register has none, whatever was decoded before.
+    l.fields.segment = l.segmentOf(base === GPR.rsp || base === GPR.rbp ? SEGMENT.ss : SEGMENT.ds)
+  }
   l.fields.destination = isMemory ? SLOT.t0 : l.rmSlot(16)
   l.fields.source = l.regSlot(16)
-  l.fields.segment = l.segmentOf(base === GPR.rsp || base === GPR.rbp ? SEGMENT.ss : SEGMENT.ds)
   l.handler(isMemory ? 'arpl-memory' : 'arpl')
 }
 

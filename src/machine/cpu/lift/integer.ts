@@ -10,28 +10,16 @@ import { SHIFTS } from '../uops/shift.ts'
 import { reads, writes } from './access.ts'
 import type { Access } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
-
-/** Names of an operation's forms. They are made once: making strings would cost more than all else in a lifter. */
-interface FormNames {
-  readonly rr: string
-  readonly ri: string
-  readonly rm: string
-  readonly mr: string
-  readonly mi: string
-}
-
-const formNames = (name: string, size: Size): FormNames => {
-  const start = `${name}.${size}`
-  return { rr: `${start}.rr`, ri: `${start}.ri`, rm: `${start}.rm`, mr: `${start}.mr`, mi: `${start}.mi` }
-}
+import { BySize, formNames, sizedNames } from './names.ts'
+import type { FormNames } from './names.ts'
 
 /** Two operands, the first of which is also the destination; for MOV and the arithmetic group. */
 function binary(name: string): Lift {
-  const names = { 8: formNames(name, 8), 16: formNames(name, 16), 32: formNames(name, 32), 64: formNames(name, 64) }
+  const names = formNames(name)
   return (l) => {
     const { operands, kinds } = l.instruction.row
     const size = l.size(operands[0]!)
-    const { rr, ri, rm, mr, mi } = names[size]
+    const { rr, ri, rm, mr, mi } = names.of(size)
     const source = kinds[1]!.place
     if (source === 'immediate') {
       const isRm = kinds[0]!.place === 'rm'
@@ -43,12 +31,16 @@ function binary(name: string): Lift {
     l.fields.destination = l.regSlot(size)
     if (l.instruction.isMemory) return l.emitMemory(source === 'reg' ? mr : rm)
     l.fields.source = l.rmSlot(size)
-    if (source === 'reg') [l.fields.destination, l.fields.source] = [l.fields.source, l.fields.destination]
+    if (source === 'reg') {
+      l.fields.destination = l.rmSlot(size)
+      l.fields.source = l.regSlot(size)
+    }
     l.emit(rr)
   }
 }
 
 const plainMove = /* @__PURE__ */ binary('mov')
+const MOVE = /* @__PURE__ */ formNames('mov')
 
 /** An absolute address that stands in the code. */
 const isOffset = ({ place, names }: OperandKind): boolean => place === 'immediate' && names === 'memory'
@@ -68,7 +60,7 @@ function moveImmediate(l: Lifter, code: string): void {
   const { immediate, immediate2 } = l.instruction
   l.fields.destination = l.opcodeSlot(size)
   l.fields.immediate = immediate
-  if (size !== 64 || immediate2 === immediate >> 31) return l.emit(`mov.${size}.ri`)
+  if (size !== 64 || immediate2 === immediate >> 31) return l.emit(MOVE.of(size).ri)
   l.fields.displacement = immediate
   l.fields.immediate = immediate2
   l.emit('mov.64.rw')
@@ -110,7 +102,13 @@ function storeSegment(l: Lifter): void {
   l.store(isMemory ? 16 : operandSize, SLOT.t0)
 }
 
-const extension = (name: 'movzx' | 'movsx'): Lift => (l) => {
+/** MOVZX, MOVSX and MOVSXD. */
+function extension(name: 'movzx' | 'movsx'): Lift {
+  const names = new BySize((to) => new BySize((from) => ({ rr: `${name}.${to}.${from}.rr`, rm: `${name}.${to}.${from}.rm` })))
+  return (l) => extend(l, name, names)
+}
+
+function extend(l: Lifter, name: 'movzx' | 'movsx', names: BySize<BySize<Pick<FormNames, 'rr' | 'rm'>>>): void {
   const [first, second] = l.instruction.row.operands as [string, string]
   const to = l.size(first)
   const from = l.size(second)
@@ -121,14 +119,17 @@ const extension = (name: 'movzx' | 'movsx'): Lift => (l) => {
     const slot = l.source(from)
     l.fields.destination = l.regSlot(to)
     l.fields.source = slot
-    return l.emit(`mov.${to}.rr`)
+    return l.emit(MOVE.of(to).rr)
   }
   // Clearing the upper half comes with any 32-bit destination.
   const target = name === 'movzx' && to === 64 ? 32 : to
-  if (l.instruction.isMemory) return l.emitMemory(`${name}.${target}.${from}.rm`)
+  const { rr, rm } = names.of(target).of(from)
+  if (l.instruction.isMemory) return l.emitMemory(rm)
   l.fields.source = l.rmSlot(from)
-  l.emit(`${name}.${target}.${from}.rr`)
+  l.emit(rr)
 }
+
+const LEA = /* @__PURE__ */ new BySize((size) => ['', `lea.${size}.1`, `lea.${size}.2`] as const)
 
 const lea: Lift = (l) => {
   l.instruction.segment = -1
@@ -136,8 +137,10 @@ const lea: Lift = (l) => {
   if (!l.instruction.isMemory) return l.undefined()
   l.fields.destination = l.regSlot(size)
   const form = l.memory()
-  l.emit(`lea.${size}.${form}`)
+  l.emit(LEA.of(size)[form])
 }
+
+const EXCHANGE = /* @__PURE__ */ sizedNames('xchg', 'rr')
 
 const exchange: Lift = (l) => {
   const { operands, kinds } = l.instruction.row
@@ -147,61 +150,68 @@ const exchange: Lift = (l) => {
     if (l.instruction.opcode === 0x90 && (l.instruction.rex & 1) === 0) return l.emit('nop')
     l.fields.destination = l.opcodeSlot(size)
     l.fields.source = operands[1] === 'rAX' ? 0 : l.regSlot(size)
-    return l.emit(`xchg.${size}.rr`)
+    return l.emit(EXCHANGE.of(size))
   }
-  readModifyWrite(`xchg.${size}.rr`, size)(l)
+  readModifyWrite(l, EXCHANGE.of(size), size)
 }
 
 /** The destination is the E operand, the source the G operand. */
-const readModifyWrite = (micro: string, size: Size): Lift => (l) =>
-  l.modify(size, (slot) => {
-    l.fields.destination = slot
-    l.fields.source = l.regSlot(size)
-    l.emit(micro)
-  })
-
-/** One E operand, changed in place. */
-const unary = (name: string): Lift => (l) => {
-  const { operands, kinds } = l.instruction.row
-  const size = l.size(operands[0]!)
-  if (kinds[0]!.place === 'opcode') {
-    l.fields.destination = l.opcodeSlot(size)
-    return l.emit(`${name}.${size}.r`)
-  }
-  if (l.instruction.isMemory && l.has(`${name}.${size}.m2`)) return l.emitMemory(`${name}.${size}.m`)
-  l.modify(size, (slot) => {
-    l.fields.destination = slot
-    l.emit(`${name}.${size}.r`)
-  })
+function readModifyWrite(l: Lifter, micro: string, size: Size): void {
+  l.fields.destination = l.open(size)
+  l.fields.source = l.regSlot(size)
+  l.emit(micro)
+  l.close(size)
 }
 
-const shift = (name: string): Lift => (l) => {
-  const [code, countCode] = l.instruction.row.operands as [string, string]
-  const size = l.size(code)
-  const count = countCode === '1' ? 1 : l.instruction.immediate & (size === 64 ? 63 : 31)
-  l.modify(size, (slot) => {
+/** One E operand, changed in place. */
+function unary(name: string): Lift {
+  const [inRegister, inMemory] = [sizedNames(name, 'r'), sizedNames(name, 'm')]
+  return (l) => {
+    const { operands, kinds } = l.instruction.row
+    const size = l.size(operands[0]!)
+    if (kinds[0]!.place === 'opcode') {
+      l.fields.destination = l.opcodeSlot(size)
+      return l.emit(inRegister.of(size))
+    }
+    if (l.instruction.isMemory && l.usesMemory(inMemory.of(size))) return l.emitMemory(inMemory.of(size))
+    l.fields.destination = l.open(size)
+    l.emit(inRegister.of(size))
+    l.close(size)
+  }
+}
+
+function shift(name: string): Lift {
+  const [byCount, byImmediate] = [sizedNames(name, 'rc'), sizedNames(name, 'ri')]
+  return (l) => {
+    const [code, countCode] = l.instruction.row.operands as [string, string]
+    const size = l.size(code)
+    const count = countCode === '1' ? 1 : l.instruction.immediate & (size === 64 ? 63 : 31)
+    const slot = l.open(size)
     l.fields.destination = slot
-    if (countCode === 'cl') return l.emit(`${name}.${size}.rc`)
-    if (count === 0) {
+    if (countCode === 'cl') l.emit(byCount.of(size))
+    else if (count === 0) {
       // Flags stay; only the upper half of a 32-bit register goes.
       l.fields.source = slot
-      return l.emit(size === 32 ? 'mov.32.rr' : 'nop')
+      l.emit(size === 32 ? MOVE.of(size).rr : 'nop')
+    } else {
+      l.fields.count = count
+      l.emit(byImmediate.of(size))
     }
-    l.fields.count = count
-    l.emit(`${name}.${size}.ri`)
-  })
+    l.close(size)
+  }
 }
 
 const doubleShift = (name: 'shld' | 'shrd'): Lift => (l) => {
   const size = l.instruction.operandSize
   const immediate = l.instruction.row.operands[2] === 'Ib'
-  l.modify(size, (slot) => {
-    l.fields.destination = slot
-    l.fields.source = l.regSlot(size)
-    l.fields.immediate = l.instruction.immediate
-    l.emit(`${name}.${size}.${immediate ? 'rri' : 'rrc'}`)
-  })
+  l.fields.destination = l.open(size)
+  l.fields.source = l.regSlot(size)
+  l.fields.immediate = l.instruction.immediate
+  l.emit(`${name}.${size}.${immediate ? 'rri' : 'rrc'}`)
+  l.close(size)
 }
+
+const MULTIPLY = /* @__PURE__ */ new BySize((size) => [`imul.${size}.rr`, `imul.${size}.rri`] as const)
 
 /** IMUL in its three forms. */
 const signedMultiply: Lift = (l) => {
@@ -215,7 +225,7 @@ const signedMultiply: Lift = (l) => {
   l.fields.destination = l.regSlot(size)
   l.fields.source = slot
   l.fields.immediate = l.instruction.immediate
-  l.emit(`imul.${size}.${operands.length === 2 ? 'rr' : 'rri'}`)
+  l.emit(MULTIPLY.of(size)[operands.length === 2 ? 0 : 1])
 }
 
 /** One E operand as a source; DIV of 64 bits may need its handler. */
@@ -226,27 +236,30 @@ const accumulator = (name: 'mul' | 'div' | 'idiv'): Lift => (l) => {
   else l.emit(`${name}.${size}.r`)
 }
 
-const bitTest = (name: string): Lift => (l) => {
-  const i = l.instruction
-  const size = i.operandSize
-  const immediate = i.row.operands[1] === 'Ib'
-  const emit = (slot: number): void => {
-    l.fields.destination = slot
-    l.fields.source = l.regSlot(size)
-    l.fields.immediate = i.immediate
-    l.emit(`${name}.${size}.${immediate ? 'ri' : 'rr'}`)
+function bitTest(name: string): Lift {
+  const forms = formNames(name)
+  const isRead = name === 'bt'
+  return (l) => {
+    const i = l.instruction
+    const size = i.operandSize
+    const isImmediate = i.row.operands[1] === 'Ib'
+    if (!i.isMemory) return testBit(l, l.rmSlot(size), forms.of(size))
+    const access = { bytes: size / 8, use: isRead ? SEGMENT_USE.READ : SEGMENT_USE.WRITE }
+    const form = isImmediate ? l.memory(access) : bitWord(l, size, access)
+    l.fields.destination = SLOT.t0
+    l.emit(isRead ? `mov.${size}.rm${form}` : `modify.${size}.${form}`)
+    testBit(l, SLOT.t0, forms.of(size))
+    if (!isRead) l.close(size)
   }
-  if (!i.isMemory) return emit(l.rmSlot(size))
-  const access = { bytes: size / 8, use: name === 'bt' ? SEGMENT_USE.READ : SEGMENT_USE.WRITE }
-  const form = immediate ? l.memory(access) : bitWord(l, size, access)
-  l.fields.destination = SLOT.t0
-  if (name === 'bt') {
-    l.emit(`mov.${size}.rm${form}`)
-    return emit(SLOT.t0)
-  }
-  l.emit(`modify.${size}.${form}`)
-  emit(SLOT.t0)
-  l.emit(`finish.${size}`)
+}
+
+/** The bit of a slot that the second operand tells. */
+function testBit(l: Lifter, slot: number, { rr, ri }: FormNames): void {
+  const { row, operandSize, immediate } = l.instruction
+  l.fields.destination = slot
+  l.fields.source = l.regSlot(operandSize)
+  l.fields.immediate = immediate
+  l.emit(row.operands[1] === 'Ib' ? ri : rr)
 }
 
 /** A bit offset in a register reaches beyond the operand: works out the word that holds the bit. */
@@ -269,34 +282,36 @@ function bitWord(l: Lifter, size: Size, access: Access): 1 | 2 {
 }
 
 /** G := operation of E. */
-const into = (name: string): Lift => (l) => {
-  const size = l.instruction.operandSize
-  const slot = l.source(size)
-  l.fields.destination = l.regSlot(size)
-  l.fields.source = slot
-  l.emit(`${name}.${size}.rr`)
-}
-
-const conditional = (prefix: 'cmov' | 'set'): Lift => (l) => {
-  const condition = CONDITIONS[l.instruction.opcode & 15]!
-  if (prefix === 'cmov') return into(`cmov${condition}`)(l)
-  if (!l.instruction.isMemory) {
-    l.fields.destination = l.rmSlot(8)
-    return l.emit(`set${condition}.8.r`)
+function into(name: string): Lift {
+  const names = sizedNames(name, 'rr')
+  return (l) => {
+    const size = l.instruction.operandSize
+    const slot = l.source(size)
+    l.fields.destination = l.regSlot(size)
+    l.fields.source = slot
+    l.emit(names.of(size))
   }
-  l.fields.destination = SLOT.t0
-  l.emit(`set${condition}.8.r`)
-  l.emitMemory('mov.8.mr')
 }
 
-const compareExchange: Lift = (l) => {
-  const size = l.size(l.instruction.row.operands[0]!)
-  readModifyWrite(`cmpxchg.${size}.rr`, size)(l)
+const CONDITIONAL_MOVES = /* @__PURE__ */ CONDITIONS.map((condition) => into(`cmov${condition}`))
+const SET = /* @__PURE__ */ CONDITIONS.map((condition) => `set${condition}.8.r`)
+
+const conditionalMove: Lift = (l) => CONDITIONAL_MOVES[l.instruction.opcode & 15]!(l)
+
+const conditionalSet: Lift = (l) => {
+  const { opcode, isMemory } = l.instruction
+  l.fields.destination = isMemory ? SLOT.t0 : l.rmSlot(8)
+  l.emit(SET[opcode & 15]!)
+  if (isMemory) l.emitMemory('mov.8.mr')
 }
 
-const exchangeAdd: Lift = (l) => {
-  const size = l.size(l.instruction.row.operands[0]!)
-  readModifyWrite(`xadd.${size}.rr`, size)(l)
+/** CMPXCHG and XADD. */
+function exchanging(name: 'cmpxchg' | 'xadd'): Lift {
+  const names = sizedNames(name, 'rr')
+  return (l) => {
+    const size = l.size(l.instruction.row.operands[0]!)
+    readModifyWrite(l, names.of(size), size)
+  }
 }
 
 const plain = (name: string): Lift => (l) => l.emit(name)
@@ -311,8 +326,8 @@ export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
   shld: doubleShift('shld'), shrd: doubleShift('shrd'),
   imul: signedMultiply, mul: accumulator('mul'), div: accumulator('div'), idiv: accumulator('idiv'),
   bsf: into('bsf'), bsr: into('bsr'), popcnt: into('popcnt'),
-  bswap: unary('bswap'), cmovCC: conditional('cmov'), setCC: conditional('set'),
-  cmpxchg: compareExchange, xadd: exchangeAdd,
+  bswap: unary('bswap'), cmovCC: conditionalMove, setCC: conditionalSet,
+  cmpxchg: exchanging('cmpxchg'), xadd: exchanging('xadd'),
   cmpxchg8b: (l) => l.emitMemory(l.instruction.operandSize === 64 ? 'cmpxchg16b.m' : 'cmpxchg8b.m'),
   movnti: (l) => {
     l.fields.register = l.regSlot(l.size('Gy'))

@@ -4,12 +4,11 @@
  *
  * hot path: runs for every newly met instruction.
  */
-import type { Condition } from '../../../x86/index.ts'
 import type { Instruction } from '../decode/decoder.ts'
 import { NO_SEGMENT } from '../decode/decoder.ts'
 import type { Size } from '../emit/binder.ts'
-import { SELECTOR } from '../emit/conditions.ts'
-import { IP, RECORD } from '../layout/record.ts'
+import type { ConditionSelector } from '../emit/conditions.ts'
+import { BLOCK_INSTRUCTIONS, IP, RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
@@ -17,6 +16,7 @@ import { operandAccess } from '../uops/facts.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
 import type { MicroTable } from '../uops/table.ts'
+import { sizedNames } from './names.ts'
 import { RecordFields } from './record-fields.ts'
 
 /** Lifts one instruction, which `lifter.instruction` holds. */
@@ -26,6 +26,12 @@ export type Lift = (lifter: Lifter) => void
 export interface HandlerNumbers {
   readonly numbers: ReadonlyMap<string, number>
 }
+
+const LOAD = /* @__PURE__ */ sizedNames('mov', 'rm')
+const STORE = /* @__PURE__ */ sizedNames('mov', 'mr')
+const MOVE = /* @__PURE__ */ sizedNames('mov', 'rr')
+const MODIFY = /* @__PURE__ */ sizedNames('modify', '')
+const FINISH = /* @__PURE__ */ sizedNames('finish')
 
 /** In 64-bit mode nobody asks what an access is like. */
 const ANY_ACCESS: Access = /* @__PURE__ */ reads(1)
@@ -41,8 +47,9 @@ export class Lifter {
   at = 0
   /** Offset of the instruction in its page. */
   offset = 0
-  /** Addresses of conditional branches' records and the number of the instruction that each belongs to, in turn. */
-  readonly branches: number[] = []
+  /** Addresses of conditional branches' records and the number of the instruction that each belongs to, in turn; so many in all. */
+  readonly branches: Uint32Array = new Uint32Array(2 * BLOCK_INSTRUCTIONS)
+  branchCount = 0
   /** Number of the instruction in its block. */
   count = 0
   /** Why x87 or vector instructions may not run: the FLOAT bits of the mode. */
@@ -53,7 +60,9 @@ export class Lifter {
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
   private readonly view: DataView
-  private last = -1
+  /** Number of the record before, and whether a pair may begin with it. */
+  private last = 0
+  private mayPair = false
 
   constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
     this.table = table
@@ -70,10 +79,15 @@ export class Lifter {
     fields.first = fields.second = fields.third = fields.fourth = fields.displacement = fields.immediate = 0
     this.floatUnit = mode & MODE.FLOAT
     this.segmented = (mode & MODE.SEGMENTED) !== 0
-    this.last = -1
+    this.mayPair = false
     this.count = 0
-    this.branches.length = 0
+    this.branchCount = 0
     this.ended = false
+  }
+
+  /** True when there is a micro-operation of that name with an address. */
+  usesMemory(name: string): boolean {
+    return this.table.memory.has(name)
   }
 
   /** True when there is a micro-operation of that name. */
@@ -104,15 +118,28 @@ export class Lifter {
 
   private write(number: number): void {
     const { view, at, instruction, fields } = this
-    const pair = this.last < 0 ? undefined : this.table.pairs.get(this.last * 65_536 + number)
-    if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
+    // Few begin a pair, and those that do are looked up.
+    if (this.mayPair) {
+      const pair = this.table.pairs.get(this.last * 65_536 + number)
+      if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
+    }
     this.last = number
+    this.mayPair = this.table.beginsPair[number] === 1
     view.setUint32(at, number | (fields.first << 16) | (fields.second << 24), true)
     const ip = this.offset | (instruction.length << IP.LENGTH)
     view.setUint32(at + 4, fields.third | (fields.fourth << 8) | (ip << 16), true)
     view.setInt32(at + RECORD.displacement, fields.displacement, true)
     view.setInt32(at + RECORD.immediate, fields.immediate, true)
     this.at = at + RECORD.bytes
+  }
+
+  /** Counts the block that begins here: by a counter of its own, and in the map of edges at its number; host addresses. */
+  cover(counter: number, edge: number): void {
+    const { fields } = this
+    fields.displacement = edge | 0
+    fields.immediate = counter | 0
+    this.write(this.numberOf('cover'))
+    fields.displacement = fields.immediate = 0
   }
 
   /** Checks that the whole instruction lies in the code segment. */
@@ -130,15 +157,16 @@ export class Lifter {
     else this.emit(name)
   }
 
-  /** Writes a conditional branch. */
-  branch(name: string, target: number): void {
-    const selector = SELECTOR[name.slice(1) as Condition]
+  /** Writes a conditional branch to where the immediate says. */
+  branch(name: string, selector?: ConditionSelector): void {
     this.fields.behind = 0
     this.fields.mask = selector?.mask ?? 0
     this.fields.negate = selector?.negate ?? 0
-    this.fields.displacement = target
+    this.fields.displacement = this.instruction.immediate
     this.fields.immediate = 0
-    this.branches.push(this.at, this.count)
+    this.branches[this.branchCount] = this.at
+    this.branches[this.branchCount + 1] = this.count
+    this.branchCount += 2
     this.emitRelative(name)
   }
 
@@ -151,7 +179,7 @@ export class Lifter {
     fields.fourth = (frame >>> 16) & 0xff
     fields.displacement = 0
     fields.immediate = 0
-    this.last = -1
+    this.mayPair = false
     this.emit('end')
   }
 
@@ -161,6 +189,12 @@ export class Lifter {
     if (number === undefined) throw new Error(`no handler ${name}`)
     this.fields.immediate = number
     this.emit(micro)
+  }
+
+  /** Asks whether to stop before the instruction. */
+  stop(): void {
+    this.handler('stop')
+    this.fields.immediate = 0
   }
 
   /**
@@ -282,7 +316,7 @@ export class Lifter {
     this.fields.destination = base
     this.fields.base = SEGMENT_SLOT[segment]!
     this.fields.immediate = segmentAccess(segment, access.use, access.bytes)
-    this.emit(access.aligned === true ? 'segment-check-aligned' : 'segment-check')
+    this.emit(access.aligned !== true ? 'segment-check' : access.bytes === 32 ? 'segment-check-aligned32' : 'segment-check-aligned')
     this.fields.destination = destination
     this.fields.base = base
     this.fields.scale = SLOT.zero
@@ -339,27 +373,31 @@ export class Lifter {
   source(size: Size): number {
     if (!this.instruction.isMemory) return this.rmSlot(size)
     this.fields.destination = SLOT.t0
-    this.emitMemory(`mov.${size}.rm`)
+    this.emitMemory(LOAD.of(size))
     return SLOT.t0
   }
 
-  /** Runs `body` with the slot of the E operand as destination; for memory it is read before and written behind. */
-  modify(size: Size, body: (slot: number) => void): void {
-    if (!this.instruction.isMemory) return body(this.rmSlot(size))
-    this.emitMemory(`modify.${size}.`)
-    body(SLOT.t0)
-    this.emit(`finish.${size}`)
+  /** Slot of the E operand that the records up to {@link close} change: a register, or t0 loaded from memory. */
+  open(size: Size): number {
+    if (!this.instruction.isMemory) return this.rmSlot(size)
+    this.emitMemory(MODIFY.of(size))
+    return SLOT.t0
+  }
+
+  /** Writes back what was opened. */
+  close(size: Size): void {
+    if (this.instruction.isMemory) this.emit(FINISH.of(size))
   }
 
   /** Writes the slot's value to the E operand. */
   store(size: Size, slot: number): void {
     this.fields.register = slot
     if (this.instruction.isMemory) {
-      this.emitMemory(`mov.${size}.mr`)
+      this.emitMemory(STORE.of(size))
       return
     }
     this.fields.destination = this.rmSlot(size)
     this.fields.source = slot
-    this.emit(`mov.${size}.rr`)
+    this.emit(MOVE.of(size))
   }
 }

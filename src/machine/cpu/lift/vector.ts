@@ -60,17 +60,20 @@ const checkedAsRead = (lift: Lift): Lift => (l) => {
 }
 
 /** first := first op second, for both register files. */
-const operation = (name: string): Lift => (l) => {
-  const [first, second] = l.instruction.row.operands as [string, string]
-  if (second === 'Ib') {
-    l.fields.destination = unit(first, l.instruction.rm)
-    l.fields.control = l.instruction.immediate
-    return l.emit(isMmx(first) ? `${name}.mmx.i` : `${name}.vi`)
+function operation(name: string): Lift {
+  const names = { vv: `${name}.vv`, vi: `${name}.vi`, mmx: `${name}.mmx`, mmxImmediate: `${name}.mmx.i` }
+  return (l) => {
+    const [first, second] = l.instruction.row.operands as [string, string]
+    if (second === 'Ib') {
+      l.fields.destination = unit(first, l.instruction.rm)
+      l.fields.control = l.instruction.immediate
+      return l.emit(isMmx(first) ? names.mmxImmediate : names.vi)
+    }
+    const from = source(l, second)
+    l.fields.destination = unit(first, l.instruction.reg)
+    l.fields.source = from
+    l.emit(isMmx(first) ? names.mmx : names.vv)
   }
-  const from = source(l, second)
-  l.fields.destination = unit(first, l.instruction.reg)
-  l.fields.source = from
-  l.emit(isMmx(first) ? `${name}.mmx` : `${name}.vv`)
 }
 
 /** An operation with an immediate, cut to `most` where larger ones do the same. */
@@ -120,23 +123,28 @@ const toInteger = (name: string): Lift => (l) => {
 }
 
 /** What a plain move does between registers, as a load and as a store. */
-const move = (register: string, load: string, store: string): Lift => (l) => {
-  const [first, second] = l.instruction.row.operands as [string, string]
-  const i = l.instruction
-  const toRm = isRm(first)
-  if (!i.isMemory) {
-    l.fields.destination = xmm(toRm ? i.rm : i.reg)
-    l.fields.source = xmm(toRm ? i.reg : i.rm)
-    return l.emit(`vmov.${register}`)
+function move(register: string, load: string, store: string): Lift {
+  const names = { register: `vmov.${register}`, load: `vload.${load}.m`, store: `vstore.${store}.m` }
+  return (l) => {
+    const [first, second] = l.instruction.row.operands as [string, string]
+    const i = l.instruction
+    const toRm = isRm(first)
+    if (!i.isMemory) {
+      l.fields.destination = xmm(toRm ? i.rm : i.reg)
+      l.fields.source = xmm(toRm ? i.reg : i.rm)
+      return l.emit(names.register)
+    }
+    l.fields.register = unit(toRm ? second : first, i.reg)
+    l.emitMemory(toRm ? names.store : names.load)
   }
-  l.fields.register = unit(toRm ? second : first, i.reg)
-  l.emitMemory(toRm ? `vstore.${store}.m` : `vload.${load}.m`)
 }
+
+const moveBetweenVectors = /* @__PURE__ */ move('64z', '64z', '64')
 
 /** MOVQ in all its forms. */
 const moveQuadword: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
-  if (!isMmx(first)) return move('64z', '64z', '64')(l)
+  if (!isMmx(first)) return moveBetweenVectors(l)
   const toRm = isRm(first)
   if (toRm && l.instruction.isMemory) return storeMmx(l, '64')
   const from = toRm ? mmx(l.instruction.reg) : source(l, second)

@@ -10,9 +10,8 @@ import { DR6, PAGE_SIZE, RFLAGS } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import type { MemoryDevice, PortSource } from '../../interface/sources.ts'
 import type { Core } from '../core/core.ts'
-import { WATCH } from '../core/debug.ts'
 import type { AccessTarget } from '../core/debug.ts'
-import { STORE_ASIDE, State } from '../layout/state.ts'
+import { STORE_ASIDE, State, WATCH } from '../layout/state.ts'
 
 /** What a host has for one instruction. */
 export interface HostDevices {

@@ -44,6 +44,8 @@ export class Engine {
   readonly compiler: RegionCompiler | undefined
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
+  /** The core whose handler was called last: mostly that of the next one. */
+  private current: Core | undefined
 
   constructor(memory: MachineMemory, level: ProcessorLevel, tier?: CompilingTier) {
     this.level = level
@@ -77,8 +79,14 @@ export class Engine {
   }
 
   detach(core: Core): void {
+    this.current = undefined
     this.cores.delete(core.registers.base)
     this.code.detach(core.translations)
+  }
+
+  /** All cores, whether they run or not. */
+  attached(): IterableIterator<Core> {
+    return this.cores.values()
   }
 
   /** Compiles the code at the rip of the processor at `base`, hot or not; what came of it. */
@@ -119,7 +127,7 @@ export class Engine {
 
   /** Runs the handler that a record names. */
   private handle(base: number, record: number): number {
-    const core = this.cores.get(base)!
+    const core = this.current?.registers.base === base ? this.current : this.take(base)
     const number = this.memory.view.getUint32(record + RECORD.immediate, true)
     const handler = HANDLERS[number]!
     // Paid before, so that the handler sees the time at which it ends; an instruction that did nothing costs nothing.
@@ -135,6 +143,10 @@ export class Engine {
     if (isUndone(status)) core.progress.pay(-price)
     // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
     return status === STATUS.NEXT && core.progress.isOverdrawn && this.endsInstruction(record) ? STATUS.RELOAD : status
+  }
+
+  private take(base: number): Core {
+    return (this.current = this.cores.get(base)!)
   }
 
   /**

@@ -16,6 +16,8 @@ export class ExitCounts {
   private readonly vectors = new Float64Array(2 * VECTORS)
   /** Instructions that are the host's, by what they ask for and by port: 0 for those without one. */
   private readonly requests = new Map<string, Map<number, number>>()
+  /** The instruction that was counted last, its count still to be added: a guest polls one port for thousands of times. */
+  private readonly last = { operation: '', port: 0, count: 0 }
 
   /** Counts one; `vector` of an exception or interrupt, `request` of an instruction that is the host's. */
   add(reason: ExitReason, vector: number, request: PrivilegedRequest): void {
@@ -26,14 +28,28 @@ export class ExitCounts {
   }
 
   private addRequest({ operation, port }: PrivilegedRequest): void {
+    const { last } = this
+    if (operation !== last.operation || port !== last.port) {
+      this.addLast()
+      last.operation = operation
+      last.port = port
+    }
+    last.count += 1
+  }
+
+  private addLast(): void {
+    const { last, last: { operation, port } } = this
+    if (last.count === 0) return
     let ports = this.requests.get(operation)
     if (ports === undefined) this.requests.set(operation, ports = new Map<number, number>())
     const key = ports.size < MOST_PORTS || ports.has(port) ? port : OTHER_PORTS
-    ports.set(key, (ports.get(key) ?? 0) + 1)
+    ports.set(key, (ports.get(key) ?? 0) + last.count)
+    last.count = 0
   }
 
   /** All of them by name, the most frequent first. */
   byName(): Record<string, number> {
+    this.addLast()
     const named = Object.entries(NAMES).map(([reason, name]) => [name, this.reasons[Number(reason)]!] as const)
     const vectors = [...this.vectors].map((count, index) => [`${index < VECTORS ? 'exception' : 'interrupt'} ${index % VECTORS}`, count] as const)
     const requests = [...this.requests].flatMap(([operation, ports]) =>

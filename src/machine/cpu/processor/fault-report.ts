@@ -3,12 +3,12 @@
  * or the access to physical memory that led nowhere.
  */
 import { PAGE_SIZE, VECTOR } from '../../../x86/index.ts'
-import { signedFromParts } from '../../../util/index.ts'
+import { TWO_32, signedFromParts } from '../../../util/index.ts'
 import { EXIT } from '../../interface/processor.ts'
 import type { ExitReason } from '../../interface/processor.ts'
 import { FRAME_RIGHT } from '../../interface/sources.ts'
 import type { Core } from '../core/core.ts'
-import { NESTED_FAULT, NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
+import { HIGH_PAGE, NESTED_FAULT, NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
 import type { DeviceAccess } from './device-access.ts'
 import type { StackFaults } from './stack-fault.ts'
 
@@ -43,7 +43,8 @@ export class FaultReport {
     const linear = signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base))
     const isTable = (code & NESTED_FAULT.TABLE) !== 0
     const page = State.physicalFault.get(view, base)
-    const address = isTable ? page : (page | (State.faultAddress.low(view, base) & (PAGE_SIZE - 1))) >>> 0
+    const within = isTable ? 0 : State.faultAddress.low(view, base) & (PAGE_SIZE - 1)
+    const address = ((page & -PAGE_SIZE) >>> 0) + (page & HIGH_PAGE) * TWO_32 + within
     const rights = code & NESTED_FAULT.RIGHTS
     const access = (rights & FRAME_RIGHT.WRITE) !== 0 ? 'write' : rights === FRAME_RIGHT.EXECUTE ? 'execute' : 'read'
     Object.assign(this.physical, { address, access, isTable, isPresent: (code & NESTED_FAULT.PRESENT) !== 0 })

@@ -9,6 +9,7 @@ import { SeededRandom, XenError } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
 import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
+import type { PhysicalSource } from '../../interface/sources.ts'
 import type { ProcessorProfile } from '../../interface/profile.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Trace, TraceHooks } from '../../interface/trace.ts'
@@ -24,7 +25,9 @@ import { Disassembler } from '../disassembler/disassembler.ts'
 import type { Disassembled } from '../../interface/disassembled.ts'
 import { FXSAVE_BYTES, readFxsave, writeFxsave } from '../handlers/fpu.ts'
 import { readXsave, writeXsave } from '../handlers/xsave.ts'
-import { randomTaker, savedRandom } from '../saved/random-state.ts'
+import { ByteList } from '../saved/byte-list.ts'
+import { LastSaved } from '../saved/last-saved.ts'
+import { isRandomAt, randomTaker, savedRandom } from '../saved/random-state.ts'
 import { inspectCode, inspectProcessor } from '../inspection/inspection.ts'
 import { Samples } from '../region/life/samples.ts'
 import type { Engine } from './engine.ts'
@@ -33,7 +36,7 @@ import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
 import { reset, startUp } from './reset.ts'
 import { loadState, saveState } from '../saved/processor-state.ts'
-import { ACCESS, PHYSICAL_FAULT, STATUS, State, isUndone } from '../layout/state.ts'
+import { ACCESS, PHYSICAL_FAULT, STATUS, State, WALK_AGAIN, isUndone } from '../layout/state.ts'
 import { Boundary } from '../system/boundary.ts'
 import { notePageFault } from '../system/delivery.ts'
 import { NO_PORTS } from '../system/ports.ts'
@@ -67,8 +70,14 @@ export class MachineProcessor implements VirtualisedProcessor {
   /** Made with the first hook. */
   private tracer: Tracer | undefined
   private isDestroyed = false
+  /** What some frame number led to has changed since the last flush. */
+  private isStale = false
   private readonly samples = new Samples()
   private readonly exits = new ExitCounts()
+  private readonly fpuList = new ByteList()
+  private readonly last: LastSaved
+  /** A region was left when generated code was last executed: State.exitRecord tells which. */
+  private hasExited = true
   /** Instructions to the end of the slice; below 0 where more has been paid for than it had. */
   private slice: number
 
@@ -86,10 +95,11 @@ export class MachineProcessor implements VirtualisedProcessor {
         cpuid: options.cpuid ?? { read: (leaf, subleaf) => this.identify(leaf, subleaf) },
         random: options.random ?? new SeededRandom(USUAL_SEED),
       },
-      nested: options.physical, interrupts: options.interrupts,
+      nested: options.physical === undefined ? undefined : this.watchful(options.physical), interrupts: options.interrupts,
       interpreter: (width) => engine.interpreter(width),
     })
     this.system = new CoreSystemView(this.core)
+    this.last = new LastSaved(this.core)
     this.registers = new CoreRegisters(this.core)
     this.fetcher = new BlockFetcher(this.core, engine)
     this.boundary = new Boundary(this.core, this.result)
@@ -117,6 +127,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   run(budget: number): ExitReason {
     const { core } = this
     if (this.isDestroyed) throw new XenError('INVALID_STATE', 'the processor has been destroyed')
+    this.freshen()
     core.progress.totalExecuted += core.progress.lastExecuted
     core.progress.lastExecuted = 0
     core.progress.startBudget = Math.max(0, Math.min(Math.floor(budget), 0x7fff_0000))
@@ -160,7 +171,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     const { core } = this
     const { view, base } = core.registers
     const { compiler } = this.engine
-    if (compiler !== undefined) State.exitRecord.set(view, base, 0)
+    if (this.hasExited) this.forgetExit()
     const some = Math.max(0, Math.min(this.boundary.left, slice))
     core.progress.keptBudget = this.boundary.left - some
     State.budget.set(view, base, some)
@@ -170,9 +181,16 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.boundary.left = core.progress.keptBudget + left
     if (compiler !== undefined) {
       this.slice -= some - left
-      compiler.noteReturn(core)
+      this.hasExited = compiler.noteReturn(core)
     }
     return status
+  }
+
+  /** What the region did that was left last is over. */
+  private forgetExit(): void {
+    const { view, base } = this.core.registers
+    State.exitRecord.set(view, base, 0)
+    this.hasExited = false
   }
 
   /**
@@ -191,7 +209,8 @@ export class MachineProcessor implements VirtualisedProcessor {
     debug.isUntraced = false
     State.systemFlags.set(view, base, flags & ~RFLAGS.RF)
     const status = this.execute(block, 1)
-    if (core.debug.isTraced) this.tracer!.after(this.boundary.left !== before || status === STATUS.PARTIAL)
+    if (core.debug.isTraced) this.tracer!.after(this.boundary.left !== before || status === STATUS.PARTIAL, this.boundary.done)
+    this.freshen()
     if (this.boundary.left === before) {
       if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
       if (status === STATUS.FAULT) debug.pending = 0
@@ -204,7 +223,9 @@ export class MachineProcessor implements VirtualisedProcessor {
   /** Asks the hooks before the next instruction; true when one of them wants the run to end. */
   private consultTracer(): boolean {
     const tracer = this.tracer!
-    return tracer.takeStop() || tracer.before(this.boundary.done)
+    const ends = tracer.takeStop() || tracer.before(this.boundary.done)
+    this.freshen()
+    return ends
   }
 
   /**
@@ -219,7 +240,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     const record = State.record.get(view, base)
     const undone = isUndone(status)
     if (status !== STATUS.CHECK_JUMP) {
-      core.registers.goTo(core.records.addressOf(record) + (undone ? 0 : core.records.lengthOf(record)))
+      core.records.goTo(record, undone ? 0 : core.records.lengthOf(record))
     }
     return left + core.code.active.remaining(record) + (undone ? 1 : 0)
   }
@@ -236,6 +257,8 @@ export class MachineProcessor implements VirtualisedProcessor {
         return EXIT.INTERRUPT
       case STATUS.PRIVILEGED:
         return EXIT.PRIVILEGED
+      case STATUS.STOP:
+        return EXIT.DEBUG
       case STATUS.HALT:
         this.core.events.activity = 'halted'
         return undefined
@@ -247,6 +270,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   /** The exit that a fault leads to; undefined when it has been delivered. */
   private fault(status: number): ExitReason | undefined {
     const { core } = this
+    if (this.beginsAgain(status)) return undefined
     if (State.faultVector.get(core.registers.view, core.registers.base) === PHYSICAL_FAULT) return this.faults.notePhysical()
     this.faults.take(status)
     this.boundary.tellException()
@@ -298,6 +322,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     if (core.nested === undefined || this.isDestroyed) {
       throw new XenError('INVALID_STATE', 'only a virtualised processor leaves instructions to its devices')
     }
+    this.freshen()
     const status = { last: STATUS.NEXT as number }
     const isDone = this.devices.execute(devices, () => this.executeOne(status))
     const { view, base } = core.registers
@@ -317,6 +342,12 @@ export class MachineProcessor implements VirtualisedProcessor {
     startUp(this.core, vector)
   }
 
+  /** Whether the instruction ended because its walks had changed decoded code, or because it is to be executed by itself. */
+  private beginsAgain(status: number): boolean {
+    const { view, base } = this.core.registers
+    return status === STATUS.FAULT && State.faultVector.get(view, base) >= WALK_AGAIN
+  }
+
   /** Executes the instruction at rip and nothing that would come before it; true when it is done, or a repetition is. */
   private executeOne(status: { last: number }): boolean {
     const { core, boundary } = this
@@ -330,7 +361,7 @@ export class MachineProcessor implements VirtualisedProcessor {
       if (boundary.left <= 0 || status.last === STATUS.PARTIAL) break
       if (status.last === STATUS.NEED_BLOCK) block = this.fetcher.fetch()
       else block = status.last === STATUS.BUDGET ? this.fetcher.shorten(1) : 0
-      if (block === 0) break
+      if (block === 0 && !this.beginsAgain(status.last)) break
     }
     core.progress.lastExecuted = 1 - boundary.left
     return boundary.left <= 0 || status.last === STATUS.PARTIAL
@@ -343,6 +374,24 @@ export class MachineProcessor implements VirtualisedProcessor {
 
   flushFrame(gfn: number): void {
     this.core.nested?.drop(gfn)
+    this.isStale = true
+  }
+
+  /** Whoever is asked in the middle of an instruction may take frames away. */
+  private watchful(source: PhysicalSource): PhysicalSource {
+    return {
+      frame: (gfn) => {
+        const entry = source.frame(gfn)
+        this.freshen()
+        return entry
+      },
+    }
+  }
+
+  /** Drops the translations that are due to go, before anything uses one: a row of frames costs one flush. */
+  private freshen(): void {
+    if (!this.isStale) return
+    this.isStale = false
     this.core.translations.flush()
   }
 
@@ -355,6 +404,7 @@ export class MachineProcessor implements VirtualisedProcessor {
    * where it would fault. Sets accessed and dirty bits as an access does.
    */
   translate(address: number, access: 'read' | 'write' | 'execute'): number | undefined {
+    this.freshen()
     const kind = access === 'read' ? ACCESS.READ : access === 'write' ? ACCESS.WRITE : ACCESS.EXECUTE
     const host = this.core.memory.translate(address, kind)
     return host === 0 ? undefined : host
@@ -372,11 +422,12 @@ export class MachineProcessor implements VirtualisedProcessor {
   }
 
   instruction(): Disassembled | undefined {
+    this.freshen()
     return instructionAt(this.core, new Disassembler(this.engine.level))
   }
 
   trace(hooks: TraceHooks): Trace {
-    this.tracer ??= new Tracer(this.core, this.registers, this.engine.level)
+    this.tracer ??= new Tracer(this.core, this.registers, this.engine)
     this.core.debug.observer = this.tracer
     return this.tracer.start(hooks)
   }
@@ -386,6 +437,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   }
 
   inspect(): CacheInspection {
+    this.freshen()
     return inspectProcessor(this.core.physical, this.core.registers.base, this.engine.code)
   }
 
@@ -394,14 +446,21 @@ export class MachineProcessor implements VirtualisedProcessor {
   }
 
   save(): ProcessorState {
-    const state = saveState(this.core, this.registers, { fpu: this.saveFpu(), done: this.core.progress.countOutside })
-    return { ...state, ...savedRandom(this.core.outside) }
+    const saved = saveState(this.core, this.registers, { fpu: this.fpuList.of(this.saveFpu()), done: this.core.progress.countOutside })
+    const state = { ...saved, ...savedRandom(this.core.outside) }
+    this.last.note(state)
+    return state
+  }
+
+  isAsSaved(state: ProcessorState): boolean {
+    return this.last.is(state, this.core.progress.countOutside) && isRandomAt(this.core.outside, state.random)
   }
 
   load(state: ProcessorState): void {
     const takeRandom = randomTaker(this.core.outside, state.random)
     loadState(this.core, this.registers, state, this.core.progress.countOutside)
     takeRandom()
+    this.last.note(state)
   }
 
   saveFpu(): Uint8Array {

@@ -1,5 +1,5 @@
 /** The public view of a processor's architectural registers. */
-import { MSR } from '../../../x86/index.ts'
+import { MSR, RFLAGS } from '../../../x86/index.ts'
 import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import { State } from '../layout/state.ts'
@@ -28,6 +28,10 @@ export class CoreRegisters implements Registers {
     return this.core.registers.rip
   }
 
+  keepRip(general: number): void {
+    this.core.registers.keepRip(general * 8)
+  }
+
   setRip(low: number, high: number): void {
     if (this.core.registers.long) State.rip.setParts(this.core.registers.view, this.core.registers.base, low, high)
     else this.core.registers.setRip(low)
@@ -43,8 +47,11 @@ export class CoreRegisters implements Registers {
   }
 
   setFlags(value: number): void {
-    this.core.registers.setFlags(value)
-    this.core.mode.updatePermissions()
+    const { registers, mode } = this.core
+    const changesAc = ((registers.systemFlags ^ value) & RFLAGS.AC) !== 0
+    registers.setFlags(value)
+    // Of all flags only AC has a say in what memory may be accessed.
+    if (changesAc) mode.updatePermissions()
   }
 
   selector(index: number): number {

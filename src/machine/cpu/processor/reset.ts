@@ -85,6 +85,7 @@ function placeMemory({ registers, physical, bare, nested }: Core): void {
   const { layout } = physical
   State.codeLines.set(view, base, layout.codeLines)
   State.frameNotes.set(view, base, layout.frameNotes)
+  State.noteGroups.set(view, base, layout.noteGroups)
   State.blockTable.set(view, base, layout.blockTable)
   // A host that translates is asked for every address: none lies in a range of no bytes.
   if (nested !== undefined) return

@@ -15,8 +15,7 @@
  */
 import { RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
-import { STORE_ASIDE, State, TLB } from '../layout/state.ts'
-import { WATCH } from '../core/debug.ts'
+import { STORE_ASIDE, State, TLB, WATCH } from '../layout/state.ts'
 import type { AccessTarget } from '../core/debug.ts'
 
 /** Parts of the state that an instruction with a store can change: registers, rip and flags; vectors; x87. */

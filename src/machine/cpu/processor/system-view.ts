@@ -43,6 +43,15 @@ export class CoreSystemView implements SystemView {
     this.core.system.tr = segment
   }
 
+  get timestampOffset(): readonly [low: number, high: number] {
+    const { low, high } = this.core.system.timestampOffset
+    return [low, high]
+  }
+
+  set timestampOffset([low, high]: readonly [low: number, high: number]) {
+    this.core.system.timestampOffset = { low: low >>> 0, high: high >>> 0 }
+  }
+
   msr(register: number): readonly [low: number, high: number] | undefined {
     return readMsr(this.core, register, executedOutside(this.core))
   }

@@ -6,6 +6,7 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { ACCESS, MODE, STATUS, State } from '../layout/state.ts'
+import { pushLines } from './tlb.ts'
 import { raiseProtection } from './walk-steps.ts'
 
 const SCRATCH = State.scratch.offset
@@ -195,14 +196,7 @@ function writeForRead(c: Code, probe: number, width: AddressWidth): void {
 
 /** Pushes 1 when the frame of a host address holds decoded code. */
 function pushHasCode(c: Code, host: number): void {
-  c.get(BASE)
-  c.memory('i32.load', State.codeLines.offset)
-  c.get(host)
-  c.i32(PAGE_SHIFT)
-  c.op('i32.shr_u')
-  c.i32(3)
-  c.op('i32.shl', 'i32.add')
-  c.memory('i64.load')
+  pushLines(c, BASE, host)
   c.i64(0)
   c.op('i64.ne')
 }
@@ -249,14 +243,7 @@ function writeCommitPiece(c: Code, codeWritten: number): void {
     c.i32(6)
     c.op('i32.shr_u', 'i64.extend_i32_u')
   }
-  c.get(base)
-  c.memory('i32.load', State.codeLines.offset)
-  c.get(host)
-  c.i32(PAGE_SHIFT)
-  c.op('i32.shr_u')
-  c.i32(3)
-  c.op('i32.shl', 'i32.add')
-  c.memory('i64.load')
+  pushLines(c, base, host)
   // A piece is at most 64 bytes, so it touches the lines of its first and last byte.
   c.i64(1)
   pushLine(() => {})

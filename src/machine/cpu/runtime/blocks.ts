@@ -11,8 +11,11 @@ import { ACCESS, JUMP, State } from '../layout/state.ts'
 /** Multiplier that spreads physical addresses over the buckets. */
 const SPREAD = 0x9e37_79b1
 
+/** Bits of a product that are no bucket. */
+const BUCKET_SHIFT = /* @__PURE__ */ 32 - Math.log2(BLOCK_BUCKETS)
+
 /** Bucket of a physical address; the same as generated code computes. */
-export const bucketOf = (physical: number): number => Math.imul(physical, SPREAD) >>> (32 - Math.log2(BLOCK_BUCKETS))
+export const bucketOf = (physical: number): number => Math.imul(physical, SPREAD) >>> BUCKET_SHIFT
 
 /** Numbers of the functions. */
 export interface BlockFunctions {
@@ -70,7 +73,7 @@ function writeFind(c: Code, probe: number): void {
   c.get(physical)
   c.i32(SPREAD)
   c.op('i32.mul')
-  c.i32(32 - Math.log2(BLOCK_BUCKETS))
+  c.i32(BUCKET_SHIFT)
   c.op('i32.shr_u')
   c.i32(2)
   c.op('i32.shl', 'i32.add')

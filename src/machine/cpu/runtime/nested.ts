@@ -2,14 +2,16 @@
  * From a guest-physical page to one of memory, in generated code: what the host has said of it before, then the host
  * (core/nested-memory.ts), for processors whose physical memory their host translates.
  *
- *   guest-physical page -> | page with bit 0 set | page in memory, bits of FRAME_RIGHT |   by frame number, 1,024 entries
+ *   guest-physical page -> | page with bit 11 set | page in memory, bits of FRAME_RIGHT |   by frame number, 1,024 entries
+ *
+ * A page has 40 bits: those above the lowest 32 stand in its lowest 8, where an address within it would be (HIGH_PAGE).
  *
  * Reference: AMD64 APM volume 2, section 15.25.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { FRAME_RIGHT } from '../../interface/sources.ts'
-import { NESTED_FAULT, NESTED_TLB, PHYSICAL_FAULT, State } from '../layout/state.ts'
+import { HIGH_PAGE, NESTED_FAULT, NESTED_TLB, PHYSICAL_FAULT, State } from '../layout/state.ts'
 
 /** What a walk wants of a page table. */
 export const TABLE_USE = FRAME_RIGHT.READ | FRAME_RIGHT.WRITE | NESTED_FAULT.TABLE
@@ -22,7 +24,7 @@ export function defineNested(module: ModuleWriter, ask: number): number {
   const { index, code: c } = module.function(['i32', 'i32', 'i32'], ['i32'])
   const [base, page, wanted, entry, found] = [0, 1, 2, c.local('i32'), c.local('i32')]
   c.get(page)
-  c.i32(-PAGE_SIZE)
+  c.i32(-PAGE_SIZE | HIGH_PAGE)
   c.op('i32.and')
   c.set(page)
   c.get(base)
@@ -36,7 +38,7 @@ export function defineNested(module: ModuleWriter, ask: number): number {
   c.tee(entry)
   c.memory('i32.load', NESTED_TLB.offset)
   c.get(page)
-  c.i32(1)
+  c.i32(NESTED_TLB.valid)
   c.op('i32.or', 'i32.eq')
   c.if('i32')
   c.get(entry)

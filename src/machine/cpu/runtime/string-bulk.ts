@@ -1,7 +1,7 @@
 /** String instructions in bulk: how many elements of MOVS and STOS go at once, and moving them. */
 import { GPR, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
-import { State } from '../layout/state.ts'
+import { State, WATCH } from '../layout/state.ts'
 import type { AccessFunctions } from './access.ts'
 
 /** Locals of one string function. */
@@ -66,6 +66,11 @@ export function measure(name: string, w: Work): void {
     pushIsScratch(w, w.hostSource)
     c.op('i32.eqz', 'i32.and')
   }
+  // Where one of the pages at hand is watched, each element is looked at.
+  c.get(w.base)
+  c.memory('i32.load', State.watch.offset)
+  c.i32(~WATCH.PAGES)
+  c.op('i32.and', 'i32.eqz', 'i32.and')
   c.if()
   bulk(name, w)
   c.end()

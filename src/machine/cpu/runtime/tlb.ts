@@ -5,7 +5,8 @@
 import { PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { FRAME_RIGHT } from '../../interface/sources.ts'
-import { ACCESS, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
+import { NOTE_GROUP_SHIFT } from '../../memory/layout.ts'
+import { ACCESS, NO_TAG, PERMISSION, State, TLB, TLB_LOG, WATCH } from '../layout/state.ts'
 import { load, testPermission } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
 
@@ -80,6 +81,12 @@ export function notePage(w: Walk, host: number): void {
   pushFrameNote(w, host)
   c.i32(0)
   c.memory('i32.store8')
+  load(w, State.noteGroups.offset)
+  c.get(host)
+  c.i32(PAGE_SHIFT + NOTE_GROUP_SHIFT)
+  c.op('i32.shr_u', 'i32.add')
+  c.i32(1)
+  c.memory('i32.store8')
 }
 
 function pushFrameNote(w: Walk, host: number): void {
@@ -89,16 +96,22 @@ function pushFrameNote(w: Walk, host: number): void {
   w.code.op('i32.shr_u', 'i32.add')
 }
 
-/** Pushes 1 when the page holds no decoded code and is not being watched. */
-function pushUnwatched(w: Walk): void {
-  const c = w.code
-  load(w, State.codeLines.offset)
-  c.get(w.table)
+/** Pushes the lines with decoded code, one bit for each, of the page that a host address in a local lies in. */
+export function pushLines(c: Code, base: number, host: number): void {
+  c.get(base)
+  c.memory('i32.load', State.codeLines.offset)
+  c.get(host)
   c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
   c.i32(3)
   c.op('i32.shl', 'i32.add')
   c.memory('i64.load')
+}
+
+/** Pushes 1 when the page holds no decoded code and is not being watched. */
+function pushUnwatched(w: Walk): void {
+  const c = w.code
+  pushLines(c, w.base, w.table)
   c.op('i64.eqz')
   pushFrameNote(w, w.table)
   c.memory('i32.load8_u')
@@ -124,10 +137,11 @@ export function fill(w: Walk, leaf: number): void {
     c.op('select')
     c.memory('i64.store', offset)
   }
-  // While data accesses are watched, none may pass the slow path by.
-  const unwatched = (): void => {
+  // While data accesses are watched, none may pass the slow path by, or none of its kind to the page at hand.
+  const unwatched = (other: number): void => {
     load(w, State.watch.offset)
-    c.op('i32.eqz', 'i32.and')
+    c.i32(~(WATCH.PAGES | WATCH.NOTED | other))
+    c.op('i32.and', 'i32.eqz', 'i32.and')
   }
   // SMEP and SMAP split what a page allows; then only the access at hand is remembered.
   const unlessSplit = (access: number): void => {
@@ -148,7 +162,7 @@ export function fill(w: Walk, leaf: number): void {
   setTag(TLB.read, () => {
     unlessSplit(ACCESS.READ)
     andFrame(FRAME_RIGHT.READ)
-    unwatched()
+    unwatched(WATCH.HELD_WRITE)
   })
   setTag(TLB.write, () => {
     pushWritable(w)
@@ -163,7 +177,7 @@ export function fill(w: Walk, leaf: number): void {
     unlessSplit(ACCESS.WRITE)
     c.op('i32.and')
     andFrame(FRAME_RIGHT.WRITE)
-    unwatched()
+    unwatched(WATCH.HELD_READ)
   })
   setTag(TLB.execute, () => {
     c.get(w.noExecute)

@@ -5,7 +5,7 @@
 import { PAGE_FAULT, PAGE_SIZE, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
 import { TABLE_USE } from './nested.ts'
-import { NOT_CANONICAL, State } from '../layout/state.ts'
+import { HIGH_PAGE, NOT_CANONICAL, State } from '../layout/state.ts'
 
 /** Locals and labels of the walk. */
 export interface Walk {
@@ -25,11 +25,15 @@ export interface Walk {
   /** What a host lets be done with the page, where one translates. */
   readonly frameRights: number
   readonly faultCode: number
+  /** 1 once bits were set where code was decoded from. */
+  readonly changed: number
   readonly fault: Label
   /** Number of the nested translation (nested.ts), in walks for processors whose host translates. */
   readonly nested: number | undefined
   /** What a walk that succeeds leaves: accessed and dirty bits and a TLB entry, or nothing. */
   readonly traces: 'left' | 'none'
+  /** Number of (base, host address of an entry) -> 1 when setting its bits has changed decoded code. */
+  readonly marked: number
 }
 
 /** Pushes a word of the state. */
@@ -116,6 +120,24 @@ export function takePresent(w: Walk): void {
   c.if()
   raise(w, 0)
   c.end()
+}
+
+/**
+ * Pushes the page that the entry at hand names, of as many bits as `mask` says; where a host translates, with the bits above
+ * the lowest 32, of which other memory has none.
+ */
+export function pushPage(w: Walk, mask = -PAGE_SIZE): void {
+  const c = w.code
+  c.get(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(mask)
+  c.op('i32.and')
+  if (w.nested === undefined) return
+  c.get(w.entry)
+  c.i64(32)
+  c.op('i64.shr_u', 'i32.wrap_i64')
+  c.i32(HIGH_PAGE)
+  c.op('i32.and', 'i32.or')
 }
 
 /** Adds an entry's rights to those of the levels above. */

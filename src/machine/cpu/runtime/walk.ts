@@ -6,19 +6,23 @@
  *  | sign copies |  L4   |   L3   |   L2   |   L1   | offset  |
  *
  * A walk collects the rights of all levels, sets accessed and dirty bits, and fills a TLB entry with those of the three
- * tags that need no further look. Faults leave vector, code and address in the state and give 0.
+ * tags that need no further look. Faults leave vector, code and address in the state and give 0, and so does a walk whose
+ * bits have changed decoded code.
  * Reference: Intel SDM volume 3, sections 4.5 to 4.10.
  */
 import { PAGE_FAULT, PAGE_SHIFT, PAGE_SIZE, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { ACCESS, PERMISSION, State } from '../layout/state.ts'
+import { ACCESS, HIGH_PAGE, PERMISSION, State, WALK_AGAIN } from '../layout/state.ts'
 import { takePointer, walkTwoLevels } from './legacy-walk.ts'
-import { fill, notePage, noteWrite, pushWritable, writeProbe } from './tlb.ts'
+import { fill, notePage, noteWrite, pushLines, pushWritable, writeProbe } from './tlb.ts'
 import {
-  collect, load, pageToHost, raise, raiseProtection, spare, tableToHost, takePresent, testPermission, translateNested,
+  collect, load, pageToHost, pushPage, raise, raiseProtection, spare, tableToHost, takePresent, testPermission, translateNested,
 } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
+
+/** Bits of CR3 that say where in its page PAE's table of pointers lies. */
+const POINTERS_PLACE = 0xfe0
 
 /** Functions of the shape (base, address, access) -> host address, 0 on a fault. */
 export interface WalkFunctions {
@@ -29,13 +33,20 @@ export interface WalkFunctions {
   readonly peek: number
 }
 
-/** Adds the functions. 64-bit code knows long mode's tables only. `nested`: number of the function in nested.ts. */
-export function defineWalk(module: ModuleWriter, width: AddressWidth, nested: number): WalkFunctions {
+/** Numbers of what walks call: the function of nested.ts, and `codeWritten` (frame) -> (). */
+export interface WalkImports {
+  readonly nested: number
+  readonly codeWritten: number
+}
+
+/** Adds the functions. 64-bit code knows long mode's tables only. */
+export function defineWalk(module: ModuleWriter, width: AddressWidth, { nested, codeWritten }: WalkImports): WalkFunctions {
+  const marked = defineMarked(module, codeWritten)
   const walkAnd = (traces: Walk['traces']): { walk: number; probe: number } => {
     // A function each: what one needs for the host's answers would cost the other.
     const [walk, nestedWalk] = [undefined, nested].map((host) => {
       const { index, code } = module.function(['i32', 'i64', 'i32'], ['i32'])
-      writeWalk(code, width, { traces, nested: host })
+      writeWalk(code, width, { traces, nested: host, marked })
       return index
     }) as [number, number]
     const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
@@ -45,12 +56,12 @@ export function defineWalk(module: ModuleWriter, width: AddressWidth, nested: nu
   return { ...walkAnd('left'), peek: walkAnd('none').probe }
 }
 
-function writeWalk(c: Code, width: AddressWidth, how: Pick<Walk, 'traces' | 'nested'>): void {
+function writeWalk(c: Code, width: AddressWidth, how: Pick<Walk, 'traces' | 'nested' | 'marked'>): void {
   const local = (): number => c.local('i32')
   const shared = {
     code: c, base: 0, address: 1, access: 2, permissions: local(), table: local(),
     entries: [local(), local(), local(), local()], entry: c.local('i64'), rights: local(), noExecute: local(),
-    frameRights: local(), faultCode: local(), ...how,
+    frameRights: local(), faultCode: local(), changed: local(), ...how,
   }
   const fault = c.block()
   const w: Walk = { ...shared, fault }
@@ -67,6 +78,10 @@ function writeWalk(c: Code, width: AddressWidth, how: Pick<Walk, 'traces' | 'nes
   c.end()
   canonical(w)
   load(w, State.root.offset)
+  if (how.nested !== undefined) {
+    c.i32(-PAGE_SIZE)
+    c.op('i32.and')
+  }
   c.set(w.table)
   if (width === 32) {
     testPermission(w, PERMISSION.PAE)
@@ -137,6 +152,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   // Level 3 of a 32-bit address has four entries, which its upper bits, being zero, select by themselves.
   c.i32(0xff8)
   c.op('i32.and', 'i32.add')
+  if (w.nested !== undefined && level === 3) pointersOffset(w)
   c.tee(place)
   c.memory('i64.load')
   takePresent(w)
@@ -151,12 +167,16 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   } else collect(w)
   if (level === 4) refuseBits(w, PTE.LARGE)
   if (level === 3 || level === 2) large(w, level, done)
-  c.get(w.entry)
-  c.op('i32.wrap_i64')
-  c.i32(-PAGE_SIZE)
-  c.op('i32.and')
+  pushPage(w)
   c.set(w.table)
   if (level === 1) pageToHost(w)
+}
+
+/** Where a host translates, the place of PAE's pointers within their page is lost on the way. */
+function pointersOffset(w: Walk): void {
+  load(w, State.root.offset)
+  w.code.i32(POINTERS_PLACE)
+  w.code.op('i32.and', 'i32.add')
 }
 
 /** Bits of the entry's low half that have to be 0. */
@@ -171,11 +191,11 @@ function refuseBits(w: Walk, bits: number): void {
   c.end()
 }
 
-/** Frame bits beyond our memory, and NX where it is not enabled. */
+/** Frame bits beyond our memory, or beyond what a host translates, and NX where it is not enabled. */
 function reserved(w: Walk): void {
   const c = w.code
   c.get(w.entry)
-  c.i64(0, 0x000f_ffff)
+  c.i64(0, w.nested === undefined ? 0x000f_ffff : 0x000f_ffff & ~HIGH_PAGE)
   testPermission(w, PERMISSION.NX)
   c.op('i32.eqz', 'i64.extend_i32_u')
   c.i64(63)
@@ -203,10 +223,7 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
   c.if()
   // Bit 12 is the page's PAT bit; the other address bits below the page's size are reserved.
   refuseBits(w, mask & ~0x1fff)
-  c.get(w.entry)
-  c.op('i32.wrap_i64')
-  c.i32(~mask & -PAGE_SIZE)
-  c.op('i32.and')
+  pushPage(w, ~mask & -PAGE_SIZE)
   c.get(w.address)
   c.op('i32.wrap_i64')
   c.i32(mask)
@@ -245,29 +262,68 @@ function translatePage(w: Walk): void {
   c.set(w.table)
 }
 
-/** Where a host translates, it hears of bits that are set in page tables as of any write. */
+/** Bits that are set in page tables are writes: they are noted, and decoded code goes. */
 function noteTable(w: Walk, entry: number): void {
-  if (w.nested !== undefined) notePage(w, entry)
+  const c = w.code
+  notePage(w, entry)
+  c.get(w.base)
+  c.get(entry)
+  c.call(w.marked)
+  c.get(w.changed)
+  c.op('i32.or')
+  c.set(w.changed)
+}
+
+/** Adds the function (base, host address of an entry) -> 1 when code was decoded from its line, which is gone now. */
+function defineMarked(module: ModuleWriter, codeWritten: number): number {
+  const { index, code: c } = module.function(['i32', 'i32'], ['i32'])
+  const [base, host] = [0, 1]
+  pushLines(c, base, host)
+  c.get(host)
+  c.i32(PAGE_SIZE - 1)
+  c.op('i32.and')
+  c.i32(6)
+  c.op('i32.shr_u', 'i64.extend_i32_u', 'i64.shr_u', 'i32.wrap_i64')
+  c.i32(1)
+  c.op('i32.and')
+  c.if('i32')
+  c.get(host)
+  c.i32(PAGE_SHIFT)
+  c.op('i32.shr_u')
+  c.call(codeWritten)
+  c.i32(1)
+  c.else()
+  c.i32(0)
+  c.end()
+  return index
+}
+
+/** Gives 0 where decoded code has gone: whoever asked looks again, and what is executed begins anew. */
+function againIfChanged(w: Walk): void {
+  const c = w.code
+  c.get(w.changed)
+  c.if()
+  c.get(w.base)
+  c.i32(WALK_AGAIN)
+  c.memory('i32.store', State.faultVector.offset)
+  c.i32(0)
+  c.op('return')
+  c.end()
 }
 
 /** Sets accessed and dirty bits, fills the TLB. */
 function leaveTraces(w: Walk): void {
   const c = w.code
-  for (const entry of w.entries) setAccessed(w, entry)
+  for (const entry of w.entries) setBit(w, entry, PTE.ACCESSED)
   const leaf = w.entries[3]!
   c.get(w.access)
   c.i32(ACCESS.WRITE)
   c.op('i32.eq')
   c.if()
-  c.get(leaf)
-  c.get(leaf)
-  c.memory('i32.load')
-  c.i32(PTE.DIRTY)
-  c.op('i32.or')
-  c.memory('i32.store')
-  noteTable(w, leaf)
+  setBit(w, leaf, PTE.DIRTY)
   noteWrite(w)
   c.end()
+  againIfChanged(w)
   fill(w, leaf)
 }
 
@@ -275,7 +331,7 @@ function leaveTraces(w: Walk): void {
 function requireAccessed(w: Walk): void {
   const c = w.code
   for (const entry of w.entries) {
-    pushNotAccessed(w, entry)
+    pushLacks(w, entry, PTE.ACCESSED)
     c.if()
     c.i32(0)
     c.op('return')
@@ -283,22 +339,22 @@ function requireAccessed(w: Walk): void {
   }
 }
 
-function pushNotAccessed(w: Walk, entry: number): void {
+function pushLacks(w: Walk, entry: number, bit: number): void {
   const c = w.code
   c.get(entry)
   c.memory('i32.load')
-  c.i32(PTE.ACCESSED)
+  c.i32(bit)
   c.op('i32.and', 'i32.eqz')
 }
 
-function setAccessed(w: Walk, entry: number): void {
+function setBit(w: Walk, entry: number, bit: number): void {
   const c = w.code
-  pushNotAccessed(w, entry)
+  pushLacks(w, entry, bit)
   c.if()
   c.get(entry)
   c.get(entry)
   c.memory('i32.load')
-  c.i32(PTE.ACCESSED)
+  c.i32(bit)
   c.op('i32.or')
   c.memory('i32.store')
   noteTable(w, entry)

@@ -29,7 +29,7 @@ const TRAP_BITS = 0xe00f
 
 /** Takes the state out. `done`: instructions executed since the processor was made. */
 export function saveState(
-  core: Core, registers: Registers, more: { fpu: Uint8Array; done: number },
+  core: Core, registers: Registers, more: { readonly fpu: readonly number[]; readonly done: number },
 ): ProcessorState {
   const pairs = (numbers: readonly number[], low: (i: number) => number, high: (i: number) => number): number[] =>
     numbers.flatMap((i) => [low(i), high(i)])
@@ -43,7 +43,7 @@ export function saveState(
     control: pairs(CONTROLS, (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),
     kernelGsBase: [registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()],
     debug: pairs(DEBUGS, (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
-    fpu: [...more.fpu],
+    fpu: more.fpu,
     xcr0: State.xcr0.get(core.registers.view, core.registers.base),
     ...upperOf(core.registers),
     shadow: core.events.interruptShadow(more.done),

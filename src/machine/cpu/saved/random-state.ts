@@ -6,6 +6,10 @@ import type { Outside } from '../core/outside.ts'
 export const savedRandom = ({ random: source }: Outside): { random?: readonly number[] } =>
   source instanceof SeededRandom ? { random: source.save() } : {}
 
+/** Whether the source's position is a saved one; a source from outside has none. */
+export const isRandomAt = ({ random: source }: Outside, saved: readonly number[] | undefined): boolean =>
+  (source instanceof SeededRandom ? saved !== undefined && source.isAsSaved(saved) : saved === undefined)
+
 /** Looks at a saved position; the function takes it, unless the source is one from outside, which stays what it is. */
 export function randomTaker({ random: source }: Outside, saved: readonly number[] | undefined): () => void {
   if (saved === undefined) return () => {}

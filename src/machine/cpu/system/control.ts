@@ -4,7 +4,7 @@
  * Reference: Intel SDM volume 2, MOV to and from control and debug registers, LGDT, LLDT, LMSW, LTR, SGDT; volume 3,
  * sections 2.5, 9.8.5 and 17.2.
  */
-import { ATTRIBUTE, CR0, CR4, DR6, DR7, EFER, GPR, PAGE_SIZE, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, DR6, DR7, EFER, PAGE_SIZE, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { TableState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -12,7 +12,7 @@ import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
-import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
+import { CR0_BITS, allowedCr4 } from './features.ts'
 import { nullSegment, readOwnDescriptor, unpack, updateAccess } from './tables.ts'
 
 /** Wraps what only ring 0 may do. */

@@ -12,7 +12,7 @@ import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import { GUEST_FAULT, fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
-import { NOT_CANONICAL, PHYSICAL_FAULT, STATUS, State } from '../layout/state.ts'
+import { NOT_CANONICAL, PHYSICAL_FAULT, State, WALK_AGAIN } from '../layout/state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
 import { enterLegacy } from './legacy-delivery.ts'
@@ -91,6 +91,7 @@ export function deliver(core: Core, first: Delivery): Outcome {
     if (attempt(core, delivery)) return 'delivered'
     const vector = State.faultVector.get(view, base)
     if (vector === PHYSICAL_FAULT) return 'physical'
+    if (vector === WALK_AGAIN) continue
     if (delivery.vector === VECTOR.DF) return 'shutdown'
     const code = State.faultCode.get(view, base)
     if (vector === VECTOR.PF) notePageFault(registers)

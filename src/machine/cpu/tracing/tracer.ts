@@ -1,6 +1,8 @@
 /**
  * Calls the hooks of a traced processor. Accesses are noted where all data accesses pass while they are watched
- * (core/debug.ts) and told when their instruction is done; a wish to stop is kept until the driver asks.
+ * (core/debug.ts) and told when their instruction is done; a wish to stop is kept until the driver asks. Breakpoints are asked for by
+ * records in decoded code (code/stop-offsets.ts); an access to watched bytes ends its instruction before it has had an effect, which is
+ * then executed by itself, as everything is while hooks want to hear of each instruction.
  */
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Registers } from '../../interface/registers.ts'
@@ -8,12 +10,14 @@ import type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from '../../interface/trace.ts'
 import type { Views } from '../core/core.ts'
-import type { Observer } from '../core/debug.ts'
+import type { StopOffsets } from '../code/stop-offsets.ts'
+import type { Observer, Watched } from '../core/debug.ts'
 import type { ProcessorLevel } from '../cpuid/features.ts'
 import { Disassembler } from '../disassembler/disassembler.ts'
 import type { Disassembled } from '../../interface/disassembled.ts'
 import { ACCESS } from '../layout/state.ts'
 import { instructionAt } from './code-at-rip.ts'
+import { WatchSet, isWatched } from './watch-set.ts'
 
 /** An access before its value is known: where its bytes lie in memory, in one piece or two. */
 interface NotedAccess {
@@ -58,23 +62,40 @@ class ActiveTrace implements Trace {
 /** What of a processor is looked at. */
 type Traced = Views<'registers' | 'memory' | 'debug'>
 
+/** Offsets in their pages of a trace's breakpoints. */
+const offsetsOf = ({ breakpoints }: TraceHooks): readonly number[] => [...breakpoints ?? []].map((address) => ((address % PAGE_SIZE) + PAGE_SIZE) % PAGE_SIZE)
+
+/** What decodes code so that it asks at breakpoints. */
+export interface StoppableCode {
+  readonly stops: StopOffsets
+  redecode(offsets: ReadonlySet<number>): void
+}
+
 /** The traces of one processor. */
 export class Tracer implements Observer {
   private readonly core: Traced
   private readonly registers: Registers
+  private readonly code: StoppableCode
   private readonly disassembler: Disassembler
   private traces: readonly ActiveTrace[] = []
+  private watched = new WatchSet([])
+  /** Some trace wants to hear of each instruction. */
+  private follows = false
+  /** The next instruction accesses what is watched: it is executed by itself. */
+  private isNoting = false
   private noted: NotedAccess[] = []
   private readonly current: { address: number; count: number; readonly registers: Registers }
   /** A hook wants the run to end. */
   private wantsStop = false
-  /** Instruction before which hooks have been called: its number and address. */
+  /** Instruction before which hooks have been called: its number and address; and the same of breakpoints. */
   private announced = -1
   private announcedAt = 0
+  private brokenAt = { count: -1, address: 0 }
 
-  constructor(core: Traced, registers: Registers, level: ProcessorLevel) {
+  constructor(core: Traced, registers: Registers, { level, code }: { readonly level: ProcessorLevel; readonly code: StoppableCode }) {
     this.disassembler = new Disassembler(level)
     this.core = core
+    this.code = code
     this.registers = registers
     const describe = (): Disassembled | undefined => instructionAt(core, this.disassembler)
     this.current = Object.defineProperty(
@@ -82,9 +103,9 @@ export class Tracer implements Observer {
     )
   }
 
-  /** True while there are traces. */
+  /** True while each instruction is to be executed by itself, or the run is to end. */
   get active(): boolean {
-    return this.traces.length !== 0
+    return this.follows || this.isNoting || this.wantsStop
   }
 
   /** True while accesses to memory are to be noted. */
@@ -92,15 +113,31 @@ export class Tracer implements Observer {
     return this.traces.some(({ hooks }) => hooks.memory !== undefined)
   }
 
+  /** True while accesses to some pages are. */
+  get watchesPages(): boolean {
+    return !this.watched.isEmpty
+  }
+
   /** Begins a trace. */
   start(hooks: TraceHooks): Trace {
+    const offsets = offsetsOf(hooks)
+    // Whoever begins to look has been told nothing.
+    if (this.traces.length === 0) this.announced = this.brokenAt.count = -1
     const trace = new ActiveTrace(hooks, (one) => {
-      this.traces = this.traces.filter((other) => other !== one)
-      this.core.debug.updateWatch()
+      this.code.stops.leave(offsets)
+      this.follow(this.traces.filter((other) => other !== one))
     })
-    this.traces = [...this.traces, trace]
-    this.core.debug.updateWatch()
+    this.code.redecode(this.code.stops.want(offsets))
+    this.follow([...this.traces, trace])
     return trace
+  }
+
+  private follow(traces: readonly ActiveTrace[]): void {
+    this.traces = traces
+    this.follows = traces.some(({ hooks }) => hooks.instruction !== undefined || hooks.memory !== undefined || hooks.exception !== undefined)
+    this.watched = new WatchSet(traces.flatMap(({ hooks }) => hooks.watchpoints ?? []))
+    if (traces.length === 0) this.isNoting = this.wantsStop = false
+    this.core.debug.updateWatch()
   }
 
   /** Ends all traces. */
@@ -129,19 +166,52 @@ export class Tracer implements Observer {
     return this.tell(({ instruction }) => instruction, this.current as TracedInstruction)
   }
 
-  /** After an instruction: tells of its accesses when it was done, forgets them when it faulted. */
-  after(isDone: boolean): void {
+  /** After an instruction, `done` of them done: tells of its accesses when it was done, forgets them when it faulted. */
+  after(isDone: boolean, done: number): void {
     const { noted } = this
+    if (isDone && this.isNoting) {
+      this.isNoting = false
+      this.core.debug.note(false)
+    }
     if (noted.length === 0) return
     this.noted = []
     if (!isDone) return
     for (const { isWrite, address, size, pieces, before } of noted) {
       const event: TracedAccess = {
         kind: isWrite ? 'write' : 'read', address, size, value: isWrite ? this.read(pieces) : before, previous: before,
-        instruction: this.announcedAt,
+        instruction: this.announcedAt, physical: pieces[0]![0],
+        count: this.announced, cost: done - this.announced,
       }
       if (this.tell(({ memory }) => memory, event)) this.wantsStop = true
+      if (!this.watched.isEmpty && this.tellWatched(event)) this.wantsStop = true
     }
+  }
+
+  /** Tells those who watch some of the bytes. */
+  private tellWatched(event: TracedAccess): boolean {
+    return this.tell(({ watchpoint, watchpoints = [] }) => (isWatched(watchpoints, event) ? watchpoint : undefined), event)
+  }
+
+  look(address: number, size: number, isWrite: boolean): Watched {
+    const found = this.watched.look({ address, size, isWrite }, (at) => this.core.memory.translate(at, isWrite ? ACCESS.WRITE : ACCESS.READ))
+    if (!found.again) return found
+    this.isNoting = true
+    this.core.debug.note(true)
+    return found
+  }
+
+  breaksAt(address: number, count: number): boolean {
+    const { brokenAt, current } = this
+    if (count === brokenAt.count && address === brokenAt.address) return false
+    const isMeant = this.traces.some(({ hooks }) => hooks.breakpoints?.has(address) === true)
+    if (!isMeant) {
+      this.code.redecode(this.code.stops.askedInVain(((address % PAGE_SIZE) + PAGE_SIZE) % PAGE_SIZE))
+      return false
+    }
+    this.brokenAt = { count, address }
+    current.address = address
+    current.count = count
+    return this.tell(({ breakpoint, breakpoints }) => (breakpoints?.has(address) === true ? breakpoint : undefined), current as TracedInstruction)
   }
 
   /** An exception is about to be delivered. */
@@ -154,7 +224,8 @@ export class Tracer implements Observer {
   access(address: number, size: number, isWrite: boolean): void {
     const pieces: (readonly [number, number])[] = []
     for (let done = 0; done < size;) {
-      const host = this.core.memory.translate(address + done, ACCESS.READ)
+      // As the access itself will: one that faults leaves nothing in the tables.
+      const host = this.core.memory.translate(address + done, isWrite ? ACCESS.WRITE : ACCESS.READ)
       if (host === 0) return
       const bytes = Math.min(size - done, PAGE_SIZE - (host % PAGE_SIZE))
       pieces.push([host, bytes])

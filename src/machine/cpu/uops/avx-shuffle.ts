@@ -6,7 +6,7 @@
 import type { Code } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
 import { zeroAndCarryFlags } from '../emit/flags.ts'
-import { field, fromVector, into, intoLane, setsFlags } from './facts.ts'
+import { field, fromVector, into, setsFlags } from './facts.ts'
 import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 import { UPPER_HALF, byteVector, pushVector, splat32, vectorPlace } from './sse-place.ts'

@@ -13,7 +13,7 @@ import type { Micro, Pattern } from './micro.ts'
 
 /** Without an address. */
 const PLAIN: readonly Pattern[] = [
-  [['end', 'nop', 'jmp']],
+  [['end', 'nop', 'jmp', 'cover']],
   ['mov', [32, 64], ['rr', 'ri']],
   ['mov', 64, 'rw'],
   ['movzx', 32, [8, 16], 'rr'],

@@ -138,6 +138,11 @@ export class MicroList {
     }
   }
 
+  /** Adds one that does with memory, stack and control what another does; its facts are worked out when they are asked for. */
+  addLike({ outline }: Micro, { parts, facts, emit }: { readonly parts: Parts; readonly facts: () => MicroFacts; readonly emit: Emit }): void {
+    this.push({ parts, outline, emit }, facts)
+  }
+
   /** Adds the same for code whose segments are not flat. */
   addTwin(twinOf: Micro, facts: (usual: MicroFacts) => MicroFacts): void {
     const { parts, form, emit, outline } = twinOf

@@ -22,16 +22,9 @@ const CHECK = [/* @__PURE__ */ change('destination', 32), /* @__PURE__ */ from('
 export function defineSegmentFamily(list: MicroList): void {
   for (const micro of list.all.filter(hasTwin)) list.addTwin(micro, inSegments)
   list.add(['segment-check'], CHECK, (b) => throughSegment(b))
-  list.add(['segment-check-aligned'], CHECK, (b) => {
-    const address = b.code.local('i64')
-    b.get('destination', 32)
-    b.get('base', 32)
-    b.code.op('i32.add', 'i64.extend_i32_u')
-    b.code.set(address)
-    b.requireAligned(address, 16)
-    b.code.release('i64', address)
-    throughSegment(b)
-  })
+  // Alignment comes before the limit.
+  list.add(['segment-check-aligned'], CHECK, (b) => alignedThroughSegment(b, 16))
+  list.add(['segment-check-aligned32'], CHECK, (b) => alignedThroughSegment(b, 32))
   // The immediate is the access: all bytes of the instruction.
   list.add(['segment-fetch'], [codeAddress, fromSlot(SLOT.cs), immediate, raises], (b) => {
     const offset = b.code.local('i32')
@@ -41,6 +34,18 @@ export function defineSegmentFamily(list: MicroList): void {
     b.checkSegment(offset, 'immediate')
     b.code.release('i32', offset)
   })
+}
+
+/** The same for an access whose linear address has to be a multiple of so many bytes. */
+function alignedThroughSegment(b: Binder, alignment: 16 | 32): void {
+  const address = b.code.local('i64')
+  b.get('destination', 32)
+  b.get('base', 32)
+  b.code.op('i32.add', 'i64.extend_i32_u')
+  b.code.set(address)
+  b.requireAligned(address, alignment)
+  b.code.release('i64', address)
+  throughSegment(b)
 }
 
 /** The destination's offset becomes a linear address; the base is the segment's, the immediate the access. */

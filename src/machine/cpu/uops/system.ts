@@ -4,7 +4,7 @@ import { SLOT, State } from '../layout/state.ts'
 import { STRINGS, STRING_PARTS } from '../runtime/strings.ts'
 import type { StringName } from '../runtime/strings.ts'
 import {
-  all, byHandler, changeRegister, field, from, fromRegister, fromSlot, fromUnit, into, intoRegister, readsFlags, setsFlags, sometimes,
+  all, byHandler, field, from, fromRegister, fromSlot, fromUnit, into, intoRegister, readsFlags, setsFlags, sometimes,
 } from './facts.ts'
 import type { Effect, MemoryUse } from './facts.ts'
 import type { MicroList } from './micro.ts'
@@ -32,6 +32,7 @@ function stringFacts(name: StringName): Effect {
 /** Adds the family. */
 export function defineSystemFamily(list: MicroList): void {
   list.add(['nop'], [], () => {})
+  list.add(['cover'], [], (b) => b.countBlock())
   list.add(['handler'], [byHandler], (b) => b.handler())
   // A kernel reads CS and SS whenever it makes a frame to return through.
   for (const [name, segment] of Object.entries(SEGMENT)) {

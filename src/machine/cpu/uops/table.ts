@@ -44,6 +44,8 @@ export interface MicroTable {
   readonly twins: ReadonlyMap<number, number>
   /** For each pair: the number that two consecutive records are given, by `first * 65536 + second`. */
   readonly pairs: ReadonlyMap<number, number>
+  /** 1 for each number that some pair begins with. */
+  readonly beginsPair: Uint8Array
 }
 
 function defineAll(): MicroList {
@@ -117,8 +119,8 @@ export function buildMicroTable(): MicroTable {
   if (numbers.size !== all.length) throw new Error('two micro-operations have the same name')
   const twins = new Map(all.flatMap(({ twinOf }, number) =>
     (twinOf === undefined ? [] : [[numberOf.get(twinOf)!, number] as const])))
-  return {
-    all, hotCount: hot.length, numbers, twins,
-    memory: memoryForms(all, numberOf), pairs: pairNumbers(all, numberOf, list.jumps),
-  }
+  const pairs = pairNumbers(all, numberOf, list.jumps)
+  const beginsPair = new Uint8Array(all.length)
+  for (const key of pairs.keys()) beginsPair[Math.floor(key / 65_536)] = 1
+  return { all, hotCount: hot.length, numbers, twins, memory: memoryForms(all, numberOf), pairs, beginsPair }
 }

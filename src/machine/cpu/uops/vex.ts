@@ -11,7 +11,7 @@ import type { Binder, VectorForm } from '../emit/binder.ts'
 import { factsOf, field, fieldBit, fromVector, intoVector } from './facts.ts'
 import type { Effect, MicroFacts, OperandFact } from './facts.ts'
 import { isAmong } from './micro.ts'
-import type { Micro, MicroList, Parts, Pattern } from './micro.ts'
+import type { Emit, Micro, MicroList, Parts, Pattern } from './micro.ts'
 import { UPPER_HALF } from './sse-place.ts'
 
 /** Lengths of registers in bits. */
@@ -113,11 +113,10 @@ export function deriveVex(list: MicroList, micro: Micro, { lengths, sharesSecond
   for (const length of lengths) {
     const parts: Parts = [`v${operation}`, ...rest, length]
     const halves: Halves = { length, ...(sharesSecond ? { second: 0 } : {}) }
-    list.add(parts, [derivedFacts(micro, { length, sharesSecond })], (b) => {
-      storeHalves(b, runHalves(b, halves, () => {
-        micro.emit(b)
-      }))
-    })
+    const emit: Emit = (b) => storeHalves(b, runHalves(b, halves, () => {
+      micro.emit(b)
+    }))
+    list.addLike(micro, { parts, facts: () => derivedFacts(micro, { length, sharesSecond }), emit })
   }
 }
 

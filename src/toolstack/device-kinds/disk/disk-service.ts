@@ -1,7 +1,7 @@
 /** Dom0's block back-end with the stores behind it: what came with a disk, or what the host's opener finds for its target. */
-import { BlockBackend, disksState, loadStores, type BlockStore, type DiskRequest, type DisksState, type ServedDisk } from '../../../drivers/index.ts'
-import { badState, XenError, type DomId, type SavedPart } from '../../../util/index.ts'
-import type { DiskOpenRequest, DiskOrigin } from '../device-sources.ts'
+import { BlockBackend, checkStore, disksState, loadStores, MemoryBlockStore, type BlockStore, type DiskRequest, type DisksState, type ServedDisk } from '../../../drivers/index.ts'
+import { badState, thrownMessage, XenError, type DomId, type SavedPart } from '../../../util/index.ts'
+import { openedBy, type DiskOpenRequest, type DiskOrigin } from '../device-sources.ts'
 import type { BackendHost, DeviceService, ServedDevice } from '../served-device.ts'
 import { DISK } from './disk.ts'
 import type { DiskConfig } from './disk-specification.ts'
@@ -10,6 +10,8 @@ import type { DiskConfig } from './disk-specification.ts'
 export interface DiskService extends DeviceService {
   /** Opens a disk's target for reading by the toolstack itself: a boot loader reads it before there is a domain. */
   openImage(disk: DiskConfig, origin: DiskOrigin): BlockStore | Promise<BlockStore>
+  /** Opens what a disk is to have from now on; `store` is what comes along. An empty drive needs nobody. */
+  openContents(domid: DomId, disk: DiskConfig, store: BlockStore | undefined): Promise<BlockStore>
   /** What serves a disk of a domain; undefined while nothing does. */
   served(domid: DomId, id: number): ServedDisk | undefined
 }
@@ -27,6 +29,8 @@ function storesOf(saved: unknown): DisksState['stores'] {
 function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   const attached = ({ domid, device }: DiskRequest) => host.find(domid, Number(device))
   const ask = (request: DiskOpenRequest): BlockStore | Promise<BlockStore> => {
+    // A drive without a medium.
+    if (request.params === '') return new MemoryBlockStore(0, { readOnly: true })
     if (host.openDisk !== undefined) return host.openDisk(request)
     throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
   }
@@ -43,7 +47,7 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
     }
   }
   const driver = new BlockBackend({
-    open,
+    open, interference: host.interference?.disk,
     answered: ({ domid, device }, answer, take) => host.inputs.enter(
       () => ({ source: 'disk', domid, device: Number(device), request: answer.request, okay: answer.okay, bytes: answer.bytes() }), take),
     onStoreFailed: (request, error) => {
@@ -69,12 +73,25 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
       for (const disk of driver.disks) disk.holdContents()
     },
     outside: () => driver.disks.flatMap(({ contents }) => contents ?? []),
+    stamps: () => new Map(driver.disks.flatMap(({ request, contents }) => {
+      const stamp = contents?.stamp
+      return stamp === undefined ? [] : [[openedBy(request), stamp]]
+    })),
     releaseOutside: async (inUse) => {
       for (const disk of driver.disks) if (!inUse.has(disk.contents)) await disk.release()
     },
     awaited: () => {
       const asked = driver.disks.find(({ isAwaited }) => isAwaited)
       return asked && `the contents of disk ${asked.request.name} of domain ${asked.request.domid}`
+    },
+    openContents: async (domid, { vdev, target = '', access }, store) => {
+      const request = { domid, device: String(vdev.number), params: target, type: 'phy', readOnly: access === 'r', name: vdev.name }
+      if (store !== undefined) return checkStore(store)
+      try {
+        return checkStore(await ask({ ...request, origin: 'attach' }))
+      } catch (cause) {
+        throw new XenError('IO', `disk ${vdev.name} of domain ${domid}: ${thrownMessage(cause)}`, { details: { domid, disk: vdev.name, target }, cause })
+      }
     },
     served: (domid, id) => driver.disk(domid, id),
     isServed: (domid, id) => driver.disk(domid, id) !== undefined,

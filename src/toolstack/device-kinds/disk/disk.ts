@@ -5,6 +5,7 @@ import { SCRIPTS, unusualScript, type DeviceRows, type DescribedDevice } from '.
 import { resolveDisk, type DiskDescription } from './disk-description.ts'
 import { formatDisk } from './disk-format.ts'
 import { DISK_SAVED } from './disk-saved.ts'
+import { physicalDevice } from './physical-device.ts'
 import { parseDisk, type DiskConfig } from './disk-specification.ts'
 
 const flag = (value: boolean): string => (value ? '1' : '0')
@@ -51,9 +52,11 @@ export const DISK = {
     })
   },
   nameOf: ({ vdev }) => vdev.name,
+  facts: ({ vdev, target, format, access, type }) => ({ vdev: vdev.name, number: vdev.number, target, format, access, type }),
   numberOf: (text) => parseVirtualDevice(text).number,
   spelled: (text) => text,
   rows,
+  hotplugged: (disk) => [['physical-device', physicalDevice(disk)], ['hotplug-status', 'connected']],
   isOpened: true,
   leavesAnyway: false,
 } satisfies DescribedDevice<DiskConfig>

@@ -52,10 +52,14 @@ export const NIC = {
     const id = nic.deviceId ?? lowestFree(site)
     return { id, config: { ...nic, deviceId: id, mac: nic.mac ?? randomMac(site.random) } }
   },
+  facts: ({ mac, bridge, ip, mtu, rate }) => ({
+    mac, bridge, ip, mtu, ...(rate === undefined ? {} : { bytesPerInterval: rate.bytesPerInterval, intervalMicroseconds: rate.intervalMicroseconds }),
+  }),
   nameOf: ({ mac }, id) => mac ?? String(id),
   numberOf: Number,
   spelled: (text) => text.toLowerCase().replaceAll('-', ':'),
   rows,
+  hotplugged: () => [['hotplug-status', 'connected']],
   isOpened: false,
   leavesAnyway: true,
 } satisfies DescribedDevice<NicConfig>

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { COMPAT, DOMID, ERRNO, EVTCHNSTAT, SharedInfo, VIRQ, VcpuInfo } from '../../../../src/abi/index.ts'
-import { domId } from '../../../../src/util/index.ts'
 import { EventHostDouble } from '../../../support/event-host.ts'
 
 type Two = ReturnType<typeof twoDomains>

@@ -55,7 +55,7 @@ describe('the frame table', () => {
   test('refuses a reference that would overflow the count', () => {
     const table = new FrameTable(2, 8)
     table.assign(5, 3)
-    table.references[5] = 0xffff_fffd
+    table.rows.setReferences(5, 0xffff_fffd)
     expect(table.getPage(5, 3)).toBe(false)
     expect(table.references[5]).toBe(0xffff_fffd)
   })
@@ -77,7 +77,7 @@ describe('the machine-to-physical table', () => {
     expect([m2p.get(1000), m2p.get(1001) > 0xffff_ffff]).toEqual([77, true])
     memory.words[100 * 1024 + 512] = m2p.entryLow
     const address = -0x8000_0000_0000 + 1000 * 8
-    const leaf = findLeaf(memory.words, 100, address)
+    const leaf = findLeaf(memory, 100, address)
     expect(memory.words[leaf]! & (PTE.PRESENT | PTE.WRITABLE | PTE.USER)).toBe(PTE.PRESENT | PTE.USER)
     expect(memory.view.getUint32((memory.words[leaf]! >>> 12) * 4096 + ((1000 * 8) & 0xfff), true)).toBe(77)
     expect(table).toBe(4)

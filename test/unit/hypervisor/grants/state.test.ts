@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { GNTMAP, GNTST, GTF } from '../../../../src/abi/index.ts'
+import { GNTMAP, GTF } from '../../../../src/abi/index.ts'
 import { grantShape, type GrantState } from '../../../../src/hypervisor/grants/index.ts'
 import { SeededRandom, below, domId, part } from '../../../../src/util/index.ts'
 import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'

@@ -38,7 +38,7 @@ class Words implements GuestKind {
 
   constructor(core: CoreParts) {
     this.core = core
-    this.hypercalls = core.tableOf([{
+    this.hypercalls = core.tableOf(() => [{
       name: 'arch_7', source: 'nowhere', support: { level: 'full' }, handler: (caller) => this.note(`call of vCPU ${caller.vcpu}`, 7),
     }])
   }

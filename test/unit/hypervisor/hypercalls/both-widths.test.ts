@@ -14,7 +14,7 @@ import {
 import { latchAbi } from '../../../../src/hypervisor/domains/shared-info.ts'
 import { ABIS, PlayedGuest, TwoWidthHost } from '../../../support/two-widths.ts'
 
-const reservation = (guest: PlayedGuest, list: number, count: number, more: { order?: number } = {}) => ({
+const reservation = (list: number, count: number, more: { order?: number } = {}) => ({
   extentStart: BigInt(list), nrExtents: BigInt(count), extentOrder: more.order ?? 0, memFlags: 0, domid: DOMID.SELF,
 })
 
@@ -38,7 +38,7 @@ const memory: Row[] = [
   {
     name: 'populate_physmap reads numbers of frames and writes them',
     play: (guest, host) => {
-      const at = guest.put(XenMemoryReservation, reservation(guest, guest.list([100, 101, 102]), 3))
+      const at = guest.put(XenMemoryReservation, reservation(guest.list([100, 101, 102]), 3))
       const result = guest.call('memory_op', XENMEM.populate_physmap, at)
       return [result, guest.words(3).map((mfn) => host.parts.machineToPhys.get(mfn)), guest.domain.totalPages]
     },
@@ -47,7 +47,7 @@ const memory: Row[] = [
   {
     name: 'populate_physmap goes on where it was interrupted', portion: 2000,
     play: (guest) => {
-      const at = guest.put(XenMemoryReservation, reservation(guest, guest.list(Array.from({ length: 60 }, (_, i) => 200 + i), 2), 60))
+      const at = guest.put(XenMemoryReservation, reservation(guest.list(Array.from({ length: 60 }, (_, i) => 200 + i), 2), 60))
       return [guest.call('memory_op', XENMEM.populate_physmap, at), guest.again > 3, guest.domain.totalPages]
     },
     expected: [60, true, 124],
@@ -56,13 +56,13 @@ const memory: Row[] = [
     name: 'decrease_reservation gives back what is listed',
     play: (guest) => {
       const list = guest.list(guest.frames.slice(-3))
-      return [guest.call('memory_op', XENMEM.decrease_reservation, guest.put(XenMemoryReservation, reservation(guest, list, 3))), guest.domain.totalPages]
+      return [guest.call('memory_op', XENMEM.decrease_reservation, guest.put(XenMemoryReservation, reservation(list, 3))), guest.domain.totalPages]
     },
     expected: [3, 61],
   },
   {
     name: 'increase_reservation needs no list',
-    play: (guest) => [guest.call('memory_op', XENMEM.increase_reservation, guest.put(XenMemoryReservation, reservation(guest, 0, 2))), guest.domain.totalPages],
+    play: (guest) => [guest.call('memory_op', XENMEM.increase_reservation, guest.put(XenMemoryReservation, reservation(0, 2))), guest.domain.totalPages],
     expected: [2, 66],
   },
   {
@@ -72,8 +72,8 @@ const memory: Row[] = [
       const got = guest.list([500], 2)
       const at = guest.put(XenMemoryExchange, { nrExchanged: 0n })
       const { in: into, out } = guest.abi.of(XenMemoryExchange)
-      guest.putAt(into.at(at), XenMemoryReservation, reservation(guest, given, 8))
-      guest.putAt(out.at(at), XenMemoryReservation, reservation(guest, got, 1, { order: 3 }))
+      guest.putAt(into.at(at), XenMemoryReservation, reservation(given, 8))
+      guest.putAt(out.at(at), XenMemoryReservation, reservation(got, 1, { order: 3 }))
       const result = guest.call('memory_op', XENMEM.exchange, at)
       const [first] = guest.words(1, 2)
       return [result, guest.get(XenMemoryExchange).nrExchanged, first! % 8, host.parts.machineToPhys.get(first! + 7), guest.domain.totalPages]
@@ -406,7 +406,7 @@ describe('multicall', () => {
   test.each(ABIS)('of $name guests goes on within an entry that was interrupted', (abi) => {
     const guest = new TwoWidthHost(2000).guest(abi)
     const list = guest.list(Array.from({ length: 50 }, (_, i) => 300 + i), 2)
-    const at = guest.put(XenMemoryReservation, reservation(guest, list, 50), 0)
+    const at = guest.put(XenMemoryReservation, reservation(list, 50), 0)
     entries(guest, [[HYPERVISOR.memory_op, XENMEM.populate_physmap, at], [HYPERVISOR.xen_version, XENVER.version]], guest.at(1))
     expect(guest.call('multicall', guest.at(1), 2)).toBe(0)
     expect(results(guest, 2, guest.at(1))).toEqual([50, 0x4_0011])
@@ -458,7 +458,7 @@ describe('what a 32-bit guest has for itself', () => {
 
   test('are no more extents than its command can count', () => {
     const guest = guestOf(COMPAT)
-    const at = guest.put(XenMemoryReservation, reservation(guest, 0, 2 ** 26))
+    const at = guest.put(XenMemoryReservation, reservation(0, 2 ** 26))
     expect(guest.call('memory_op', XENMEM.increase_reservation, at)).toBe(0)
     expect(guest.domain.totalPages).toBe(64)
   })
@@ -478,7 +478,7 @@ describe('a domain whose guest comes to speak the other ABI', () => {
     const host = new TwoWidthHost()
     const guest = host.guest(NATIVE)
     const port = Array.from({ length: 40 }, () => ipi(guest)).at(-1)!
-    latchAbi({ ...host.parts, bootTime: 5_000_000_000n * 1_000_000_000n }, guest.domain, COMPAT)
+    latchAbi({ ...host.parts, wallClock: { bootTime: 5_000_000_000n * 1_000_000_000n } }, guest.domain, COMPAT)
     const { wcSecHi, wcSec } = COMPAT.of(SharedInfo)
     expect(wcSecHi.get(guest.view, guest.domain.sharedInfo) * 2 ** 32 + wcSec.get(guest.view, guest.domain.sharedInfo)).toBe(5_000_000_000)
     expect(host.parts.events.send(guest.domain.id, port)).toBe(0)

@@ -5,7 +5,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import {
-  CallbackRegister, DOMID, ERRNO, GNTST, HYPERVISOR, MmuUpdate, MmuextOp, VMASST_CMD,
+  CallbackRegister, DOMCTL_INTERFACE_VERSION, DOMID, Domctl, ERRNO, GNTST, HYPERVISOR, MmuUpdate, MmuextOp, SYSCTL_INTERFACE_VERSION, Sysctl,
+  VMASST_CMD, XENPF_INTERFACE_VERSION, XEN_MCA_INTERFACE_VERSION, XenMc, XenPlatformOp,
 } from '../../../../src/abi/index.ts'
 import { CALL_SILENT, type HypercallName, type OperationRow } from '../../../../src/hypervisor/domains/hypercall.ts'
 import { KINDS, hypercallTables } from '../../../support/hypercall-table.ts'
@@ -113,6 +114,24 @@ const BY_PREFIX: Readonly<Record<string, (caller: Caller, number: number) => num
     return [0, address]
   },
   VMASST_TYPE_: (_caller, number) => [VMASST_CMD.enable, number],
+  XENPF_: ({ guest, address, place }, number) => {
+    XenPlatformOp.cmd.set(guest.view, place, number)
+    XenPlatformOp.interfaceVersion.set(guest.view, place, XENPF_INTERFACE_VERSION)
+    return [address]
+  },
+  XEN_MC_: ({ guest, address, place }, number) => {
+    XenMc.cmd.set(guest.view, place, number)
+    XenMc.interfaceVersion.set(guest.view, place, XEN_MCA_INTERFACE_VERSION)
+    return [address]
+  },
+  XEN_DOMCTL_: ({ guest, address, place }, number) => {
+    Domctl.encode(guest.view, place, { cmd: number, interfaceVersion: DOMCTL_INTERFACE_VERSION, domain: guest.domid })
+    return [address]
+  },
+  XEN_SYSCTL_: ({ guest, address, place }, number) => {
+    Sysctl.encode(guest.view, place, { cmd: number, interfaceVersion: SYSCTL_INTERFACE_VERSION })
+    return [address]
+  },
   GNTTABOP_: ({ address }, number) => [number, address, 1],
   VCPUOP_: ({ address }, number) => [number, 0, address],
 }

@@ -52,7 +52,7 @@ describe('memory by virtual address', () => {
     const { memory, access } = mapped()
     expect(access.locate(BASE + 2 * 4096, false)).toBe(-1)
     expect(access.locate(0x4000_0000, false)).toBe(-1)
-    expect(findLeaf(memory.words, 10, 2 ** 39)).toBe(-1)
+    expect(findLeaf(memory, 10, 2 ** 39)).toBe(-1)
     expect(new VirtualAccess(memory, () => 0).locate(BASE, false)).toBe(-1)
   })
 

@@ -24,7 +24,7 @@ describe('time records', () => {
       let worst = 0
       for (let i = 0; i < 2000; i += 1) {
         const written = random.next() * (i % 1000) + i
-        records.writeRecord(0, written)
+        records.writeRecord(0, { now: written, shown: written })
         for (const later of [0, 1, random.next() % TIME_RECORD_LIFETIME, TIME_RECORD_LIFETIME]) {
           const now = written + later
           worst = Math.max(worst, Math.abs(Number(guestTime(view, 0, ticks(scale, now)) - BigInt(now))))
@@ -38,7 +38,7 @@ describe('time records', () => {
     const records = new TimeRecords({ view }, new TscScale(2_600_000))
     const versions = [0, 1, 0xffffffff].map((version) => {
       VcpuInfo.time.layout.version.set(view, VcpuInfo.time.at(0), version)
-      records.updateVcpu(0, 5)
+      records.updateVcpu(0, { now: 5, shown: 5 })
       return VcpuTimeInfo.version.get(view, VcpuInfo.time.at(0))
     })
     expect(versions).toEqual([2, 4, 2])
@@ -58,7 +58,7 @@ describe('time records', () => {
         }
       },
     })
-    new TimeRecords({ view: spied }, new TscScale(2_600_000)).writeRecord(0, 1e9)
+    new TimeRecords({ view: spied }, new TscScale(2_600_000)).writeRecord(0, { now: 1e9, shown: 1e9 })
     expect(seen.length).toBeGreaterThan(5)
     expect(seen.slice(0, -1).every((version) => version === 1)).toBe(true)
     expect(seen.at(-1)).toBe(2)
@@ -67,9 +67,9 @@ describe('time records', () => {
   test('a stable counter is announced only where it is one', () => {
     const view = new DataView(new ArrayBuffer(64))
     const scale = new TscScale(2_600_000)
-    new TimeRecords({ view }, scale).writeRecord(0, 1)
+    new TimeRecords({ view }, scale).writeRecord(0, { now: 1, shown: 1 })
     expect(VcpuTimeInfo.flags.get(view, 0)).toBe(0)
-    new TimeRecords({ view }, scale, { stableTsc: true }).writeRecord(0, 1)
+    new TimeRecords({ view }, scale, { stableTsc: true }).writeRecord(0, { now: 1, shown: 1 })
     expect(VcpuTimeInfo.flags.get(view, 0)).toBe(1)
   })
 })

@@ -678,3 +678,16 @@ describe('saved state', () => {
     expect(b.cpu.save()).toEqual(before)
   })
 })
+
+test.each([['vmaskmovpd %ymm11,%ymm14,(%esi)', [0x67, 0xc4, 0x62, 0x0d, 0x2f, 0x1e]], ['vmaskmovpd (%esi),%ymm14,%ymm11', [0x67, 0xc4, 0x62, 0x0d, 0x2d, 0x1e]]])(
+  'the lanes of %s go on above a short address', (_, code) => {
+    const b = new BareBench()
+    b.cpu.registers.setControl(4, (b.cpu.registers.controlLow(4) | CR4.OSXSAVE | CR4.OSFXSR) >>> 0, 0)
+    b.cpu.registers.setXcr0(7)
+    b.set('rsi', 0xffff_ffff)
+    b.write(AT.DATA, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80])
+    // vmovdqu DATA, ymm14: the mask chooses the last lane.
+    b.write(AT.CODE, [0xc5, 0x7e, 0x6f, 0x34, 0x25, 0, 0, AT.DATA >> 16, 0, ...code, 0xf4])
+    b.cpu.run(10)
+    expect([b.handled, b.cpu.registers.controlHigh(2), b.cpu.registers.controlLow(2)]).toEqual([VECTOR.PF, 1, 0x17])
+  })

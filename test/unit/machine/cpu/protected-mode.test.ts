@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import type { SegmentState } from '../../../../src/machine/index.ts'
-import { SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { CR4, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
 import { assemble } from '../../../support/assembler.ts'
 import { AT, BareBench, SELECTOR } from '../../../support/bare.ts'
 import { PLACE, ProtectedBench } from '../../../support/protected.ts'
@@ -50,6 +50,22 @@ describe('accesses through a segment', () => {
     b.ring(0)
     b.run(`mov %fs:${D},%eax; hlt`)
     expect(b.handled).toBe(VECTOR.GP)
+  })
+
+  test.each([
+    ['movaps 8(%ebp),%xmm0', 'movaps 8(%ebp),%xmm0', VECTOR.GP], ['movaps 0x20(%ebp),%xmm0', 'movaps 0x20(%ebp),%xmm0', VECTOR.SS],
+    ['vmovapd 0x10(%ebp),%ymm0', '.byte 0xc5,0xfd,0x28,0x45,0x10', VECTOR.GP], ['vmovapd 0x20(%ebp),%ymm0', '.byte 0xc5,0xfd,0x28,0x45,0x20', VECTOR.SS],
+  ])('%s in a stack segment of 32 bytes: alignment counts before the limit', (_, code, vector) => {
+    const b = new ProtectedBench()
+    const { registers } = b.cpu
+    registers.setControl(4, (registers.controlLow(4) | CR4.OSXSAVE) >>> 0, 0)
+    registers.setXcr0(7)
+    b.set('rbp', 0)
+    registers.setSegment(SEGMENT.ss, { ...segment(TYPE.data, D, 0x1f), selector: 0 })
+    const raised: number[] = []
+    b.cpu.trace({ exception: (event) => void raised.push(event.vector) })
+    b.run(`${code}; hlt`)
+    expect(raised[0]).toBe(vector)
   })
 
   test('the stack segment raises #SS, also for what addresses by EBP', () => {

@@ -60,6 +60,23 @@ describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])
   })
 })
 
+test('bits that a walk sets in page tables are taken back as well', () => {
+  const bench = new CpuBench()
+  bench.run('ud2')
+  const { memory } = bench.machine
+  const images = bench.machine.keepImages(new PagePool(), { fresh: false })
+  const first = images.capture(NONE)!
+  const before = memory.bytes.slice(memory.firstFrame * 4096)
+  // Pages of data were not looked at yet: neither accessed nor dirty.
+  bench.cpu.registers.setRip(CODE, 0)
+  bench.set('rdi', DATA)
+  bench.run('mov (%rdi), %rax\nmov %rax, 4096(%rdi)\nud2')
+  const second = images.capture(NONE)!
+  expect(second.hash()).not.toBe(first.hash())
+  images.restore(first, NONE)
+  expect(Buffer.compare(memory.bytes.subarray(memory.firstFrame * 4096), before)).toBe(0)
+})
+
 test('another machine of the same size becomes the same', () => {
   const bench = new CpuBench()
   bench.set('rdx', 3)
@@ -72,9 +89,14 @@ test('another machine of the same size becomes the same', () => {
   const frames = (machine: Machine): Uint8Array => machine.memory.bytes.subarray(machine.memory.firstFrame * 4096)
   expect(Buffer.compare(frames(other), frames(bench.machine))).toBe(0)
   expect(images.capture(NONE)!.hash()).toBe(image.hash())
+  // So does one whose memory is loaded, with the lines that were paid for.
+  const loaded = new Machine({ memoryBytes: 16 << 20, processors: 4 })
+  loaded.memory.load(bench.machine.memory.save())
+  expect(loaded.keepImages(new PagePool(), { fresh: false }).capture(NONE)!.hash()).toBe(image.hash())
   // A machine whose memory was touched before its images are kept becomes the same as well.
   const used = new Machine({ memoryBytes: 16 << 20, processors: 4 })
   used.memory.bytes.fill(7, used.memory.firstFrame * 4096)
+  for (let mfn = used.memory.firstFrame; mfn < used.memory.endFrame; mfn += 1) used.memory.markWritten(mfn)
   used.keepImages(pool, { fresh: false }).restore(image, NONE)
   expect(Buffer.compare(frames(used), frames(bench.machine))).toBe(0)
 })

@@ -72,11 +72,22 @@ describe('xl spelling', () => {
   })
 
   test('warns by name of each option that has no effect, and where it stands', () => {
-    const { warnings } = parseDescription('name = "x"\ncpu_weight = 512\nvnc = 1\nsve = "hw"', { source: 'f' })
+    const { warnings } = parseDescription('name = "x"\ne820_host = 1\nvnc = 1\nsve = "hw"', { source: 'f' })
     expect(warnings.map(({ option, reason, position }) => [option, reason, position?.line])).toEqual([
-      ['cpu_weight', 'not implemented', 2], ['vnc', 'not for PV guests', 3], ['sve', 'not for x86', 4],
+      ['e820_host', 'not implemented', 2], ['vnc', 'not for PV guests', 3], ['sve', 'not for x86', 4],
     ])
-    expect(warnings[0]?.message).toBe('f:2:1: cpu_weight has no effect: not implemented')
+    expect(warnings[0]?.message).toBe('f:2:1: e820_host has no effect: not implemented')
+  })
+
+  test('says of a PVH guest\'s options what is true of PVH guests', () => {
+    const reasons = (type: string): unknown => {
+      const text = `name = "x"\ntype = "${type}"\nvnc = 1\nhap = 1\ntimer_mode = 2\nboot = "c"\ne820_host = 1\nioports = ["1"]`
+      return Object.fromEntries(parseDescription(text).warnings.map(({ option, reason }) => [option, reason]))
+    }
+    const none = 'not implemented'
+    const [notPv, notPvh] = ['not for PV guests', 'not for PVH guests']
+    expect(reasons('pv')).toEqual({ vnc: notPv, hap: notPv, timer_mode: notPv, boot: notPv, e820_host: none, ioports: none })
+    expect(reasons('pvh')).toEqual({ vnc: notPvh, hap: none, timer_mode: none, boot: notPvh, e820_host: notPvh, ioports: none })
   })
 
   test('passes over unknown options with a warning that names the nearest one, and refuses them when it is strict', () => {

@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { EFFECTIVE_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES } from '../../../../src/toolstack/config/option-schemas.ts'
 import { XM_NETWORK_OPTIONS, XM_OPTIONS } from '../../../../src/toolstack/config/option-schemas.ts'
+import { resolveDomainOptions } from '../../../../src/toolstack/config/domain-config.ts'
+import { REFUSED_OPTIONS } from '../../../../src/toolstack/config/option-table.ts'
 import { parseDescription } from '../../../../src/toolstack/config/description-file.ts'
 import { guestFile, whyMissing } from '../../../support/guests.ts'
 
@@ -29,7 +31,12 @@ test.each(XL_OPTIONS)('%s is known', (option) => {
   expect(OPTION_NAMES).toContain(option)
   // Nothing that xl reads makes a file one for xm.
   expect(XM_OPTIONS.has(option) || XM_NETWORK_OPTIONS.has(option)).toBe(false)
-  if (!EFFECTIVE_OPTIONS.has(option)) {
+  if (Object.hasOwn(REFUSED_OPTIONS, option)) {
+    const refused = expect.objectContaining({ code: 'NOT_SUPPORTED', details: expect.objectContaining({ key: option }), message: expect.stringContaining(`${option} is refused: `) })
+    for (const value of ['1', '"pty"', '["x=1"]']) expect(() => parseDescription(`name = "x"\n${option} = ${value}`)).toThrow(refused)
+    expect(() => resolveDomainOptions({ name: 'x', [option]: ['x=1'] })).toThrow(refused)
+    for (const none of ['0', '""', '[]']) expect(parseDescription(`name = "x"\n${option} = ${none}`).warnings).toEqual([])
+  } else if (!EFFECTIVE_OPTIONS.has(option)) {
     const { warnings, era } = parseDescription(`name = "x"\n${option} = 1`)
     expect([era, warnings.map((warning) => warning.option)]).toEqual(['xl', [option]])
   }

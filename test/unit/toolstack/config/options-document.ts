@@ -1,6 +1,6 @@
 /** docs/options.md out of the table of options. */
 import { resolve } from 'node:path'
-import { ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS, type Ineffective } from '../../../../src/toolstack/config/option-table.ts'
+import { ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OF_PVH_TOO, OPTIONS, REFUSED_OPTIONS, type Ineffective } from '../../../../src/toolstack/config/option-table.ts'
 import { defaultActions } from '../../../../src/toolstack/config/actions.ts'
 
 /** Where the document stands. */
@@ -16,7 +16,7 @@ function shown(value: unknown): string {
 const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
 
 const WORDS: Readonly<Record<Ineffective, string>> = {
-  'not implemented': 'not implemented', 'too often and too soon': '', 'only for xm': '', 'not for PV guests': 'of other kinds of guests',
+  'not implemented': 'not implemented', 'too often and too soon': '', 'only for xm': '', 'not for PV guests': 'of other kinds of guests', 'not for PVH guests': '',
   'not for x86': 'of other processors', 'no longer needed': 'no longer needed',
 }
 
@@ -55,5 +55,15 @@ ${files.join('\n')}
 A file may use them; \`parseDescription\` and \`createDomain\` say in a warning that they have no effect, and why.
 
 ${without.join('\n\n')}
+
+## Refused
+
+A file or an object that wants something by one of these is refused with NOT_SUPPORTED and the reason; an empty list or text and 0 want nothing.
+
+| option | because |
+| --- | --- |
+${Object.entries(REFUSED_OPTIONS).map(([name, why]) => row([code(name), why])).join('\n')}
+
+For a guest of type \`pvh\` those of other kinds of guests are not for PVH guests, but for ${[...OF_PVH_TOO].sort().map(code).join(', ')}: these are not implemented.
 `
 }

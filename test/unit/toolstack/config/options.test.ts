@@ -8,7 +8,7 @@ import { XenError } from '../../../../src/index.ts'
 import { parseDescription } from '../../../../src/toolstack/config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig } from '../../../../src/toolstack/config/domain-config.ts'
 import { formatDescription } from '../../../../src/toolstack/config/format-description.ts'
-import { ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS } from '../../../../src/toolstack/config/option-table.ts'
+import { ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS, REFUSED_OPTIONS } from '../../../../src/toolstack/config/option-table.ts'
 import { configFromJson, configToJson } from '../../../../src/toolstack/save/config-json.ts'
 import { OPTIONS_FILE, optionsDocument } from './options-document.ts'
 
@@ -17,7 +17,9 @@ const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
   name: 'web "1" \\ two', type: 'pvh', uuid: '12345678-9abc-def0-1234-56789abcdef0', kernel: '/boot/vmlinuz', ramdisk: '/boot/initrd', bootloader: 'pygrub',
   bootloaderArgs: ['--entry', 'a b'], commandLine: 'root=/dev/xvda1 x="y"\tz', memory: 96, maxMemory: 128, vcpus: 2, maxVcpus: 4,
   disks: ['format=raw,vdev=xvda,access=rw,target=/images/a,b.img', 'format=qcow2,vdev=xvdb,access=ro,cdrom,no-discard,untrusted,script=block-x,backend=driver'],
-  nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''], maxEventChannels: 4095, maxGrantFrames: 32,
+  nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''],
+  channels: ['connection=socket,name=org.example.agent,path=/run/agent', 'connection=pty,name=other'], pool: 'fast', cpus: ['0,2-3', '1'], cpusSoft: '1-2', cpuid: ['0x1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxxx', '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx,edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1'],
+  sched: 'credit', cpuWeight: 512, cap: 50, period: 20000, budget: 5000, extraTime: 0, claimMode: false, localTime: true, timeOffset: -3600, noMigrate: true, driverDomain: true, maxMaptrackFrames: 64, maxEventChannels: 4095, maxGrantFrames: 32, maxGrantVersion: 1,
 }
 const names = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]
 const resolve = (given: object): DomainConfig => resolveDomainOptions({ name: 'web', ...given })
@@ -76,7 +78,7 @@ test('what a file cannot say is refused by name', () => {
 
 test('no name of a file stands in the table twice', () => {
   const files = [OPTIONS, ACTION_OPTIONS, FILE_OPTIONS].flatMap((rows) => Object.values(rows).map(({ file }) => file))
-  const all = [...files, ...INEFFECTIVE_OPTIONS.map(({ file }) => file)]
+  const all = [...files, ...INEFFECTIVE_OPTIONS.map(({ file }) => file), ...Object.keys(REFUSED_OPTIONS)]
   expect(all.filter((file, at) => all.indexOf(file) !== at)).toEqual([])
 })
 

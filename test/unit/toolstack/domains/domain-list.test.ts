@@ -21,6 +21,8 @@ const info = (over: Partial<DomainInfo>): DomainInfo => ({
   cpuTime: 11e9,
   onlineVcpus: 2,
   maxVcpu: 1,
+  pool: 0,
+  outstandingPages: 0,
   handle: new Uint8Array(16),
   ...over,
 })

@@ -20,7 +20,7 @@ const FACTS: DomainFacts = {
   kernel: '/g/vmlinuz',
   ramdisk: '/g/initrd-tick.gz',
   commandLine: 'console=hvc0 panic=-1 rdinit=/init',
-  startTime: 1795333962.29,
+  driverDomain: false, startTime: 1795333962.29,
 }
 
 /** The tree in the form of `xenstore-ls -f -p`. */

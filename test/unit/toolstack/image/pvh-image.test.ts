@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { XenError } from '../../../../src/util/index.ts'
 import { parseKernelImage } from '../../../../src/toolstack/image/kernel-image.ts'
 import { parsePvhImage } from '../../../../src/toolstack/image/pvh-image.ts'
-import { makeElf, makeElf32, type TestElf, type TestNote } from '../../../support/elf-image.ts'
+import { makeElf, makeElf32, type TestElf, type TestNote, withGuestSection } from '../../../support/elf-image.ts'
 import { guestFile, whyMissing } from '../../../support/guests.ts'
 
 const code = new Uint8Array(0x1800).fill(0x90)
@@ -118,5 +118,41 @@ describe('a kernel of 32 bits for PV guests', () => {
     }, /where Xen itself lies/],
   ])('is refused with %s', (_name, over, message) => {
     expect(failure(() => parseKernelImage(kernel(over))).message).toMatch(message)
+  })
+})
+
+describe('a kernel of 32 bits with the older __xen_guest section', () => {
+  const SAYS = { GUEST_OS: 'mini', XEN_VER: 'xen-3.0', VIRT_BASE: '0xc0000000', ELF_PADDR_OFFSET: '0x0', VIRT_ENTRY: '0xc0100000', PAE: 'yes', LOADER: 'generic' }
+  const textOf = (over: Readonly<Record<string, string | undefined>>): string =>
+    Object.entries({ ...SAYS, ...over }).flatMap(([key, value]) => value === undefined ? [] : [`${key}=${value}`]).join(',')
+  const file = (text: string): Uint8Array<ArrayBuffer> => withGuestSection(makeElf32(small({ entry: 0x100000n, notes: [XEN] })), text)
+
+  test.each([['yes', false], ['yes[extended-cr3]', true], ['yes,bimodal', false]])('is one with PAE=%s', (value, hasExtendedCr3) => {
+    expect(parseKernelImage(file(`${textOf({ PAE: value })}\0`))).toMatchObject({ bits: 32, entry: 0xc010_0000, virtualBase: 0xc000_0000, hasExtendedCr3, notes: { source: '__xen_guest' } })
+  })
+
+  test('may count physical addresses from its base, have a hypercall page by number, and end without a zero', () => {
+    const base = { VIRT_BASE: '0', VIRT_ENTRY: '1048576', ELF_PADDR_OFFSET: undefined, HYPERCALL_PAGE: '0x101' }
+    expect(parseKernelImage(file(textOf(base)))).toMatchObject({ virtualBase: 0, entry: 0x10_0000, hypercallPage: 0x10_1000 })
+  })
+
+  const bad: readonly (readonly [string, Readonly<Record<string, string | undefined>>, RegExp])[] = [
+    ['no word of PAE', { PAE: undefined }, /__xen_guest PAE "" is not "yes"/], ['PAE=no', { PAE: 'no' }, /__xen_guest PAE "no"/],
+    ['PAE=', { PAE: '' }, /__xen_guest PAE "" is not/], ['a base that is no number', { VIRT_BASE: '0xc000000g' }, /VIRT_BASE "0xc000000g" is not a number/],
+    ['a number that is too long', { VIRT_ENTRY: '0x1c0100000c0100000' }, /VIRT_ENTRY .* is not a number/],
+    ['a base of 64 bits', { VIRT_BASE: '0x800000000000' }, /VIRT_BASE .* is not a canonical address/],
+    ['an entry outside of it', { VIRT_ENTRY: '0xd0000000' }, /entry point 0xd0000000 lies outside/],
+    ['a base in Xen\'s hole', { VIRT_BASE: '0xf5800000', VIRT_ENTRY: '0xf5900000' }, /where Xen itself lies/],
+    ['a hypercall page outside of it', { HYPERCALL_PAGE: '0x900' }, /HYPERCALL_PAGE 0xc0900000/], ['another loader', { LOADER: 'special' }, /LOADER/],
+    ['another interface', { XEN_VER: 'xen-2.0' }, /XEN_VER/],
+  ]
+  test.each(bad)('is refused with %s', (_, over, message) => {
+    expect(failure(() => parseKernelImage(file(`${textOf(over)}\0`))).message).toMatch(message)
+  })
+
+  test('is refused where the section reaches beyond the file', () => {
+    const long = file(textOf({}))
+    new DataView(long.buffer).setUint32(long.length - 40 + 20, 0x1000_0000, true)
+    expect(failure(() => parseKernelImage(long)).message).toMatch(/section 2 sh_offset .* reaches beyond the file/)
   })
 })

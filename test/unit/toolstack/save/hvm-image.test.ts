@@ -16,8 +16,10 @@ class Frames {
   readonly places = new Map<number, { gfn: number; bytes: Uint8Array }>()
   readonly params = new Map<number, bigint>([[HVM_PARAM.STORE_PFN, BigInt(STORE)], [HVM_PARAM.CONSOLE_PFN, BigInt(CONSOLE)], [HVM_PARAM.STORE_EVTCHN, 9n]])
   readonly grants: number[][] = []
+  onDemand: number[] = []
   context = CONTEXT
   offered = 7
+  tsc = { mode: 0, kilohertz: 1_000_000, nanoseconds: 5n, incarnation: 1 }
   private next = 100
 
   add(gfn: number, fill = 0): Mfn {
@@ -38,13 +40,16 @@ class Frames {
   readonly control: HvmSaveControl & HvmRestoreControl = {
     domainFrames: () => [...this.places.keys()] as Mfn[],
     machineToPhys: (frame) => this.places.get(frame)?.gfn,
+    onDemandGfns: () => this.onDemand,
     readFrames: (_, frames, into) => frames.forEach((frame, i) => into.set(this.places.get(frame)!.bytes, i * 4096)),
     writeFrames: (_, frames, from) => frames.forEach((frame, i) => this.places.get(frame)!.bytes.set(from.subarray(i * 4096, (i + 1) * 4096))),
     populatePhysmap: (_, count, first = 0) => Array.from({ length: count }, (_unused, i) => this.add(first + i)),
     releaseFrames: (_, frames) => frames.filter((frame) => this.places.delete(frame)).length,
     frameBytes: (_, frame) => this.places.get(frame)!.bytes,
     markWritten: () => undefined,
-    hostInfo: () => ({ totalFrames: 1, freeFrames: 1, physicalCpus: 1, guestKinds: [], scheduler: 'credit2', time: 5, tscHertz: 1e9 }),
+    getTscInfo: () => this.tsc,
+    setTscInfo: (_, info) => { this.tsc = info },
+    setVcpuEntries: () => undefined,
     getCpuPolicy: () => ({ cpuid: [], msrs: [] }),
     setCpuPolicy: () => [],
     setVcpuMsrs: () => undefined,
@@ -91,6 +96,7 @@ describe('the image of a PVH domain', () => {
     const target = new Frames()
     target.params.clear()
     target.context = new Uint8Array()
+    target.tsc = { mode: 1, kilohertz: 7, nanoseconds: 0n, incarnation: 0 }
     const read = reading(target)
     const input = reader()
     expect(await input.readImageHeader()).toMatchObject({ kind: 'hvm', version: 3 })
@@ -98,10 +104,28 @@ describe('the image of a PVH domain', () => {
     expect(read.finish()).toEqual({ xenstoreFrame: STORE, consoleFrame: CONSOLE })
     expect(target.fills()).toEqual({ 0: 1, 1: 0, 5: 2, [STORE]: 0, [CONSOLE]: 0 })
     expect(target.context).toEqual(CONTEXT)
+    expect(target.tsc).toEqual({ mode: 0, kilohertz: 1_000_000, nanoseconds: 5n, incarnation: 1 })
     expect(Object.fromEntries(target.params)).toEqual({
       [HVM_PARAM.STORE_PFN]: BigInt(STORE), [HVM_PARAM.CONSOLE_PFN]: BigInt(CONSOLE), [HVM_PARAM.STORE_EVTCHN]: 3n, [HVM_PARAM.CONSOLE_EVTCHN]: 4n,
     })
     expect(target.grants).toEqual([[0, CONSOLE], [1, STORE]])
+  })
+
+  test('holds what is still to come on demand as pages of zeros, between others too', async () => {
+    const frames = source()
+    frames.onDemand = [2, 3, 6]
+    const { writer, reader } = stream()
+    const image = new HvmImageWriter(frames.control, 1 as DomId, writer)
+    await image.writeStart()
+    expect(image.pages()).toEqual([0, 1, 2, 3, 5, 6, STORE, CONSOLE])
+    await image.writePages(image.pages())
+    await image.writeEnd()
+    await image.writeFinish()
+    const target = new Frames()
+    const input = reader()
+    await input.readImageHeader()
+    await reading(target).read(input)
+    expect(target.fills()).toEqual({ 0: 1, 1: 0, 2: 0, 3: 0, 5: 2, 6: 0, [STORE]: 4, [CONSOLE]: 3 })
   })
 
   test('follows pages that go and come while it is copied', async () => {

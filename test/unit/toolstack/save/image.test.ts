@@ -106,6 +106,10 @@ describe('a domain that real Xen saved', () => {
     expect(kinds(again)).toEqual(kinds(original))
     const policies = (all: readonly ImageRecord[]): ImageRecord[] => all.filter(({ type }) => type.endsWith('-policy'))
     expect(policies(again)).toEqual(policies(original))
+    const alike = (all: readonly ImageRecord[]): unknown[] => all.flatMap((record): unknown[] =>
+      (record.type === 'tsc-info' ? [record] : record.type === 'vcpu-extended' ? [[record.vcpu, ...record.blob]] : []))
+    expect(alike(again)).toEqual(alike(original))
+    expect(alike(again)).toHaveLength(2)
   })
 
   test('is refused when the domain may not own as many pages', async () => {

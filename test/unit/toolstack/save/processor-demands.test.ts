@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { VcpuGuestContext } from '../../../../src/abi/index.ts'
 import { withoutLeaks } from '../../../../src/testing/index.ts'
-import type { CpuidLeaf, ImageRecord } from '../../../../src/toolstack/stream/index.ts'
+import { type CpuidLeaf, type ImageRecord, SaveStreamReader, readHead } from '../../../../src/toolstack/stream/index.ts'
 import { ByteCollector } from '../../../support/byte-collector.ts'
 import { hostsOfTests } from '../../../support/mini.ts'
 import { alteredMini, savedMini } from '../../../support/saved-mini.ts'
@@ -163,5 +163,71 @@ describe('a vCPU that proves what it uses', () => {
   test('cannot have more in TSC_AUX than fits', async () => {
     expect((await refusal(await withVcpuRecord({ type: 'vcpu-msrs', vcpu: 0, msrs: [{ index: 0xc000_0103, value: 1n << 32n }] }))).code)
       .toBe('INVALID_STREAM')
+  })
+})
+
+describe('what a PV guest has of its own beside its registers', () => {
+  /** Where its kernel takes 32-bit system calls: an address of its own, and that events are masked then. */
+  const SYSCALL32 = 0xffff_ffff_8102_7f10n
+  const extended = (change: (view: DataView, blob: Uint8Array) => Uint8Array | void): Promise<Uint8Array> => alteredMini((record) => {
+    if (record.type !== 'vcpu-extended') return [record]
+    const blob = record.blob.slice()
+    const view = new DataView(blob.buffer)
+    view.setBigUint64(8, SYSCALL32, true)
+    view.setUint8(28, 1)
+    return [{ ...record, blob: change(view, blob) ?? blob }]
+  })
+  const recordsOf = async (file: Uint8Array): Promise<ImageRecord[]> => {
+    const reader = new SaveStreamReader([file])
+    await readHead(reader)
+    await reader.readImageHeader()
+    const all: ImageRecord[] = []
+    do all.push(await reader.readImageRecord()); while (all.at(-1)!.type !== 'end')
+    return all
+  }
+
+  test('goes along to the next host and on: entries of 32-bit system calls, and the time-stamp counter at its frequency', async () => {
+    const host = await boot()
+    const original = await recordsOf(await extended(() => undefined))
+    let running = await host.restore(await extended(() => undefined))
+    const was = original.find((record) => record.type === 'tsc-info')!
+    const entriesOf = (all: readonly ImageRecord[]): number[] => all.flatMap((record) => (record.type === 'vcpu-extended' ? [...record.blob] : []))
+    for (const round of [1, 2]) {
+      await running.console.waitFor('mini: restored')
+      expect(host.hypervisor.getVcpuEntries(running.id, 0)!.syscall32).toEqual({ address: SYSCALL32, selector: 0, masksEvents: true })
+      expect(host.hypervisor.getTscInfo(running.id)).toMatchObject({ mode: was.mode, kilohertz: was.khz, incarnation: was.incarnation + round })
+      const file = new ByteCollector()
+      await running.save(file)
+      const now = await recordsOf(file.bytes())
+      const own = now.find((record) => record.type === 'tsc-info')!
+      expect(own).toMatchObject({ mode: was.mode, khz: was.khz, incarnation: was.incarnation + round })
+      expect(own.nanoseconds > was.nanoseconds).toBe(true)
+      expect(entriesOf(now)).toEqual(entriesOf(original))
+      if (round === 1) running = await host.restore(file.bytes())
+    }
+  })
+
+  test('is not asked for: a record of no length is one of Xen 4.6 to 4.8, and an older structure is shorter', async () => {
+    for (const [file, address] of [[await extended(() => new Uint8Array(0)), 0n], [await extended((view, blob) => {
+      view.setUint32(4, 32, true)
+      return blob.subarray(0, 32)
+    }), SYSCALL32]] as const) {
+      const host = await boot()
+      const domain = await host.restore(file)
+      expect(host.hypervisor.getVcpuEntries(domain.id, 0)!.syscall32.address).toBe(address)
+    }
+  })
+
+  test.each([
+    ['a size that is more than there is', (view: DataView) => view.setUint32(4, 65, true)],
+    ['a size that holds no entries', (view: DataView) => view.setUint32(4, 31, true)],
+    ['an address that is none', (view: DataView) => view.setBigUint64(8, 1n << 50n, true)],
+  ])('is refused with %s', async (_, change) => {
+    expect((await refusal(await extended((view) => change(view)))).code).toBe('INVALID_STREAM')
+  })
+
+  test.each([[{ mode: 3 }], [{ khz: 1 }]])('is refused with a counter of %o', async (wrong) => {
+    const file = await alteredMini((record) => [record.type === 'tsc-info' ? { ...record, ...wrong } : record])
+    expect((await refusal(file)).code).toBe('INVALID_STREAM')
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { ManualClock } from '../../../../src/util/index.ts'
-import { XenStore, isMissingNode, storeErrorName, type StoreEvent } from '../../../../src/xenstore/index.ts'
+import { ManualClock, XenError } from '../../../../src/util/index.ts'
+import { XenStore, isMissingNode, storeErrorName, type LocalStore, type StoreEvent } from '../../../../src/xenstore/index.ts'
 
 const errorOf = (call: () => unknown): string | undefined => {
   try {
@@ -136,4 +136,48 @@ test('events tell what was done, by whom, and when', () => {
     'operation', 'watch-fired', 'watch-fired', 'operation', 'operation', 'domain-introduced', 'domain-released',
     'operation', 'connection-closed',
   ])
+})
+
+describe('what a caller gives in the place of an argument', () => {
+  const trap = (): never => { throw new Error('a trap') }
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const WRONG: readonly (readonly [string, unknown])[] = [
+    ['nothing', undefined], ['null', null], ['a number', 1e300], ['a symbol', Symbol('path')], ['a promise', Promise.resolve('/tool')],
+    ['an object whose traps throw', new Proxy({}, { get: trap, has: trap, ownKeys: trap })], ['a proxy that is revoked', revoked.proxy],
+    ['an object that is no text', { toString: trap }], ['a function', trap],
+  ]
+  const CALLS: Readonly<Record<string, (store: LocalStore, wrong: never) => unknown>> = {
+    read: (store, wrong) => store.read(wrong), readBytes: (store, wrong) => store.readBytes(wrong), tryRead: (store, wrong) => store.tryRead(wrong),
+    exists: (store, wrong) => store.exists(wrong), list: (store, wrong) => store.list(wrong), tryList: (store, wrong) => store.tryList(wrong),
+    countChildren: (store, wrong) => store.countChildren(wrong), mkdir: (store, wrong) => store.mkdir(wrong), rm: (store, wrong) => store.rm(wrong),
+    tryRm: (store, wrong) => store.tryRm(wrong), getPermissions: (store, wrong) => store.getPermissions(wrong),
+    'write: path': (store, wrong) => store.write(wrong, ''), 'write: value': (store, wrong) => store.write('/tool/x', wrong),
+    'setPermissions: path': (store, wrong) => store.setPermissions(wrong, ['n0']), 'setPermissions: list': (store, wrong) => store.setPermissions('/tool', wrong),
+    'setPermissions: entry': (store, wrong) => store.setPermissions('/tool', [wrong]),
+    'watch: path': (store, wrong) => store.watch(wrong, () => undefined),
+  }
+
+  test.each(Object.entries(CALLS))('%s refuses it by a code, and the store is as it was', (_name, call) => {
+    const store = new XenStore()
+    const local = store.local()
+    for (const [what, wrong] of WRONG) {
+      let thrown: unknown
+      try {
+        call(local, wrong as never)
+      } catch (error) {
+        thrown = error
+      }
+      expect(XenError.is(thrown), `${what}: ${String(thrown)}`).toBe(true)
+    }
+    expect([local.list('/tool'), local.getPermissions('/tool')]).toEqual([['xenstored'], ['n0']])
+  })
+
+  test('a list of permissions that changes afterwards changes nothing', () => {
+    const local = new XenStore().local()
+    const list: [{ domid: number; access: number }] = [{ domid: 0, access: 0 }]
+    local.setPermissions('/tool', list)
+    list[0].access = 3
+    expect(local.getPermissions('/tool')).toEqual(['n0'])
+  })
 })

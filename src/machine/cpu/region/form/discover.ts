@@ -158,12 +158,18 @@ class Search {
     return false
   }
 
+  /** The instruction that a basic block begins with: of a decoded block of its own, which is counted there while blocks are (code/coverage.ts). */
+  private asFirst(rip: number): Found {
+    const own = this.decodedAt(rip)
+    return (own === 0 ? undefined : this.instruction(own + BLOCK.bytes, rip)) ?? this.found.get(rip)!
+  }
+
   /** The basic blocks, from leader to leader. */
   blocks(): RegionBlock[] {
     const blocks: RegionBlock[] = []
     for (const leader of this.leaders) {
-      let last = this.found.get(leader)
-      if (last === undefined) continue
+      if (!this.found.has(leader)) continue
+      let last = this.asFirst(leader)
       const instructions: Found[] = [last]
       for (;;) {
         const next: number = last.rip + last.length

@@ -64,6 +64,8 @@ export type Refusal =
   | 'not-decoded'
   /** No region carries out the first instruction. */
   | 'first-instruction'
+  /** So few instructions, and no loop, that entering and leaving takes longer than interpreting them. */
+  | 'small'
   /** The host does not compile. */
   | 'host'
 

@@ -19,7 +19,7 @@ import { Installer } from './installer.ts'
 import type { FoundRegion, InstallerMakers, InstallerParts } from './installer.ts'
 import type { LiveRegion } from './live-regions.ts'
 import type { RegionMakers } from './makers.ts'
-import type { CodeSource, Refusal, Region } from '../form/region.ts'
+import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock } from '../form/region.ts'
 import type { Samples } from './samples.ts'
 
 /** What of a processor is looked at. */
@@ -45,6 +45,11 @@ const MOST_MISSED = 8
  * much longer in the interpreter as a module costs.
  */
 const WORTH = 1_300_000
+
+/** Ends of basic blocks behind which the next one may follow: that of a call, where it returns to. */
+const FALLS_THROUGH: ReadonlySet<BlockEnd> = new Set(['next', 'conditional', 'call'])
+/** Instructions below which a region without a loop is not made. */
+const FEWEST = 8
 
 /** The compiling tier. */
 export class RegionCompiler implements CodeFollower {
@@ -81,9 +86,11 @@ export class RegionCompiler implements CodeFollower {
     return this.settings.slice
   }
 
-  /** Generated code has come back. */
-  noteReturn({ registers: { view, base } }: SampledCore): void {
-    if (State.exitRecord.get(view, base) !== 0) this.visits += 1
+  /** Generated code has come back; true when it left a region on the way. */
+  noteReturn({ registers: { view, base } }: SampledCore): boolean {
+    if (State.exitRecord.get(view, base) === 0) return false
+    this.visits += 1
+    return true
   }
 
   /**
@@ -104,7 +111,9 @@ export class RegionCompiler implements CodeFollower {
       live.lastSample = this.places.now
     }
     if (this.refusal === undefined) this.compileHot(core, live === undefined ? block : 0)
-    return Math.max(this.settings.slice, view.getUint32(block + BLOCK.count, true))
+    const count = view.getUint32(block + BLOCK.count, true)
+    // Slices that end at one block of a loop for ever would never end where it can be compiled.
+    return Math.max(this.settings.slice + (this.places.isRefused(block) ? count : 0), count)
   }
 
   /** Compiles the code at a processor's rip, hot or not: what came of it. */
@@ -171,14 +180,23 @@ export class RegionCompiler implements CodeFollower {
     const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
     if (!this.places.count(block, mfn)) return
     this.places.forget(block)
-    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip, block) : 'not-decoded'
-    if (typeof region === 'string') {
-      this.refused.set(region, (this.refused.get(region) ?? 0) + 1)
+    const found = this.foundAt(core, block, rip)
+    if (typeof found === 'string') {
+      this.refused.set(found, (this.refused.get(found) ?? 0) + 1)
       this.places.refuse(block)
       return
     }
     this.worth += this.settings.samples
-    this.waiting.push(this.fromLoop(core, region) ?? { region, block })
+    this.waiting.push(found)
+  }
+
+  /** What is worth compiling at a hot block; why nothing is. */
+  private foundAt(core: SampledCore, block: number, rip: number): FoundRegion | Refusal {
+    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip, block) : 'not-decoded'
+    if (typeof region === 'string') return region
+    const found = this.fromLoop(core, region) ?? { region, block }
+    const isSmall = found.region.instructions < Math.min(FEWEST, this.settings.limit)
+    return isSmall && !hasLoop(found.region) ? 'small' : found
   }
 
   /**
@@ -268,6 +286,17 @@ export class RegionCompiler implements CodeFollower {
       ...(this.refusal === undefined ? {} : { refusedByHost: this.refusal }),
     }
   }
+}
+
+/** True when some way through a region comes back to where it has been. */
+function hasLoop({ blocks }: Region): boolean {
+  const behind = (block: RegionBlock): RegionBlock[] =>
+    blocks.filter(({ rip }) => rip === block.target || (rip === block.next && FALLS_THROUGH.has(block.end)))
+  return blocks.some((block) => {
+    const reached = new Set(behind(block))
+    for (const one of reached) for (const next of behind(one)) reached.add(next)
+    return reached.has(block)
+  })
 }
 
 /** True when an address lies at the beginning of one of a region's basic blocks. */

@@ -66,6 +66,10 @@ export class HotPlaces {
     this.refused.add(block)
   }
 
+  isRefused(block: number): boolean {
+    return this.refused.has(block)
+  }
+
   /** A block's accesses are looked up one by one from now on. */
   noteNarrow(block: number): void {
     this.narrow.add(block)

@@ -1,14 +1,18 @@
 import { describe, expect, test } from 'vitest'
 import { readMsr, writeMsr } from '../../../../../src/hypervisor/guests/paravirtual/msr.ts'
+import type { Vcpu } from '../../../../../src/hypervisor/domains/domain.ts'
 import type { PvVcpu } from '../../../../../src/hypervisor/guests/pv/pv-vcpu.ts'
 
 const host = { hasLongMode: true, timestamp: () => ({ low: 0, high: 0 }), writeHypercallPage: () => false }
 /** Machine-check registers touch nothing of the vCPU. */
 const pv = { processor: { registers: {} } } as unknown as PvVcpu
 
+/** Nor of its domain. */
+const vcpu0 = { vcpu: 0 } as Vcpu
+
 const read = (register: number): readonly number[] | undefined => {
   const out = new Uint32Array(2)
-  return readMsr(host, pv, { register, vcpu: 0 }, out) ? [...out] : undefined
+  return readMsr(host, pv, { register, vcpu: vcpu0 }, out) ? [...out] : undefined
 }
 
 describe('machine-check registers of a PV guest', () => {

@@ -42,6 +42,16 @@ describe('an application processor', () => {
     expect(g.problems()).toEqual([])
   })
 
+  test.each([['MONITOR', 0xc8], ['MWAIT', 0xc9]])('does not know %s, which CPUID does not offer', (_, last) => {
+    // mov eax, 1; cpuid; mov [D], ecx; the instruction, which without handlers ends the guest.
+    const g = new PvhTestGuest(`mov $1,%eax; cpuid; and $8,%ecx; add $7,%ecx; mov %ecx,${D}; mov $0x1ff,%eax; nop; nop; nop; ${END}`)
+    const at = g.code.findIndex((byte, i) => byte === 0x90 && g.code[i + 1] === 0x90)
+    g.write(CODE + at, [0x0f, 0x01, last])
+    g.run()
+    expect([g.read32(D), g.hypervisor.domainInfo(g.domid).shutdownReason]).toEqual([7, SHUTDOWN.reboot])
+    expect(g.problems()).toEqual([])
+  })
+
   test('takes no second start-up while it runs, and goes down by INIT', () => {
     const start = wrmsr(ICR, 0x4699, 2)
     const g = pair(

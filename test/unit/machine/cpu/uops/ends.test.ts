@@ -49,7 +49,7 @@ function prepare(trial: number): void {
   bytes.fill(0, GUEST + 0x8000, GUEST + 0x9400)
   for (let register = 0; register < 16; register += 1) view.setUint32(BASE + register * 8, GUEST + 0x8000 + register * 0x40, true)
   view.setUint32(BASE + GPR.rcx * 8, trial % 3, true)
-  for (const field of [State.bank, State.codeLines, State.frameNotes, State.blockTable] as const) field.set(view, BASE, TABLES)
+  for (const field of [State.bank, State.codeLines, State.frameNotes, State.noteGroups, State.blockTable] as const) field.set(view, BASE, TABLES)
   State.bank.set(view, BASE, BASE + TLB.offset)
   State.physicalLow.set(view, BASE, GUEST)
   State.physicalSize.set(view, BASE, GUEST_BYTES)

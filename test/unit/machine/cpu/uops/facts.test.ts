@@ -40,7 +40,7 @@ const isAt = ([name, offset]: [string, number], { at }: PlaceAccess): boolean =>
   return bytes === undefined ? offset === at : at >= offset && at < offset + bytes
 }
 /** What binders and the runtime keep for themselves, and how faults are told. */
-const OWN = new Set([State.budget.offset])
+const OWN = new Set([State.budget.offset, State.watch.offset])
 const FAULT = new Set([State.faultVector.offset, State.faultCode.offset])
 const SLOT_BYTES = 224
 
@@ -98,6 +98,9 @@ function declared({ facts, pair }: Micro): Deeds {
 
 /** The binder of single records, which tells of demands for alignment. */
 class Traced extends FullBinder {
+  /** What coverage counts is nobody's state. */
+  override countBlock(): void {}
+
   align = 1
   readonly tracing: TracingCode
 
@@ -115,6 +118,9 @@ class Traced extends FullBinder {
 
 /** The binder of the loop, whose way to memory is taken as told. */
 class TracedFast extends FastBinder {
+  /** What coverage counts is nobody's state. */
+  override countBlock(): void {}
+
   override hostForRead(address: number, bytes: number): void {
     this.toHost(CALLED.forRead, address, bytes)
   }

@@ -51,6 +51,9 @@ class ArmedCode extends TracingCode {
 
 /** The binder without a state: values come from nowhere and go nowhere. */
 class Stateless extends FullBinder {
+  /** What coverage counts is nobody's state. */
+  override countBlock(): void {}
+
   readonly offered: FlagKind[] = []
   /** Flags touched in one arm of an `if` while something may be remembered of them. */
   readonly astray: string[] = []

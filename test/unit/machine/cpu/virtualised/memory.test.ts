@@ -154,13 +154,13 @@ describe('guest-physical memory', () => {
     const loop = `
       mov $20000,%ecx
       jmp near
-      .skip 4080
+      .skip 4000
       near: add $1,%eax
       call far
       dec %ecx
       jne near
       hlt
-      .skip 4096
+      .skip 4200
       far: addl $2,${D}
       ret`
     b.set('rax', 0)
@@ -237,4 +237,38 @@ test('only a virtualised processor has a source of memory, and it has to have on
   for (const options of [{ mode: 'bare', physical }, { mode: 'hosted', physical }, { mode: 'virtualised' }] as const) {
     expect(() => machine.createProcessor(options)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
   }
+})
+
+test('a frame that the host takes away while it is asked for another one is gone for the instructions that follow', () => {
+  const b = new VirtualBench()
+  const [gone, asked] = [D, D + 0x3000]
+  b.write32(gone, 1)
+  b.write32(D + 0x1000, 2)
+  Object.assign(b.asked, {
+    push: (gfn: number) => {
+      if (gfn !== frame(asked)) return
+      b.p2m[frame(gone)] = b.p2m[frame(gone) + 1]!
+      b.cpu.flushFrame(frame(gone))
+    },
+  })
+  expect(b.run(`mov ${gone},%eax; mov ${gone},%ebx; mov ${asked},%ecx; mov ${gone},%edx; hlt`)).toBe(EXIT.HALT)
+  expect([b.get('rax'), b.get('rbx'), b.get('rdx'), b.cpu.inspect().faults]).toEqual([1, 1, 2, []])
+})
+
+test('code that goes on in the next page is that of whatever page follows, in checks of older code too', () => {
+  const b = new VirtualBench()
+  const [first, numbers] = [D + 0x1000 - 1, [0x1111, 0x2222]]
+  const pages = [D + 0x1000, D + 0x5000]
+  // mov $number, eax; ret
+  b.write(first, [0xb8])
+  pages.forEach((page, i) => b.write(page, [numbers[i]! & 0xff, numbers[i]! >>> 8, 0, 0, 0xc3]))
+  const follow = (i: number): string => `movl $${pages[i]! | ALL},${AT.TABLE + frame(pages[0]!) * 8}; invlpg ${pages[0]}; call *%rsi;`
+  b.set('rsi', first)
+  expect(b.run(`${follow(0)} mov %eax,%ebx; ${follow(1)} mov %eax,%ecx; ${follow(0)} hlt`)).toBe(EXIT.HALT)
+  expect([b.get('rbx'), b.get('rcx'), b.get('rax')]).toEqual([0x1111, 0x2222, 0x1111])
+  expect([b.cpu.inspect().faults, b.cpu.inspectCode().faults]).toEqual([[], []])
+  // The elder one goes by a write to its second page, the younger one stays.
+  b.write(pages[1]!, [0x33])
+  expect(b.run(`${follow(1)} mov %eax,%ebx; ${follow(0)} hlt`)).toBe(EXIT.HALT)
+  expect([b.get('rbx'), b.get('rax'), b.cpu.inspectCode().faults]).toEqual([0x2233, 0x1111, []])
 })

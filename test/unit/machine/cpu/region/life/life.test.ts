@@ -13,7 +13,7 @@ import { COMPILER_DEFAULTS } from '../../../../../../src/machine/cpu/region/life
 import type { CompilerSettings } from '../../../../../../src/machine/cpu/region/life/defaults.ts'
 import { exitCause } from '../../../../../../src/machine/cpu/region/form/exit-causes.ts'
 import type { MakerParts, RegionMakers } from '../../../../../../src/machine/cpu/region/life/makers.ts'
-import type { Refusal, Region } from '../../../../../../src/machine/cpu/region/form/region.ts'
+import type { Refusal, Region, RegionBlock } from '../../../../../../src/machine/cpu/region/form/region.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from '../../../../../../src/machine/memory/layout.ts'
 import { MachineMemory } from '../../../../../../src/machine/memory/machine-memory.ts'
 import type { Code } from '../../../../../../src/wasm/index.ts'
@@ -93,7 +93,8 @@ const makers = (others: readonly number[]) => ({ memory }: MakerParts): RegionMa
     const host = pages[0]!.host + (entry % 4096)
     if (pages.some((one) => one.host === 0) || source.blockAt(host) === 0) return 'not-decoded'
     if (LOOP.some((byte, index) => memory.bytes[host + index] !== byte)) return 'first-instruction'
-    return { entry, mode: source.mode, entryCount: COUNT, blocks: [], instructions: COUNT, bytes: 10, pages }
+    const loop: RegionBlock = { rip: entry, instructions: [], end: 'branch', target: entry, next: entry + LOOP.length, needsFlags: false }
+    return { entry, mode: source.mode, entryCount: COUNT, blocks: [loop], instructions: COUNT, bytes: LOOP.length, pages }
   },
   translator: {
     imports: {},
@@ -236,6 +237,21 @@ describe('a hot loop', () => {
     expect(visits(one, 500, 800)).toBe(true)
     one.bench.jump(DATA)
     expect(one.compileAt()).toBe('not-decoded')
+  })
+})
+
+describe('a few instructions without a loop', () => {
+  test('are not compiled, and the next sample is taken elsewhere although slices end at the same place', () => {
+    const bench = new CpuBench({ library: { Machine: class extends Machine {
+      constructor(options: MachineOptions) {
+        super({ ...options, compiler: { slice: 100, samples: 1, batch: 1 } })
+      }
+    } } })
+    // nop; nop; jmp behind itself; fninit, which no region carries out; jmp to the first: a slice is 20 rounds.
+    bench.write(CODE, hexBytes('9090 eb00 dbe3 ebf8'))
+    bench.jump(CODE)
+    bench.cpu.run(1000)
+    expect(bench.machine.compilerFigures()).toMatchObject({ regions: 0, made: 0, refused: { small: 1, 'first-instruction': 1 } })
   })
 })
 

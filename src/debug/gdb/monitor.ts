@@ -1,0 +1,114 @@
+/** What `monitor WORD` of GDB answers: facts of the host that a debugger of a machine does not know, and ways through a recorded run. */
+import type { Domain, Host } from '../../toolstack/index.ts'
+import { XenError } from '../../util/index.ts'
+import type { Ground } from '../inferior/ground.ts'
+import type { Inferior } from '../inferior/inferior.ts'
+
+/** Whom it is about. */
+export interface MonitorSubject {
+  readonly ground: Ground
+  /** The domain that is looked at, and all that the debugger has. */
+  readonly inferior: Inferior | undefined
+  readonly inferiors: readonly Inferior[]
+  readonly vcpu: number
+}
+
+interface Question extends MonitorSubject {
+  readonly host: Host
+  readonly domain: Domain
+  readonly word: string
+}
+
+interface Command {
+  readonly usage: string
+  readonly says: string
+  readonly answer: (question: Question) => string | Promise<string>
+}
+
+/** Names of places, by the run that they lie in. */
+const places = new WeakMap<Ground, Map<string, number>>()
+
+/** A node and all below it. */
+function tree(host: Host, path: string): string[] {
+  const children = host.store.list(path).flatMap((name) => tree(host, `${path === '/' ? '' : path}/${name}`))
+  return [`${path} = "${host.store.read(path)}"`, ...children]
+}
+
+const seconds = (nanoseconds: number): string => `${(nanoseconds / 1e9).toFixed(9)} s`
+
+function historyOf(ground: Ground): NonNullable<Ground['history']> {
+  if (ground.history === undefined) throw new XenError('INVALID_STATE', 'nothing is recorded: debug a recorded run')
+  return ground.history
+}
+
+const placesOf = (ground: Ground): Map<string, number> => {
+  const known = places.get(ground) ?? new Map<string, number>()
+  places.set(ground, known)
+  return known
+}
+
+function now({ ground: { history }, host, domain }: Question): string {
+  const place = history === undefined ? '' : `, instruction ${history.instruction} of ${history.end}`
+  return `${seconds(host.now())}, up ${Math.floor(domain.uptime())} s${place}`
+}
+
+function checkpoint({ ground, word }: Question): string {
+  const { instruction } = historyOf(ground)
+  const known = placesOf(ground)
+  const name = word === '' ? `place-${known.size + 1}` : word
+  known.set(name, instruction)
+  return `${name} is instruction ${instruction}; monitor goto ${name} leads here`
+}
+
+async function goTo({ ground, word, inferiors }: Question): Promise<string> {
+  const history = historyOf(ground)
+  const known = placesOf(ground)
+  const place = known.get(word) ?? (/^\d{1,15}$/.test(word) ? Number(word) : undefined)
+  if (place === undefined) return `there is no place ${word}; there are ${[...known].map(([name, at]) => `${name} (${at})`).join(', ') || 'none'}, and instructions by number`
+  await history.goTo(place)
+  for (const inferior of inferiors) inferior.moved()
+  return `at instruction ${history.instruction} of ${history.end}; maintenance flush register-cache has gdb look anew`
+}
+
+function faults({ host, domain }: Question): string {
+  const counts = domain.vcpus().flatMap(({ vcpu }) => Object.entries(domain.profile({ vcpu }).exits).map(([cause, times]) => `vCPU ${vcpu} left for ${cause} ${times} times`))
+  return [domain.crash?.text ?? 'it has not crashed', ...counts, ...host.hypervisor.checkInvariants().map((one) => JSON.stringify(one))].join('\n')
+}
+
+function tlb({ host, domain, vcpu }: Question): string {
+  const { translations } = host.hypervisor.inspectVcpu(domain.id, vcpu)
+  const rights = ({ read, write, execute }: (typeof translations)[number]): string => `${read ? 'r' : '-'}${write ? 'w' : '-'}${execute ? 'x' : '-'}`
+  return translations.map((one) => `0x${BigInt.asUintN(64, BigInt(one.address)).toString(16).padStart(16, '0')} frame 0x${one.frame.toString(16)} ${rights(one)}`).join('\n') || 'none is remembered'
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  now: { usage: 'now', says: 'host time, how long the domain has run, and which instruction of a recorded run comes next', answer: now },
+  domains: { usage: 'domains', says: 'the domains of the host', answer: ({ host }) => host.listDomains().map(({ id, name, state }) => `${id} ${name} ${state}`).join('\n') },
+  vcpus: { usage: 'vcpus', says: "the domain's vCPUs", answer: ({ domain }) => domain.vcpus().map(({ vcpu, state }) => `vCPU ${vcpu} ${state}`).join('\n') },
+  console: { usage: 'console', says: 'the last lines of its console', answer: ({ domain }) => domain.console.text().split('\n').slice(-20).join('\n') },
+  xenstore: { usage: 'xenstore [PATH]', says: 'nodes of XenStore', answer: ({ host, domain, word }) => tree(host, word === '' ? `/local/domain/${domain.id}` : word).join('\n') },
+  dmesg: { usage: 'dmesg', says: "the hypervisor's console", answer: ({ host }) => host.dmesg() },
+  crash: { usage: 'crash', says: 'the report of its crash', answer: ({ domain }) => domain.crash?.text ?? 'it has not crashed' },
+  faults: { usage: 'faults', says: 'its crash, how often its vCPUs left it and why, and what of the host does not add up', answer: faults },
+  info: { usage: 'info tlb', says: 'translations that the vCPU remembers', answer: (question) => (question.word === 'tlb' ? tlb(question) : 'info tlb is all that there is') },
+  checkpoint: { usage: 'checkpoint [NAME]', says: 'names the present place of a recorded run', answer: checkpoint },
+  goto: { usage: 'goto NAME|NUMBER', says: 'goes to a place of a recorded run, by its name or its instruction', answer: goTo },
+}
+
+const help = (): string => Object.values(COMMANDS).map(({ usage, says }) => `${usage.padEnd(18)}${says}`).join('\n')
+
+/** The answer to a line, which ends in a new line. What is no command is told so. */
+export async function monitor(subject: MonitorSubject, line: string): Promise<string> {
+  const [name = '', word = ''] = line.trim().split(/\s+/)
+  if (name === 'help' || name === '') return `${help()}\n`
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (command === undefined) return `there is no ${name}; monitor help lists what there is\n`
+  const domain = subject.inferior?.domain
+  if (domain === undefined) return 'the domain is gone\n'
+  try {
+    return `${await command.answer({ ...subject, host: subject.ground.host, domain, word })}\n`
+  } catch (error) {
+    if (XenError.is(error)) return `${error.message}\n`
+    throw error
+  }
+}

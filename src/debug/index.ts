@@ -1,0 +1,32 @@
+/**
+ * Debuggers of guests: GDB's remote protocol over any way for bytes, symbols of a running Linux. `listenGdb` of `paravirt/node` serves it on a TCP port.
+ *
+ * @module
+ */
+export { serveGdb } from './gdb/serve-gdb.ts'
+export type { DebugConnection, DebugOptions } from './gdb/serve-gdb.ts'
+export { kernelSymbols } from './kernel-symbols.ts'
+export type { KernelSymbolTable } from './kernel-symbols.ts'
+export { classified, coverage } from './coverage/coverage.ts'
+export type { CoverageOptions, CoverageRecording, CoveredFunction, NamedBlock } from './coverage/coverage.ts'
+export { profile } from './profile/guest-profile.ts'
+export type { GuestProfile, ProfileOptions, ProgramSymbols } from './profile/guest-profile.ts'
+export type { CodeOwner, FunctionProfile, NamedSample, ProfiledDomain } from './profile/profile-rows.ts'
+export { fuzz, runInput } from './fuzz/fuzz.ts'
+export type { Finding, FindingKind, FuzzFinding, FuzzInput, FuzzOptions, FuzzReport, FuzzSubject, Outcome, SharedRange } from './fuzz/fuzz-types.ts'
+export { VirtualMemory } from './memory/virtual-memory.ts'
+export type { MemoryControl } from './memory/virtual-memory.ts'
+export { traceHost } from './trace/trace-host.ts'
+export type { HostTrace, TraceOptions } from './trace/trace-host.ts'
+export { TRACE_CATEGORIES } from './trace/trace-events.ts'
+export type { TraceCategory, TraceEvent, TraceFilter, TraceRecord } from './trace/trace-events.ts'
+export { recordRun } from './history/recorded-run.ts'
+export type { LastWrite, PastHost, RecordedRun, RunAccess, RunCall, RunStretch } from './history/recorded-run.ts'
+export type { RecordOptions } from './history/recorder.ts'
+export { Btf, BTF_KIND } from './btf/btf.ts'
+export type { BtfMember, BtfPlace } from './btf/btf.ts'
+export { linux } from './linux/linux-view.ts'
+export type { LinuxModule, LinuxTask, LinuxView } from './linux/linux-view.ts'
+export type { LinuxValue } from './linux/typed-values.ts'
+export { explainCrash } from './crash-text/explain-crash.ts'
+export type { CrashKind, CrashPlace, ExplainedCrash } from './crash-text/explain-crash.ts'

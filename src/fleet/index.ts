@@ -1,0 +1,27 @@
+/**
+ * Fleets: hosts that keep domains running together.
+ *
+ * @module
+ */
+export { memoryStore } from './store/memory-store.ts'
+export type { MemoryConnection, MemoryStore, MemoryStoreOptions } from './store/memory-store.ts'
+export { etcdStore } from './store/etcd-store.ts'
+export type { EtcdStoreOptions } from './store/etcd-store.ts'
+export type {
+  ClusterStore, StoreBatch, StoreChange, StoreComparison, StoreEntry, StoreLease, StoreOperation, StoreRange, StoreTransaction, StoreWatchOptions,
+} from './store/cluster-store.ts'
+export type { FleetClock } from './clock.ts'
+export { readRecord, writeRecord } from './plan/fleet-state.ts'
+export type { FleetDomain, FleetHost, FleetRecords, FleetState, Ownership } from './plan/fleet-state.ts'
+export type { Obstacle } from './plan/place.ts'
+export { afterPlan, bearableFailures, planDrain, planPlacement, planRebalance, planRollingRestart } from './plan/plans.ts'
+export type { FailureOutlook, Plan, PlanStep, RebalanceOptions, Unplaced } from './plan/plans.ts'
+export { Fleet } from './fleet.ts'
+export type { DomainDefinition, FleetEvent } from './fleet.ts'
+export type { FleetView } from './records.ts'
+export { FleetAgent } from './agent/agent.ts'
+export type { AgentEvent, AgentOptions } from './agent/agent.ts'
+export { FencedMachine } from './agent/fenced-machine.ts'
+export type { Machine, MachineFacts } from './agent/fenced-machine.ts'
+export { hostMachine } from './agent/host-machine.ts'
+export type { HostMachineOptions } from './agent/host-machine.ts'

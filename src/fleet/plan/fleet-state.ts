@@ -1,0 +1,99 @@
+/**
+ * A fleet as it stands, as plain data: what plans are made from. The store's records are the same data as JSON; what is no record of this
+ * version is told, and touched by nobody.
+ */
+import * as z from 'zod/mini'
+
+/** A domain as it is wanted. */
+export interface FleetDomain {
+  readonly name: string
+  /** MiB that it needs. */
+  readonly memory: number
+  /** Virtual CPUs. */
+  readonly vcpus: number
+  readonly wanted: 'running' | 'stopped'
+  /** Who goes first where not all have room: the higher number. */
+  readonly priority: number
+  /** Of those of one priority the lower one is started first. */
+  readonly order: number
+  /** Domains that it is to share a host with, while they run. */
+  readonly with: readonly string[]
+  /** A group of which no two are on one host. */
+  readonly apart?: string | undefined
+  /** What its host must be capable of: `pvh`, `shared-disks`. */
+  readonly requires: readonly string[]
+  /** What a drain does: `move` takes it to another host, `stay` prevents the drain. */
+  readonly eviction: 'move' | 'stay'
+  /** What the host is given to make it of; the fleet does not look into it. */
+  readonly description: string
+}
+
+/** A host that is there. */
+export interface FleetHost {
+  readonly name: string
+  /** MiB for domains, and CPUs. */
+  readonly memory: number
+  readonly cpus: number
+  readonly capabilities: readonly string[]
+  /** It is to be emptied, and gets nothing new. */
+  readonly isDraining: boolean
+}
+
+/** Who runs a domain. */
+export interface Ownership {
+  readonly host: string
+  /** Grows with every change of the owner and every start: the host refuses older ones. */
+  readonly epoch: number
+  /** The revision at which the host joined that has claimed it; undefined while it is only assigned. */
+  readonly member?: number | undefined
+  /** Milliseconds for which that host may run it at most when the store has lost its lease. */
+  readonly grace?: number | undefined
+  /** The host that it is to move to. */
+  readonly to?: string | undefined
+}
+
+/** All of it. */
+export interface FleetState {
+  readonly hosts: ReadonlyMap<string, FleetHost>
+  readonly domains: ReadonlyMap<string, FleetDomain>
+  readonly owners: ReadonlyMap<string, Ownership>
+}
+
+const VERSION = 1
+const name = /* @__PURE__ */ z.string().check(z.regex(/^[A-Za-z0-9_.-]{1,64}$/))
+const names = /* @__PURE__ */ z.array(z.string())
+const count = /* @__PURE__ */ z.number().check(z.nonnegative())
+
+/** Schemas of the records. */
+const SCHEMAS = {
+  domain: /* @__PURE__ */ z.strictObject({
+    version: z.literal(VERSION), name, memory: count, vcpus: count, wanted: z.enum(['running', 'stopped']), priority: z.number(), order: z.number(), with: names, apart: z.optional(z.string()),
+    requires: names, eviction: z.enum(['move', 'stay']), description: z.string(),
+  }),
+  host: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), name, memory: count, cpus: count, capabilities: names }),
+  owner: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), host: name, epoch: count, member: z.optional(count), grace: z.optional(count), to: z.optional(name) }),
+}
+
+/** What records say, by their kinds. */
+export interface FleetRecords {
+  domain: FleetDomain
+  host: Omit<FleetHost, 'isDraining'>
+  owner: Ownership
+}
+
+/** Writes a record. */
+export const writeRecord = <K extends keyof FleetRecords>(_: K, record: FleetRecords[K]): string => JSON.stringify({ version: VERSION, ...record })
+
+/** Reads a record; undefined for what is none of this version. */
+export function readRecord<K extends keyof FleetRecords>(kind: K, text: string): FleetRecords[K] | undefined {
+  try {
+    const { version: _, ...record } = SCHEMAS[kind].parse(JSON.parse(text))
+    // The schema of the kind has let it pass.
+    return record as unknown as FleetRecords[K]
+  } catch {
+    return undefined
+  }
+}
+
+/** True for what may name a host or a domain. */
+export const isName = (value: unknown): value is string => typeof value === 'string' && name.safeParse(value).success

@@ -1,0 +1,160 @@
+/**
+ * The frame table's fields, a row each by frame number, in one piece of memory that images keep by pages. Every write passes by a
+ * setter here, which marks the page that it goes to, so that whoever keeps images looks at no other; the rows are read as they lie.
+ * What may be written is the frame table's affair.
+ *
+ * hot path: a write is one store and its mark. Each row begins on a page.
+ */
+import { PAGE_SIZE } from '../../x86/index.ts'
+import { FRAME_FLAG, OWNER_FREE } from './frame-facts.ts'
+
+/** Bytes of all fields of a frame. */
+const ROW_BYTES = 26
+/** Frames whose rows fill whole pages: those of a page of the narrowest field. */
+const ROUND = PAGE_SIZE
+/** Frames on a page of a field, as powers of two. */
+const SHIFT = { stamp: 9, references: 10, typeCount: 10, linear: 10, owner: 11, progress: 11, type: 12, flags: 12 } as const
+
+/** The rows. */
+export class FrameRows {
+  readonly owner: Readonly<Uint16Array>
+  readonly type: Readonly<Uint8Array>
+  readonly flags: Readonly<Uint8Array>
+  readonly references: Readonly<Uint32Array>
+  readonly typeCount: Readonly<Uint32Array>
+  readonly linear: Readonly<Int32Array>
+  readonly progress: Readonly<Uint16Array>
+  readonly stamp: Readonly<Float64Array>
+  /** All of it, in whole pages. Whoever writes here calls {@link FrameRows.restored}. */
+  readonly words: Uint32Array
+  /** Not zero for a page that may have been written since whoever keeps images cleared it. */
+  readonly touched: Uint8Array
+  /** First page of each row. */
+  private readonly referencesPage: number
+  private readonly typeCountPage: number
+  private readonly linearPage: number
+  private readonly ownerPage: number
+  private readonly progressPage: number
+  private readonly typePage: number
+  private readonly flagsPage: number
+  /** Frames with the flag SHARED of each page of flags, where they are known. */
+  private readonly shared: (readonly number[] | undefined)[]
+
+  /** For the frames from 0 to `end` - 1, all free. */
+  constructor(end: number) {
+    const room = Math.ceil(end / ROUND) * ROUND
+    const buffer = new ArrayBuffer(room * ROW_BYTES)
+    this.words = new Uint32Array(buffer)
+    this.touched = new Uint8Array(buffer.byteLength / PAGE_SIZE).fill(1)
+    this.stamp = new Float64Array(buffer, 0, end)
+    this.references = new Uint32Array(buffer, 8 * room, end)
+    this.typeCount = new Uint32Array(buffer, 12 * room, end)
+    this.linear = new Int32Array(buffer, 16 * room, end)
+    this.owner = new Uint16Array(buffer, 20 * room, end).fill(OWNER_FREE)
+    this.progress = new Uint16Array(buffer, 22 * room, end)
+    this.type = new Uint8Array(buffer, 24 * room, end)
+    this.flags = new Uint8Array(buffer, 25 * room, end)
+    const pageOf = (row: { readonly byteOffset: number }): number => row.byteOffset / PAGE_SIZE
+    this.referencesPage = pageOf(this.references)
+    this.typeCountPage = pageOf(this.typeCount)
+    this.linearPage = pageOf(this.linear)
+    this.ownerPage = pageOf(this.owner)
+    this.progressPage = pageOf(this.progress)
+    this.typePage = pageOf(this.type)
+    this.flagsPage = pageOf(this.flags)
+    this.shared = new Array<undefined>(room / ROUND).fill(undefined)
+  }
+
+  /** Writes a frame's stamp of the clock of flushes. */
+  setStamp(mfn: number, stamp: number): void {
+    writable(this.stamp)[mfn] = stamp
+    this.touched[mfn >>> SHIFT.stamp] = 1
+  }
+
+  /** Writes how many references a frame has. */
+  setReferences(mfn: number, count: number): void {
+    writable(this.references)[mfn] = count
+    this.touched[this.referencesPage + (mfn >>> SHIFT.references)] = 1
+  }
+
+  /** Writes how many uses of its type a frame has. */
+  setTypeCount(mfn: number, count: number): void {
+    writable(this.typeCount)[mfn] = count
+    this.touched[this.typeCountPage + (mfn >>> SHIFT.typeCount)] = 1
+  }
+
+  /** Writes a frame's recursive entries: positive counts those in it, negative its uses as one. */
+  setLinear(mfn: number, count: number): void {
+    writable(this.linear)[mfn] = count
+    this.touched[this.linearPage + (mfn >>> SHIFT.linear)] = 1
+  }
+
+  /** Writes the number of the domain that owns a frame. */
+  setOwner(mfn: number, owner: number): void {
+    writable(this.owner)[mfn] = owner
+    this.touched[this.ownerPage + (mfn >>> SHIFT.owner)] = 1
+  }
+
+  /** Writes how far the validation of a table has come. */
+  setProgress(mfn: number, progress: number): void {
+    writable(this.progress)[mfn] = progress
+    this.touched[this.progressPage + (mfn >>> SHIFT.progress)] = 1
+  }
+
+  /** Writes a frame's type. */
+  setType(mfn: number, type: number): void {
+    writable(this.type)[mfn] = type
+    this.touched[this.typePage + (mfn >>> SHIFT.type)] = 1
+  }
+
+  /** Writes a frame's flags. */
+  setFlags(mfn: number, flags: number): void {
+    if (((this.flags[mfn]! ^ flags) & FRAME_FLAG.SHARED) !== 0) this.shared[mfn >>> SHIFT.flags] = undefined
+    writable(this.flags)[mfn] = flags
+    this.touched[this.flagsPage + (mfn >>> SHIFT.flags)] = 1
+  }
+
+  /** All rows have been written. */
+  touchAll(): void {
+    this.touched.fill(1)
+    this.shared.fill(undefined)
+  }
+
+  /** A page was brought to what an image of it holds. */
+  restored(page: number): void {
+    this.touched[page] = 0
+    if (page >= this.flagsPage) this.shared[page - this.flagsPage] = undefined
+  }
+
+  /** Frames of the hypervisor's that it shares with their owners, ascending. */
+  sharedFrames(): number[] {
+    const { shared } = this
+    const all: number[] = []
+    for (let page = 0; page < shared.length; page += 1) for (const mfn of (shared[page] ??= this.findShared(page))) all.push(mfn)
+    return all
+  }
+
+  /** Frames that have a flag, ascending. They are looked at by fours. */
+  framesWith(flag: number): number[] {
+    return this.findIn(0, this.flags.length, flag)
+  }
+
+  private findShared(page: number): readonly number[] {
+    const first = page << SHIFT.flags
+    return this.findIn(first, Math.min(first + PAGE_SIZE, this.flags.length), FRAME_FLAG.SHARED)
+  }
+
+  private findIn(from: number, to: number, flag: number): number[] {
+    const { flags, words } = this
+    const found: number[] = []
+    const start = flags.byteOffset
+    for (let four = from; four < to; four += 4) {
+      if ((words[(start + four) >> 2]! & (flag * 0x0101_0101)) === 0) continue
+      for (let mfn = four; mfn < Math.min(four + 4, to); mfn += 1) if ((flags[mfn]! & flag) !== 0) found.push(mfn)
+    }
+    return found
+  }
+}
+
+/** A row as the setters write it. */
+const writable = <T>(row: Readonly<T>): T => row as T

@@ -1,0 +1,7 @@
+/** What domains are shown as the time, where that is not the host's. */
+export interface GuestTime {
+  /** What a domain is shown at a host time; it never goes back. */
+  shown(domid: number, now: number): number
+  /** The host time at which a domain is shown a time. */
+  hostTime(domid: number, shown: number): number
+}

@@ -1,0 +1,91 @@
+/**
+ * Debug keys: what Xen writes on its console when it is asked for a look at itself. Lines are worded as Xen's where there is such a
+ * thing here; keys about hardware that a host has not are not there.
+ * Reference: xen/common/keyhandler.c; xen/common/sched/core.c, schedule_dump; xen/common/event_channel.c, dump_evtchn_info.
+ */
+import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
+
+/** What the keys look at. */
+export interface DebugSource {
+  readonly control: ControlInterface
+}
+
+interface DebugKey {
+  readonly about: string
+  lines(source: DebugSource): string[]
+}
+
+const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+const uuid = (handle: Uint8Array): string => hex(handle).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+const set = (cpus: readonly number[]): string => {
+  const parts: string[] = []
+  for (let i = 0; i < cpus.length; i += 1) {
+    const first = cpus[i]!
+    while (cpus[i + 1] === cpus[i]! + 1) i += 1
+    parts.push(cpus[i] === first ? String(first) : `${first}-${cpus[i]}`)
+  }
+  return `{${parts.join(',')}}`
+}
+const flag = (is: boolean): string => (is ? 'T' : 'F')
+
+function domainLines(control: ControlInterface, info: DomainInfo): string[] {
+  const { domid, dying, paused, totalPages, maxPages, handle, maxVcpu, privileged } = info
+  const general = [
+    `General information for domain ${domid}:`,
+    `    dying=${Number(dying)} pause_count=${Number(paused)}`,
+    `    nr_pages=${totalPages} xenheap_pages=1 outstanding_pages=${info.outstandingPages} max_pages=${maxPages}`,
+    `    handle=${uuid(handle)}${privileged ? ' privileged' : ''} kind=${info.kind}`,
+    `VCPU information and callbacks for domain ${domid}:`,
+  ]
+  const vcpus = Array.from({ length: maxVcpu + 1 }, (_, vcpu) => {
+    const { cpu, running, online, blocked, polling } = control.vcpuInfo(domid, vcpu)
+    const { hard, soft } = control.affinity(domid, vcpu)
+    return [
+      `    VCPU${vcpu}: CPU${cpu} [has=${flag(running)}] poll=${polling === undefined ? 0 : polling.length} online=${flag(online)} blocked=${flag(blocked)}`,
+      `    cpu_hard_affinity=${set(hard)} cpu_soft_affinity=${set(soft)}`,
+    ]
+  })
+  return [...general, ...vcpus.flat()]
+}
+
+function schedulerLines({ control }: DebugSource): string[] {
+  const { physicalCpus, time } = control.hostInfo()
+  const pools = control.cpuPools().flatMap(({ id, cpus, scheduler, domains }) => [
+    `Cpupool ${id}:`, `Cpus: ${set(cpus)}`, `Scheduler: ${scheduler}`,
+    ...Object.entries(control.poolParameters(id)).map(([name, value]) => `    ${name} = ${value}`),
+    ...domains.map((domid) => `    Domain: ${domid} ${Object.entries(control.schedulerParameters(domid)).map(([name, value]) => `${name} ${value}`).join(' ')} v ${control.domainInfo(domid).maxVcpu + 1}`),
+  ])
+  return [`NOW=${time}`, `Online Cpus: ${set(Array.from({ length: physicalCpus }, (_, cpu) => cpu))}`, ...pools]
+}
+
+const KEYS: Readonly<Record<string, DebugKey>> = {
+  '*': { about: 'print all diagnostics', lines: (source) => ['c', 'm', 'q', 'r'].flatMap((key) => pressed(key, source)) },
+  c: { about: 'dump how often each hypercall was made', lines: ({ control }) => Object.entries(control.hypercallCounts()).map(([name, count]) => `${name.padEnd(28)} ${count}`) },
+  h: { about: 'show this message', lines: () => Object.entries(KEYS).map(([key, { about }]) => ` key '${key}' (ascii '${key.charCodeAt(0).toString(16)}') => ${about}`) },
+  m: { about: 'memory info', lines: ({ control }) => {
+    const { freeFrames, outstandingFrames } = control.hostInfo()
+    return ['Physical memory information:', `    Dom heap: ${freeFrames * 4}kB free`, `    Claimed: ${outstandingFrames * 4}kB`]
+  } },
+  q: { about: 'dump domain (and guest debug) info', lines: ({ control }) => control.listDomains().flatMap((info) => domainLines(control, info)) },
+  r: { about: 'dump run queues', lines: schedulerLines },
+}
+
+const SAID: Readonly<Record<string, string>> = {
+  c: 'dumping hypercall counts', h: 'showing installed handlers', m: 'dumping memory info', q: 'dumping domain info', r: 'dumping run queues', '*': 'firing all diagnostic keyhandlers',
+}
+
+/** What is written when a key is pressed; nothing for one that does nothing, as Xen has it. */
+function pressed(key: string, source: DebugSource): string[] {
+  const known = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined
+  if (known === undefined) return []
+  const when = key === 'q' ? ` (now = ${source.control.hostInfo().time})` : ''
+  return [`'${key}' pressed -> ${SAID[key]}${when}`, ...known.lines(source)]
+}
+
+/** Presses keys, one behind the other: what they have to say goes to the hypervisor's console. */
+export function pressDebugKeys(source: DebugSource, keys: string): void {
+  for (const key of keys) {
+    const lines = pressed(key, source)
+    if (lines.length > 0) source.control.log(lines)
+  }
+}

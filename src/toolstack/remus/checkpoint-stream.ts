@@ -1,0 +1,101 @@
+/**
+ * The stream of a protected domain as its primary writes it: Xen's, with a CHECKPOINT of libxc and the container's CHECKPOINT_END behind
+ * each epoch. What is written while the domain stands still is only put aside; it is sent when the domain runs again.
+ * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc; tools/libs/light/libxl_stream_write.c.
+ */
+import { PAGE_SIZE } from '../../x86/index.ts'
+import { hasContents, SaveStreamWriter, type PageSource } from '../stream/index.ts'
+
+/** Where chunks go at once while the domain runs. */
+export type SendChunk = (chunk: Uint8Array) => Promise<void>
+
+/** Writes the stream. */
+export class CheckpointStream {
+  readonly writer: SaveStreamWriter
+  private aside: Uint8Array[] | undefined
+
+  /** `known`: only pages that differ from what was written last are written: for guests whose writes nobody notes. */
+  constructor(send: SendChunk, { known }: { readonly known: KnownPages | undefined }) {
+    const sink = {
+      write: (chunk: Uint8Array): Promise<void> | void => (this.aside === undefined ? send(chunk) : void this.aside.push(chunk)),
+    }
+    this.writer = known === undefined ? new SaveStreamWriter(sink) : new ChangedPagesWriter(sink, known)
+  }
+
+  /** From now on everything is put aside. */
+  async putAside(): Promise<void> {
+    await this.writer.flush()
+    this.aside = []
+  }
+
+  /** Ends the epoch; what was put aside, to be sent. */
+  async endEpoch(): Promise<readonly Uint8Array[]> {
+    await this.writer.writeImageRecord({ type: 'checkpoint' })
+    await this.writer.writeContainerRecord({ type: 'checkpoint-end' })
+    await this.writer.flush()
+    const chunks = this.aside ?? []
+    this.aside = undefined
+    return chunks
+  }
+}
+
+/** What a domain's pages were when they were last written. */
+export class KnownPages {
+  private readonly pages = new Map<number, { type: number; readonly contents: Uint8Array }>()
+
+  /** True for a page that is not as it was; it is known from now on. `contents` is empty for types that have none. */
+  isNew(pfn: number, type: number, contents: Uint8Array): boolean {
+    const known = this.pages.get(pfn)
+    if (known === undefined || known.contents.length !== contents.length) {
+      this.pages.set(pfn, { type, contents: contents.slice() })
+      return true
+    }
+    if (known.type === type && same(known.contents, contents)) return false
+    known.type = type
+    known.contents.set(contents)
+    return true
+  }
+}
+
+/** Compares pages, eight bytes at a time. Contents of pages lie so in memory. */
+function same(one: Uint8Array, other: Uint8Array): boolean {
+  const words = (page: Uint8Array): BigUint64Array => new BigUint64Array(page.buffer, page.byteOffset, page.length / 8)
+  const [left, right] = [words(one), words(other)]
+  for (let i = 0; i < left.length; i += 1) if (left[i] !== right[i]) return false
+  return true
+}
+
+/** Leaves out pages that are as they were. */
+class ChangedPagesWriter extends SaveStreamWriter {
+  private readonly known: KnownPages
+
+  constructor(sink: ConstructorParameters<typeof SaveStreamWriter>[0], known: KnownPages) {
+    super(sink)
+    this.known = known
+  }
+
+  override async writePages({ pfns, types, copy }: PageSource): Promise<void> {
+    const full = types.reduce((count, type) => count + (hasContents(type) ? 1 : 0), 0)
+    const contents = new Uint8Array(full * PAGE_SIZE)
+    copy(contents)
+    const kept: { pfn: number; type: number; contents: Uint8Array }[] = []
+    let at = 0
+    for (let i = 0; i < types.length; i += 1) {
+      const size = hasContents(types[i]!) ? PAGE_SIZE : 0
+      const page = contents.subarray(at, at + size)
+      at += size
+      if (this.known.isNew(pfns[i]!, types[i]!, page)) kept.push({ pfn: pfns[i]!, type: types[i]!, contents: page })
+    }
+    if (kept.length === 0) return
+    await super.writePages({
+      pfns: kept.map(({ pfn }) => pfn), types: Uint8Array.from(kept, ({ type }) => type),
+      copy: (into) => {
+        let place = 0
+        for (const page of kept) {
+          into.set(page.contents, place)
+          place += page.contents.length
+        }
+      },
+    })
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Whether two states are the same, as their hashes would say: fields without a value count as absent, there is one zero and
+ * one NaN. What is the same object is not looked into.
+ *
+ * hot path: a host's parts are compared whenever it is brought back to a moment; rows of numbers by words, four times as fast as one by one.
+ */
+
+/** True for two plain values that are the same all through. */
+export function sameState(first: unknown, second: unknown): boolean {
+  if (first === second) return true
+  if (typeof first !== 'object' || typeof second !== 'object' || first === null || second === null) return Object.is(first, second)
+  if (Array.isArray(first)) return Array.isArray(second) && sameLists(first, second)
+  if (ArrayBuffer.isView(first)) return ArrayBuffer.isView(second) && sameNumbers(first, second)
+  if (Array.isArray(second) || ArrayBuffer.isView(second)) return false
+  return sameRecords(first as Readonly<Record<string, unknown>>, second as Readonly<Record<string, unknown>>)
+}
+
+function sameLists(first: readonly unknown[], second: readonly unknown[]): boolean {
+  if (first.length !== second.length) return false
+  for (let i = 0; i < first.length; i += 1) if (!sameState(first[i], second[i])) return false
+  return true
+}
+
+/**
+ * Whether what lies in the fields of `live` is what a record has saved of them; those in `apart` are compared by whoever asks. A field that
+ * is saved and that `live` has not by that name is another.
+ */
+export function sameFields(live: object, saved: object, apart?: ReadonlySet<string>): boolean {
+  for (const name in saved) {
+    if (apart !== undefined && apart.has(name)) continue
+    if (!sameState((live as Readonly<Record<string, unknown>>)[name], (saved as Readonly<Record<string, unknown>>)[name])) return false
+  }
+  return true
+}
+
+/** The same for some fields by name: those that a state which has been in a file lacks where they had no value. */
+export function sameOptional(live: object, saved: object, names: readonly string[]): boolean {
+  for (const name of names) if (!sameState((live as Readonly<Record<string, unknown>>)[name], (saved as Readonly<Record<string, unknown>>)[name])) return false
+  return true
+}
+
+/** Whether a map has, in its order, what a list of pairs has saved of it. */
+export function sameEntries<K, V>(live: ReadonlyMap<K, V>, saved: readonly (readonly [K, unknown])[]): boolean {
+  if (live.size !== saved.length) return false
+  let at = 0
+  for (const [key, value] of live) {
+    const pair = saved[at++]!
+    if (pair[0] !== key || !sameState(value, pair[1])) return false
+  }
+  return true
+}
+
+/** By their bits: two zeros or NaNs that differ there are looked upon as different, which costs no more than time. */
+function sameNumbers(first: ArrayBufferView, second: ArrayBufferView): boolean {
+  const { byteLength } = first
+  if (Object.getPrototypeOf(first) !== Object.getPrototypeOf(second) || byteLength !== second.byteLength) return false
+  if (first instanceof Uint32Array) return sameWords(first, second as Uint32Array)
+  if (first instanceof Uint8Array && byteLength <= SHORT) return sameBytes(first, second as Uint8Array)
+  const whole = ((first.byteOffset | second.byteOffset) & 3) === 0 ? byteLength >>> 2 : 0
+  const [words, others] = whole === 0 ? [NONE, NONE] : [new Uint32Array(first.buffer, first.byteOffset, whole), new Uint32Array(second.buffer, second.byteOffset, whole)]
+  for (let i = 0; i < whole; i += 1) if (words[i] !== others[i]) return false
+  const bytes = new Uint8Array(first.buffer, first.byteOffset, byteLength)
+  const theirs = new Uint8Array(second.buffer, second.byteOffset, byteLength)
+  for (let i = whole * 4; i < byteLength; i += 1) if (bytes[i] !== theirs[i]) return false
+  return true
+}
+
+/** Bytes that are compared one by one sooner than by words, whose views would have to be made. */
+const SHORT = 256
+
+// One function for each class: a loop that sees both is a third as fast.
+function sameWords(first: Uint32Array, second: Uint32Array): boolean {
+  for (let i = 0; i < first.length; i += 1) if (first[i] !== second[i]) return false
+  return true
+}
+
+function sameBytes(first: Uint8Array, second: Uint8Array): boolean {
+  for (let i = 0; i < first.length; i += 1) if (first[i] !== second[i]) return false
+  return true
+}
+
+const NONE = /* @__PURE__ */ new Uint32Array(0)
+
+function sameRecords(first: Readonly<Record<string, unknown>>, second: Readonly<Record<string, unknown>>): boolean {
+  for (const name in first) if (!sameState(first[name], second[name])) return false
+  for (const name in second) if (second[name] !== undefined && first[name] === undefined) return false
+  return true
+}

@@ -1,0 +1,100 @@
+/** The library in Debian's Chromium: the same host as in Node to the last bit, disks that are there at the next visit, moments at URLs. */
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Browser, Page } from 'playwright-core'
+import { Host } from '../../src/index.ts'
+import { bundled, bundledText, EMPTY_PAGE, FileServer, startChromium, whyNoChromium } from '../support/browser/chromium.ts'
+import { echo } from '../support/browser/echo.ts'
+import type { Offered } from '../support/browser/page.ts'
+
+const missing = whyNoChromium()
+
+/** The page's side of what is evaluated there. */
+declare const offered: Offered
+
+describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout: 60_000 }, () => {
+  let browser: Browser
+  let server: FileServer
+  let page: Page
+  beforeAll(async () => {
+    const [script, worker] = await Promise.all(['page', 'host-worker'].map((name) => bundled(`test/support/browser/${name}.ts`)))
+    const html = { type: 'text/html', body: `${EMPTY_PAGE.body}<script type="module" src="/page.js"></script>` }
+    server = await FileServer.start({ '/': html, '/page.js': script!, '/worker.js': worker! })
+    browser = await startChromium()
+    page = await browser.newPage()
+    await page.goto(server.url)
+  }, 60_000)
+  afterAll(async () => {
+    await browser?.close()
+    await server?.close()
+  })
+
+  test('a host in a worker does what it does in Node, to the last bit', async () => {
+    const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+    const here = await echo(host, await host.createDomain({ name: 'hello', memory: 16 }))
+    expect(await page.evaluate(() => offered.run('talk'))).toEqual(here)
+  })
+
+  test('the page calls it as if it were its own', async () => {
+    expect(await page.evaluate(() => offered.talk('plain'))).toBe('hello browser')
+  })
+
+  test('the guide\'s page and worker do what it says', async () => {
+    const guide = readFileSync('docs/guides/browser.md', 'utf8')
+    const [, worker, code, printed] = /## The worker\n\n```ts\n(.*?)```.*## The page\n\n```ts\n(.*?)```\n\n```text\n(.*?)```/s.exec(guide)!
+    server.set('/guide/worker.js', await bundledText(worker!))
+    server.set('/guide/page.js', await bundledText(code!))
+    // A worker's address is the page's.
+    server.set('/guide/', { type: 'text/html', body: `${EMPTY_PAGE.body}<script type="module" src="page.js"></script>` })
+    const other = await browser.newPage()
+    const lines: string[] = []
+    other.on('console', (message) => lines.push(message.text()))
+    await other.goto(`${server.url}/guide/`)
+    await expect.poll(() => lines, { timeout: 30_000 }).toEqual(printed!.trim().split('\n'))
+    await other.close()
+  })
+
+  test('a worker without a host, and one without a script, are told by a code', async () => {
+    expect(await page.evaluate(() => offered.refusal('fails'))).toMatch(/^INVALID_CONFIG: the worker has no host: host option memory/)
+    expect(await page.evaluate(() => offered.refusal('plain', '/nowhere.js'))).toMatch(/^IO: the worker's script cannot be run/)
+  })
+
+  test('disks in private files, in IndexedDB and in blobs are block stores', async () => {
+    const results = await page.evaluate(() => offered.run('contract')) as Record<string, string>
+    expect(Object.keys(results).length).toBe(18)
+    expect(Object.entries(results).filter(([, result]) => result !== 'holds')).toEqual([])
+  })
+
+  test('what was written is there when they are opened again, once at a time', async () => {
+    expect(await page.evaluate(() => offered.run('kept'))).toEqual({ found: [7, 7, 0, 1 << 20, 7, 7, 0, 1 << 20], codes: ['BUSY', 'IO'] })
+  })
+
+  test('of a disk at a URL what is asked for is fetched, and a little ahead', async () => {
+    const body = new Uint8Array(1 << 20).map((_, at) => at % 251)
+    server.set('/disk.img', { type: 'application/octet-stream', body })
+    const found = await page.evaluate(() => offered.run('http /disk.img')) as { size: number; sum: number; requests: number; bytes: number }
+    expect(found).toMatchObject({ size: 1 << 20, sum: body.subarray(5000, 15_000).reduce((sum, byte) => sum + byte, 0) })
+    expect(found.bytes).toBeLessThan(64 << 10)
+    expect(found.requests).toBe(4)
+  })
+
+  test('a moment that Node has saved goes on there, is kept for the next visit, and is fetched anew when it is another', async () => {
+    const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+    await (await host.createDomain({ name: 'one', memory: 16 })).console.waitFor('mini> ')
+    const moment = await host.checkpoint()
+    const chunks: Uint8Array[] = []
+    await moment.save({ write: (chunk) => void chunks.push(chunk.slice()), close: () => undefined, abort: () => undefined })
+    server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat(chunks) })
+    const visit = () => page.evaluate(() => offered.run('fetched /one.moment'))
+    expect(await visit()).toEqual({ wasKept: false, hashes: moment.hashes() })
+    expect(await visit()).toEqual({ wasKept: true, hashes: moment.hashes() })
+    server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat([...chunks]).subarray(0, 1000) })
+    await expect(visit()).rejects.toThrow(/INVALID_STREAM|cut|end/)
+    server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat(chunks) })
+
+    const branch = await moment.branch()
+    const here = await echo(branch, branch.domain('one'))
+    expect(await page.evaluate(() => offered.run('goOn /one.moment'))).toEqual(here)
+    await host.shutdown()
+  })
+})

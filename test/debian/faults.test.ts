@@ -1,0 +1,32 @@
+/** Every fault of the catalogue with Debian's Linux as the peer: one boot, a branch for each. */
+import { beforeAll, describe, expect, test } from 'vitest'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
+import type { Host, Moment } from '../../src/index.ts'
+import { debianGuests, folderCache } from '../../src/node/index.ts'
+import { FAULTS, LinuxShell, linux, testHost } from '../../src/testing/index.ts'
+import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
+import { LINUX_FAULTS } from '../support/linux-faults.ts'
+
+const missing = whyMissing('linux', 'linuxModules', 'busybox')
+
+describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeout: 60_000 }, () => {
+  let from: Moment<Host>
+  beforeAll(async () => {
+    from = await linux({ guests: debianGuests(GUESTS_FOLDER), cache: folderCache(), memory: 160, modules: ['xen-blkfront', 'xen-netfront'] }).moment()
+  }, 600_000)
+
+  test.each(Object.entries(LINUX_FAULTS))('stands %s', async (name, { run, ends }) => {
+    await testHost({ from, faults: [] }, async (host) => {
+      const shell = new LinuxShell(host, host.domain('linux'), { terminal: 'wide' })
+      await run({ host, shell, store: new MemoryBlockStore(1 << 20) })
+      if (name !== 'migration-cut') expect(host.faults.fired.map(({ fault }) => fault)).toContain(name)
+      host.faults.quiet()
+      if (ends !== true) {
+        expect(await shell.run('echo still here')).toBe('still here')
+        expect(await shell.run('dmesg | grep -E "BUG:|Oops|general protection" | head -3')).toBe('')
+      }
+    })
+  })
+
+  test('is the peer of every fault', () => expect(Object.keys(LINUX_FAULTS).sort()).toEqual(FAULTS.map(({ name }) => name).sort()))
+})

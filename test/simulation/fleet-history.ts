@@ -1,0 +1,301 @@
+/**
+ * A fleet in a world of faults, on one virtual clock: agents with machines that only count, a store at a distance, and by the seed hosts that are killed and come
+ * back, sleep and wake, are cut off from the store, lose their lease, hear changes late, and a history that is compacted, while domains are defined, stopped, moved and
+ * drained. A witness looks at every instant that no domain runs at two hosts; in the end everything is healed, and everything that is wanted runs, or there is a reason why not.
+ */
+import {
+  Fleet, FleetAgent, memoryStore, planPlacement, type ClusterStore, type FleetDomain, type Machine, type MachineFacts, type MemoryConnection, type MemoryStore, type StoreBatch, type StoreLease,
+} from '../../src/fleet/index.ts'
+import { SeededRandom, XenError } from '../../src/util/index.ts'
+import { settle, Side, SimClock } from './sim-clock.ts'
+
+/** What came of one seed. */
+export interface FleetHistory {
+  readonly seed: number
+  /** Faults by their kinds. */
+  readonly faults: Readonly<Record<string, number>>
+  /** Starts of domains at hosts, and instants that the witness has looked at. */
+  readonly starts: number
+  readonly looks: number
+  /** Domains that run in the end, and those that have a reason. */
+  readonly running: number
+  readonly unplaced: number
+  readonly violations: readonly string[]
+}
+
+/** How large a history is. */
+export interface FleetSize {
+  readonly hosts: number
+  readonly domains: number
+  /** Milliseconds of faults. */
+  readonly duration: number
+}
+
+const STEP = 25
+const CALM = 16_000
+const STORE = new Side('store')
+
+/** A machine that counts. */
+class CountingMachine implements Machine {
+  readonly running = new Map<string, 'running' | 'paused'>()
+  starts = 0
+  private readonly clock: SimClock
+  private readonly side: Side
+  private readonly memory: number
+
+  constructor(clock: SimClock, side: Side, memory: number) {
+    this.clock = clock
+    this.side = side
+    this.memory = memory
+  }
+
+  facts(): MachineFacts {
+    return { memory: this.memory, cpus: 8, capabilities: ['pv'] }
+  }
+
+  start({ name }: FleetDomain, mayRun: () => boolean): Promise<void> {
+    return new Promise((resolve, reject) => void this.clock.after(this.side, 60, () => {
+      if (!mayRun()) return reject(new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`))
+      this.running.set(name, 'running')
+      this.starts += 1
+      resolve()
+    }))
+  }
+
+  stop(name: string): Promise<void> {
+    return new Promise((resolve) => void this.clock.after(this.side, 30, () => {
+      this.running.delete(name)
+      resolve()
+    }))
+  }
+
+  pause(name: string): void {
+    this.running.set(name, 'paused')
+  }
+
+  resume(name: string): void {
+    this.running.set(name, 'running')
+  }
+
+  domains(): readonly string[] {
+    return [...this.running.keys()]
+  }
+}
+
+/** The store as one side reaches it: questions and answers take time, and none reaches who sleeps or is dead. */
+function distant(clock: SimClock, side: Side, store: MemoryConnection, latency: () => number): ClusterStore {
+  const far = <T>(ask: () => Promise<T>): Promise<T> => new Promise((resolve, reject) => {
+    clock.after(STORE, latency(), () => {
+      ask().then((answer) => clock.after(side, latency(), () => resolve(answer)), (error: unknown) => clock.after(side, latency(), () => reject(error as Error)))
+    })
+  })
+  const lease = ({ id, ttl, keepAlive, revoke }: StoreLease): StoreLease => ({ id, ttl, keepAlive: () => far(keepAlive), revoke: () => far(revoke) })
+  return {
+    get: (key) => far(() => store.get(key)), range: (prefix) => far(() => store.range(prefix)),
+    txn: (...given) => far(() => store.txn(...given)), lease: async (ttl) => lease(await far(() => store.lease(ttl))),
+    watch: (prefix, options) => (async function* (): AsyncGenerator<StoreBatch, void> {
+      for await (const batch of store.watch(prefix, options)) {
+        await new Promise<void>((resolve) => void clock.after(side, latency(), resolve))
+        yield batch
+      }
+    })(),
+    close: () => store.close(),
+  }
+}
+
+/** A host of the fleet: its process may die, and another one come up in its place. */
+interface Node {
+  readonly name: string
+  side: Side
+  machine: CountingMachine
+  connection: MemoryConnection
+  heal: (() => void) | undefined
+  agent: FleetAgent
+}
+
+/** The world of one seed. */
+class FleetWorld {
+  readonly clock = new SimClock()
+  readonly violations: string[] = []
+  readonly faults: Record<string, number> = {}
+  readonly nodes: Node[] = []
+  readonly store: MemoryStore
+  readonly fleet: Fleet
+  looks = 0
+  starts = 0
+  private readonly random: SeededRandom
+
+  constructor(seed: number) {
+    this.random = new SeededRandom(seed)
+    this.store = memoryStore({ clock: { now: () => this.clock.now, after: (milliseconds, act) => this.clock.after(STORE, milliseconds, act) }, history: 400 })
+    this.fleet = new Fleet({ store: this.store })
+  }
+
+  between(least: number, end: number): number {
+    return least + (this.random.next() / 2 ** 32) * (end - least)
+  }
+
+  pick<T>(list: readonly T[]): T {
+    return list[Math.floor(this.between(0, list.length))]!
+  }
+
+  /** A new process of a host. */
+  boot(name: string, memory: number): Node {
+    const side = new Side(name)
+    const machine = new CountingMachine(this.clock, side, memory)
+    const connection = this.store.connect()
+    const latency = this.between(1, 40)
+    const clock = { now: () => this.clock.now, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
+    const agent = new FleetAgent({ name, machine, lease: '2s', clock, store: distant(this.clock, side, connection, () => latency) })
+    const node: Node = { name, side, machine, connection, heal: undefined, agent }
+    void this.join(node)
+    return node
+  }
+
+  /** Joins, as often as it takes: the lease of the process before may still stand. */
+  private async join(node: Node): Promise<void> {
+    for (;;) {
+      const { agent } = node
+      const joined = await agent.start().then(() => true, () => false)
+      if (joined) return
+      await new Promise<void>((resolve) => void this.clock.after(node.side, 300, resolve))
+    }
+  }
+
+  /** Looks whether a domain runs twice. A process that sleeps or is dead runs nothing. */
+  private look(): void {
+    this.looks += 1
+    const at = new Map<string, string>()
+    for (const { name, side, machine } of this.nodes) {
+      if (!side.isAwake(this.clock.now)) continue
+      for (const [domain, how] of machine.running) {
+        if (how !== 'running') continue
+        const other = at.get(domain)
+        if (other !== undefined) this.violations.push(`${domain} runs at ${other} and at ${name} at ${this.clock.now} ms`)
+        at.set(domain, name)
+      }
+    }
+  }
+
+  async run(milliseconds: number): Promise<void> {
+    const end = this.clock.now + milliseconds
+    while (this.clock.now < end && this.violations.length === 0) {
+      this.clock.advance(STEP)
+      this.look()
+      await settle(1)
+      this.look()
+    }
+  }
+
+  private note(what: string): void {
+    this.faults[what] = (this.faults[what] ?? 0) + 1
+  }
+
+  /** One thing that happens. */
+  async strike(domains: number): Promise<void> {
+    const at = Math.floor(this.between(0, this.nodes.length))
+    const node = this.nodes[at]!
+    const domain = `d${Math.floor(this.between(0, domains))}`
+    const what = this.pick(['kill', 'sleep', 'sleep', 'cut', 'cut', 'lease', 'slow', 'compact', 'stop', 'start', 'move', 'drain', 'undrain', 'twin'] as const)
+    this.note(what)
+    const long = this.between(100, 6000)
+    switch (what) {
+      case 'kill': {
+        node.side.isDead = true
+        node.heal?.()
+        this.starts += node.machine.starts
+        const { name, machine } = node
+        this.nodes[at] = this.boot(name, machine.facts().memory)
+        this.nodes[at]!.side.asleepUntil = this.clock.now + long
+        break
+      }
+      case 'sleep': node.side.asleepUntil = this.clock.now + long; break
+      case 'cut': {
+        node.heal?.()
+        const heal = node.connection.partition()
+        node.heal = heal
+        this.clock.after(STORE, long, heal)
+        break
+      }
+      case 'lease': {
+        const lease = (await this.store.get(`hosts/${node.name}`))?.lease
+        if (lease !== undefined) this.store.loseLease(lease)
+        break
+      }
+      case 'slow': node.connection.slowWatch(this.between(0, 1500)); break
+      case 'compact': this.store.compact(this.store.revision - 1); break
+      case 'stop': await this.fleet.stop(domain).catch(() => undefined); break
+      case 'start': await this.fleet.start(domain).catch(() => undefined); break
+      case 'move': await this.fleet.move(domain, this.pick(this.nodes).name).catch(() => undefined); break
+      case 'drain': await this.fleet.drain(node.name); break
+      case 'undrain': await this.fleet.undrain(node.name); break
+      // Another agent that says it is this host.
+      case 'twin': {
+        const side = new Side('twin')
+        const clock = { now: () => this.clock.now, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
+        const twin = new FleetAgent({ name: node.name, machine: new CountingMachine(this.clock, side, 1), lease: '2s', clock, store: this.store.connect() })
+        await twin.start().then(() => void twin.stop(), () => undefined)
+        break
+      }
+    }
+  }
+
+  /** Everything is well again. */
+  async heal(): Promise<void> {
+    for (const node of this.nodes) {
+      node.side.asleepUntil = 0
+      node.heal?.()
+      node.connection.slowWatch(0)
+      await this.fleet.undrain(node.name)
+    }
+  }
+
+  /** Judges the end: who is to run and does not, without a reason. */
+  async judge(): Promise<{ readonly running: number; readonly unplaced: number }> {
+    const view = await this.fleet.state()
+    const reasons = new Set(planPlacement(view).unplaced.map(({ domain }) => domain))
+    let [running, unplaced] = [0, 0]
+    for (const { name, wanted } of view.domains.values()) {
+      const at = this.nodes.filter(({ machine }) => machine.running.get(name) === 'running').length
+      if (wanted === 'running' && at === 1) running += 1
+      else if (wanted === 'running' && reasons.has(name)) unplaced += 1
+      else if (wanted === 'running') this.violations.push(`${name} is to run, and runs at ${at} hosts, without a reason`)
+      else if (at > 0) this.violations.push(`${name} is to be stopped, and runs`)
+    }
+    return { running, unplaced }
+  }
+
+  async close(): Promise<void> {
+    for (const { agent, side } of this.nodes) {
+      side.isDead = false
+      void agent.stop()
+    }
+    for (let count = 0; count < 40; count += 1) {
+      this.clock.advance(STEP * 8)
+      await settle(1)
+    }
+  }
+}
+
+/** Runs one seed. */
+export async function fleetHistory(seed: number, { hosts, domains, duration }: FleetSize = { hosts: 4, domains: 8, duration: 12_000 }): Promise<FleetHistory> {
+  const world = new FleetWorld(seed)
+  for (let i = 0; i < hosts; i += 1) world.nodes.push(world.boot(`h${i}`, Math.floor(world.between(200, 500))))
+  for (let i = 0; i < domains; i += 1) {
+    await world.fleet.define({
+      name: `d${i}`, memory: Math.floor(world.between(40, 160)), priority: i % 3, ...(i % 4 === 0 ? { apart: 'group' } : {}), wanted: world.between(0, 1) < 0.9 ? 'running' : 'stopped',
+    })
+  }
+  await world.run(1500)
+  const end = world.clock.now + duration
+  while (world.clock.now < end && world.violations.length === 0) {
+    await world.strike(domains)
+    await world.run(world.between(50, 900))
+  }
+  await world.heal()
+  await world.run(CALM)
+  const { running, unplaced } = world.violations.length === 0 ? await world.judge() : { running: 0, unplaced: 0 }
+  await world.close()
+  const starts = world.nodes.reduce((sum, { machine }) => sum + machine.starts, world.starts)
+  return { seed, faults: world.faults, starts, looks: world.looks, running, unplaced, violations: world.violations }
+}

@@ -1,0 +1,55 @@
+/**
+ * One virtual clock for all that takes part in a simulation: timers, messages on their way, and the hosts themselves. Each of those that
+ * take part has a side, which can be killed or put to sleep: then nothing reaches it, and what is due waits.
+ */
+
+/** Who takes part: what happens to it happens while it is awake. */
+export class Side {
+  readonly name: string
+  isDead = false
+  /** Nothing happens to it before. */
+  asleepUntil = 0
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  isAwake(now: number): boolean {
+    return !this.isDead && now >= this.asleepUntil
+  }
+}
+
+interface Due {
+  readonly time: number
+  readonly order: number
+  readonly side: Side
+  act: (() => void) | undefined
+}
+
+/** The clock, in milliseconds. */
+export class SimClock {
+  now = 0
+  private queue: Due[] = []
+  private order = 0
+
+  /** Does something to a side so many milliseconds from now; the returned function calls it off. */
+  after(side: Side, milliseconds: number, act: () => void): () => void {
+    this.order += 1
+    const due: Due = { time: this.now + milliseconds, order: this.order, side, act }
+    this.queue.push(due)
+    return () => { due.act = undefined }
+  }
+
+  /** Moves on, and does what is due. */
+  advance(milliseconds: number): void {
+    this.now += milliseconds
+    const due = this.queue.filter((each) => each.act !== undefined && each.time <= this.now && each.side.isAwake(this.now))
+    this.queue = this.queue.filter((each) => each.act !== undefined && !due.includes(each))
+    for (const each of due.sort((a, b) => a.time - b.time || a.order - b.order)) each.act?.()
+  }
+}
+
+/** Lets all promises go on that can. */
+export const settle = async (turns = 2): Promise<void> => {
+  for (let count = 0; count < turns; count += 1) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,38 @@
+/** What a test's page offers to the test: hosts of workers, and programs in workers. */
+import { connectWorker } from '../../../src/browser/index.ts'
+
+const start = (name: string): Worker => new Worker('/worker.js', { type: 'module', name })
+
+/** What tests call. */
+const offered = {
+  /** Creates a domain by the service, types at it, and gives what it said. */
+  async talk(name: string) {
+    const host = await connectWorker(start(name))
+    const guest = await host.createDomain({ name: 'hello', memory: 16 })
+    await guest.console.waitFor('mini> ')
+    await guest.console.write('echo hello browser\n')
+    const [said] = await guest.console.waitFor(/^hello browser$/)
+    await host.shutdown()
+    return said
+  },
+  async refusal(name: string, script = '/worker.js') {
+    const worker = new Worker(script, { type: 'module', name })
+    return connectWorker(worker).then(() => 'connected', ({ code, message }: { code: string; message: string }) => `${code}: ${message}`)
+  },
+  /** What a program of the worker answers. */
+  run(name: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const worker = start(name)
+      worker.onmessage = ({ data }: MessageEvent<{ result?: unknown; error?: string }>) => {
+        worker.terminate()
+        if (data.error === undefined) resolve(data.result)
+        else reject(new Error(data.error))
+      }
+      worker.onerror = ({ message }) => reject(new Error(message))
+    })
+  },
+}
+
+/** The page's own name of it. */
+export type Offered = typeof offered
+Object.assign(globalThis, { offered })

@@ -1,0 +1,78 @@
+/** The fuzzer finds what was planted in a kernel, with its seed, and nothing of it reaches the host that the moment is of. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { fuzz, runInput, type FuzzOptions } from '../../src/debug/index.ts'
+import { Host, type Moment } from '../../src/toolstack/index.ts'
+import { GUARD, plantedKernel, REQUEST } from '../support/planted-kernel.ts'
+
+let host: Host
+let moment: Moment<Host>
+beforeAll(async () => {
+  host = await Host.boot({ memory: 32, dom0Memory: 8 })
+  await host.createDomain({ name: 'planted', memory: 4, kernel: plantedKernel(), actions: { crash: 'preserve' } })
+  using held = await host.hold()
+  await held.run(20_000)
+  moment = await host.checkpoint()
+})
+afterAll(() => host.shutdown())
+
+const number = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+
+const options = (changes: Partial<FuzzOptions> = {}): FuzzOptions => ({
+  moment, target: 'planted', executions: 4000, seed: 7, every: 600,
+  input: {
+    most: 128, seeds: [new Uint8Array(8)], dictionary: [...'FUZ'].map((letter) => new TextEncoder().encode(letter)),
+    inject: (bytes, { memory }) => {
+      const request = new Uint8Array(4 + bytes.length)
+      request.set(bytes, 4)
+      new DataView(request.buffer).setUint32(0, Math.max(1, bytes.length), true)
+      memory.write(REQUEST, request)
+    },
+  },
+  until: ({ memory }) => number(memory.read(REQUEST, 4)) === 0,
+  ...changes,
+})
+const invariant: FuzzOptions['invariant'] = ({ memory }) => (number(memory.read(GUARD, 4)) === 0 ? undefined : 'the word behind the buffer was written')
+
+describe('a fuzzer', () => {
+  test('finds the way through four comparisons to a crash, with its seed, and shrinks what leads there', { timeout: 60_000 }, async () => {
+    const report = await fuzz(options({ stopAt: 1, executions: 20_000 }))
+    const [found] = report.findings
+    expect(found).toMatchObject({ kind: 'crash' })
+    expect(new TextDecoder().decode(found!.input)).toBe('FUZZ')
+    expect(found!.text).toContain('invalid opcode in kernel mode `ud2` at worked+')
+    expect(report.corpus.length).toBeGreaterThan(4)
+    const few = async (): Promise<unknown> => ({ ...await fuzz(options({ executions: 40 })), elapsed: 0 })
+    expect(await few()).toEqual(await few())
+    expect((await runInput(options(), found!.input)).findings).toMatchObject([{ kind: 'crash', signature: found!.signature }])
+    expect((await runInput(options(), Uint8Array.of(1, 2, 3))).findings).toEqual([])
+  })
+
+  test('finds what breaks an invariant, and where shared memory is read twice', { timeout: 60_000 }, async () => {
+    const shared: FuzzOptions['shared'] = () => [{ address: REQUEST, length: 4 }]
+    const seeds = [new Uint8Array(70).fill(6, 4, 5)]
+    const { findings } = await fuzz({ ...options({ invariant, stopAt: 1, executions: 5000 }), input: { ...options().input, seeds, dictionary: [Uint8Array.of(7)] } })
+    expect(findings).toMatchObject([{ kind: 'invariant', signature: 'the word behind the buffer was written' }])
+    expect([findings[0]!.input.length, findings[0]!.input[4]]).toEqual([65, 7])
+    // The length, from main and from the handler.
+    const input = new Uint8Array(70).fill(7, 4, 5)
+    const { findings: seen } = await runInput(options({ invariant, shared }), input)
+    expect(seen.map(({ kind, signature }) => [kind, signature])).toEqual([
+      ['invariant', 'the word behind the buffer was written'], ['double-fetch', expect.stringMatching(/^double fetch by main\+0x\w+ and length\+0x\w+$/)],
+    ])
+  })
+
+  test('leaves the host as it was, and refuses what it cannot do', async () => {
+    expect(host.domain('planted').crash).toBeUndefined()
+    const refused = async (changes: Partial<FuzzOptions>, code: string): Promise<void> => expect(fuzz(options(changes))).rejects.toMatchObject({ code })
+    await refused({ target: 'nobody' }, 'DOMAIN_NOT_FOUND')
+    await refused({ executions: undefined }, 'INVALID_ARGUMENT')
+    await refused({ executions: 0 }, 'INVALID_ARGUMENT')
+    await refused({ input: {} as never }, 'INVALID_ARGUMENT')
+    await refused({ moment: undefined as never }, 'INVALID_ARGUMENT')
+    await refused({ signal: AbortSignal.abort() }, 'ABORTED')
+    await expect(fuzz(options({ input: { inject: () => { throw new RangeError('mine') } } }))).rejects.toThrow('mine')
+    const gone = await host.checkpoint()
+    gone.dispose()
+    await refused({ moment: gone }, 'CLOSED')
+  })
+})

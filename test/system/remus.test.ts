@@ -1,0 +1,294 @@
+/** Protected domains: what both sides say, every kind of guest, the ways out, and what is refused. Their safety is in test/simulation. */
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
+import { connectMigration, listenMigration } from '../../src/node/index.ts'
+import { withoutLeaks } from '../../src/testing/index.ts'
+import {
+  Host, memoryArbiter, transportPair, type Domain, type MigrationTransport, type ProtectOperation, type ProtectOptions, type StandByOptions,
+} from '../../src/toolstack/index.ts'
+import { guestFile, whyMissing } from '../support/guests.ts'
+import { answers, hostsOfTests, startMini } from '../support/mini.ts'
+import { verifyStream } from '../support/verify-stream.ts'
+
+const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
+const PATIENCE = 30_000
+const INTERVAL = '25ms'
+
+/** Resolves when an epoch is acknowledged. */
+const epoch = (protection: ProtectOperation, number: number): Promise<unknown> => new Promise((resolve, reject) => {
+  protection.progress.on('acknowledged', (event) => { if (event.epoch >= number) resolve(event) })
+  protection.catch(reject)
+})
+
+interface Both {
+  readonly primary: Host
+  readonly standby: Host
+  readonly domain: Domain
+  readonly protection: ProtectOperation
+  readonly standing: ReturnType<Host['standBy']>
+  cut(): void
+}
+
+/** A mini that is protected. */
+async function protectMini(options: { readonly protect?: ProtectOptions; readonly standBy?: StandByOptions } = {}): Promise<Both> {
+  const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+  const domain = await startMini(primary)
+  const { ends, cut } = transportPair()
+  const standing = standby.standBy(ends[1], options.standBy ?? {})
+  const protection = domain.protect(ends[0], { interval: INTERVAL, ...options.protect })
+  standing.catch(() => undefined)
+  await epoch(protection, 2)
+  return { primary, standby, domain, protection, standing, cut }
+}
+
+/** Both sides with one arbiter. */
+const arbitrated = (): { readonly protect: ProtectOptions; readonly standBy: StandByOptions } => {
+  const arbiter = memoryArbiter()
+  return { protect: { arbiter }, standBy: { arbiter } }
+}
+
+describe('a protected domain', { timeout: PATIENCE }, () => {
+  test('goes on at its standby when its host is lost, under its name and UUID, and with its memory', async () => {
+    const { primary, standby, domain, protection, standing, cut } = await protectMini({ standBy: arbitrated().standBy })
+    cut()
+    const there = (await standing)!
+    expect([there.name, there.uuid]).toEqual(['mini', domain.uuid])
+    await there.console.waitFor('mini: restored')
+    await answers(there)
+    expect(standby.domains()).toEqual([there])
+    // Nobody told the primary that it may go on.
+    await expect(protection).rejects.toMatchObject({ code: 'PROTECTION_UNDECIDED', details: { domid: domain.id } })
+    expect(domain.info().paused).toBe(true)
+    expect(primary.domains()).toEqual([domain])
+  })
+
+  test('says what it does on both sides, and what it came to', async () => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await startMini(primary)
+    const { ends } = transportPair()
+    const [sent, taken]: string[][] = [[], []]
+    const standing = standby.standBy(ends[1])
+    standing.progress.onAny(({ type }) => void taken!.push(type))
+    const protection = domain.protect(ends[0], { interval: INTERVAL })
+    expect(protection.statistics()).toBe(undefined)
+    protection.progress.onAny(({ type }) => void sent!.push(type))
+    await epoch(protection, 2)
+    expect(domain.info().paused).toBe(false)
+    const summary = await protection.unprotect()
+    expect(summary).toMatchObject({ end: 'unprotected', epochs: summary.acknowledged, heldFrames: 0, diskBytes: 0 })
+    expect(summary.pages).toBeGreaterThanOrEqual(2048)
+    expect(summary.lastPause).toBeGreaterThan(0)
+    expect(await standing).toBe(undefined)
+    expect(standby.domains()).toEqual([])
+    const checkpoint = ['suspend-requested', 'suspended', 'round', 'pages', 'captured', 'acknowledged']
+    const once = sent!.filter((type) => type !== 'pages' && type !== 'round')
+    expect(once.slice(0, 7)).toEqual(['connected', 'disks-copied', 'suspend-requested', 'suspended', 'captured', 'acknowledged', 'protected'])
+    expect(sent!.slice(sent!.indexOf('protected') + 1).slice(0, 6)).toEqual(checkpoint)
+    expect(taken!.slice(0, 3)).toEqual(['connected', 'committed', 'committed'])
+    await answers(domain)
+  })
+
+  test('runs on where it is when its standby is lost and the arbiter says so, and can be protected again', async () => {
+    const arbiter = memoryArbiter()
+    expect(await arbiter.claim('primary', {})).toBe(true)
+    const { primary, domain, protection, standing, cut } = await protectMini({ protect: { arbiter }, standBy: { arbiter } })
+    cut()
+    expect(await protection).toMatchObject({ end: 'standby-lost' })
+    expect(await standing).toBe(undefined)
+    await answers(domain)
+    expect(primary.domains()).toEqual([domain])
+    const third = await boot({ seed: 3 })
+    const { ends } = transportPair()
+    const again = third.standBy(ends[1])
+    const protection2 = domain.protect(ends[0], { interval: INTERVAL })
+    await epoch(protection2, 1)
+    await protection2.unprotect()
+    expect(await again).toBe(undefined)
+  })
+
+  test('is destroyed where it was when the standby was granted it', async () => {
+    const { primary, protection, standing, cut } = await protectMini(arbitrated())
+    // The standby hears of it first.
+    const lost = new Promise((resolve) => standing.progress.on('taking-over', resolve))
+    cut()
+    await lost
+    expect(await protection).toMatchObject({ end: 'failed-over' })
+    expect(primary.domains()).toEqual([])
+    await answers((await standing)!)
+  })
+
+  test.each(['abort', 'destroy', 'standby gives up'] as const)('ends without a trace at the standby: %s', async (how) => {
+    const [abort, standDown] = [new AbortController(), new AbortController()]
+    const { standby, domain, protection, standing } = await protectMini({ protect: { signal: abort.signal } as ProtectOptions, standBy: { signal: standDown.signal } as StandByOptions })
+    await withoutLeaks(standby, async () => {
+      if (how === 'abort') {
+        abort.abort()
+        await expect(protection).rejects.toMatchObject({ code: 'ABORTED' })
+      } else if (how === 'destroy') {
+        const ended = expect(protection).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
+        await domain.destroy()
+        await ended
+      } else {
+        standDown.abort()
+        await expect(standing).rejects.toMatchObject({ code: 'ABORTED' })
+        expect(await protection).toMatchObject({ end: 'standby-ended' })
+      }
+      if (how !== 'standby gives up') expect(await standing).toBe(undefined)
+    })
+    expect(standby.domains()).toEqual([])
+    if (how !== 'destroy') await answers(domain)
+  })
+
+  test('can be asked to end, and then its protection is over', async () => {
+    const { domain, protection, standing } = await protectMini()
+    protection.catch(() => undefined)
+    expect(await domain.shutdown()).toBe('poweroff')
+    await expect(protection).rejects.toMatchObject({ code: expect.stringMatching(/DOMAIN_NOT_FOUND|INVALID_STATE/) })
+    expect(await standing).toBe(undefined)
+  })
+
+  test('goes over TCP as well', async () => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await startMini(primary)
+    const listener = await listenMigration({ port: 0 })
+    const [there, here] = [listener.accept(), connectMigration({ port: listener.port })]
+    const standing = standby.standBy(await there)
+    const transport = await here
+    const protection = domain.protect(transport, { interval: INTERVAL })
+    protection.catch(() => undefined)
+    await epoch(protection, 2)
+    void (transport.writable as { abort(reason: unknown): Promise<void> }).abort(new Error('pulled'))
+    await answers((await standing)!)
+    await expect(protection).rejects.toMatchObject({ code: 'PROTECTION_UNDECIDED' })
+    await listener.close()
+  })
+
+  const noPvh = whyMissing('grubPvh')
+  test.skipIf(noPvh !== undefined)(`may be a PVH guest${noPvh ?? ''}`, async () => {
+    const [primary, standby] = [await boot({ memory: 80, seed: 1 }), await boot({ memory: 80, seed: 2 })]
+    const domain = await primary.createDomain({ name: 'grub', type: 'pvh', memory: 48, kernel: readFileSync(guestFile('grubPvh')!) })
+    await domain.console.waitFor('grub>')
+    const { ends, cut } = transportPair()
+    const standing = standby.standBy(ends[1])
+    const protection = domain.protect(ends[0], { interval: INTERVAL })
+    protection.catch(() => undefined)
+    await epoch(protection, 3)
+    cut()
+    const there = (await standing)!
+    await there.console.write('echo over-$grub_cpu\r')
+    await there.console.waitFor('over-i386')
+  })
+})
+
+describe('the stream of a protected domain', { timeout: PATIENCE }, () => {
+  /** The bytes of Xen's stream out of frames, without CHECKPOINT_END of the container, which Xen's checker does not look for within an image. */
+  function xenStream(frames: Uint8Array): Uint8Array {
+    const pieces: Uint8Array[] = []
+    const view = new DataView(frames.buffer, frames.byteOffset, frames.byteLength)
+    for (let at = 0; at + 8 <= frames.length;) {
+      const [type, size] = [view.getUint32(at, true), view.getUint32(at + 4, true)]
+      if (type === 2) pieces.push(frames.subarray(at + 8, at + 8 + size))
+      at += 8 + size
+    }
+    return Buffer.concat(pieces)
+  }
+
+  const missing = whyMissing('verifyStream', 'xenPython')
+  test.skipIf(missing !== undefined)(`is what libxl writes, as Xen's own checker has it${missing ?? ''}`, async () => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await startMini(primary)
+    const { ends } = transportPair()
+    const seen: Uint8Array[] = []
+    const readable = (async function* () {
+      for await (const chunk of ends[1].readable as AsyncIterable<Uint8Array>) {
+        seen.push(chunk.slice())
+        yield chunk
+      }
+    })()
+    const standing = standby.standBy({ readable, writable: ends[1].writable })
+    const protection = domain.protect(ends[0], { interval: INTERVAL })
+    await epoch(protection, 3)
+    const { epochs } = await protection.unprotect()
+    await standing
+    const stream = Buffer.from(xenStream(Buffer.concat(seen)))
+    // CHECKPOINT of libxc and CHECKPOINT_END of libxl, both without a body.
+    const both = Buffer.from([0x0e, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0])
+    const parts: Buffer[] = []
+    let at = 0
+    for (let found = stream.indexOf(both); found >= 0; found = stream.indexOf(both, at)) {
+      parts.push(stream.subarray(at, found + 8))
+      at = found + 16
+    }
+    expect(parts).toHaveLength(epochs)
+    const whole = Buffer.concat([...parts, Buffer.alloc(16)])
+    const { status, text } = verifyStream(whole)
+    expect([status, text.match(/Libxc Record: Checkpoint/g)?.length]).toEqual([0, epochs])
+  })
+})
+
+describe('what cannot be protected is refused, and goes on', { timeout: PATIENCE }, () => {
+  /** Protects a mini by an end of the test's own; what it comes to. */
+  async function against(say: (there: MigrationTransport) => Promise<void>): Promise<unknown> {
+    const domain = await startMini(await boot({ seed: 1 }))
+    const { ends } = transportPair()
+    const outcome = domain.protect(ends[0], { interval: INTERVAL, peerTimeout: '300ms' }).catch((error: unknown) => error)
+    await say(ends[1])
+    const result = await outcome
+    await answers(domain)
+    return result
+  }
+  const write = async ({ writable }: MigrationTransport, bytes: readonly number[]): Promise<void> => (writable as { write(chunk: Uint8Array): Promise<void> }).write(Uint8Array.from(bytes))
+
+  test.each([
+    ['another version', [1, 0, 0, 0, 4, 0, 0, 0, 9, 0, 0, 0], 'INVALID_STREAM'],
+    ['what is no greeting', [8, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0], 'INVALID_STREAM'],
+    ['a frame of no type', [99, 0, 0, 0, 0, 0, 0, 0], 'INVALID_STREAM'],
+    ['a frame without end', [2, 0, 0, 0, 255, 255, 255, 255], 'INVALID_STREAM'],
+  ])('a standby that says %s', async (_, bytes, code) => {
+    expect(await against((there) => write(there, bytes))).toMatchObject({ code })
+  })
+
+  test('a standby that says nothing', async () => {
+    expect(await against(async () => undefined)).toMatchObject({ end: 'standby-lost' })
+  })
+
+  test('a standby that acknowledges what it was not sent', async () => {
+    const domain = await startMini(await boot({ seed: 1 }))
+    const { ends } = transportPair()
+    void (async () => { for await (const _ of ends[1].readable as AsyncIterable<Uint8Array>); })()
+    const protection = domain.protect(ends[0], { interval: INTERVAL }).catch((error: unknown) => error)
+    await write(ends[1], [1, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0])
+    expect(await protection).toMatchObject({ end: 'standby-lost' })
+    await answers(domain)
+  })
+
+  test('a standby whose host does not allow it, has no such disk, or one that is too small', async () => {
+    const stores = new Map<string, BlockStore>([['/big', new MemoryBlockStore(8192)]])
+    const primary = await boot({ seed: 1, openDisk: ({ params }) => stores.get(params)! })
+    const domain = await startMini(primary, { disks: [{ target: '/big', vdev: 'xvda' }] as never })
+    const attempt = async (options: StandByOptions): Promise<readonly unknown[]> => {
+      const standby = await boot({ seed: 2 })
+      const { ends } = transportPair()
+      const standing = standby.standBy(ends[1], options).catch((error: unknown) => (error as { code: string }).code)
+      const protection = domain.protect(ends[0], { interval: INTERVAL }).then(({ end }) => end, (error: unknown) => error)
+      return [await standing, await protection]
+    }
+    expect(await attempt({})).toEqual(['PERMISSION_DENIED', 'standby-ended'])
+    expect(await attempt({ trust: 'all' })).toEqual(['IO', 'standby-ended'])
+    expect(await attempt({ trust: 'all', disks: { xvda: new MemoryBlockStore(4096) } })).toEqual(['INVALID_ARGUMENT', 'standby-ended'])
+    await answers(domain)
+  })
+
+  test('options that are none, and a domain that is being moved', async () => {
+    const domain = await startMini(await boot({ seed: 1 }))
+    const { ends } = transportPair()
+    await expect(domain.protect(ends[0], { interval: 'soon' })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await expect(domain.protect(ends[0], { pace: 1 } as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await expect(domain.protect({} as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    const moving = domain.migrate(ends[0]).catch((error: unknown) => error)
+    await expect(domain.protect(transportPair().ends[0])).rejects.toMatchObject({ code: 'BUSY' })
+    await domain.destroy()
+    await moving
+  })
+})

@@ -1,0 +1,108 @@
+/** What a host tells of itself: facts, the hypervisor's console, statistics over time, and text that promtool takes. */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
+import { Host, openMetrics, type Domain, type HostStatistics } from '../../src/index.ts'
+
+// On a machine that does other things besides.
+vi.setConfig({ testTimeout: 30_000 })
+
+let host: Host
+let mini: Domain
+beforeAll(async () => {
+  host = await Host.bootFromGrub('title X\nkernel /boot/xen.gz dom0_mem=16M sched=credit sched_credit_tslice_ms=10 sched_ratelimit_us=0\nmodule /vmlinuz', {
+    memory: 64, cpus: 2, instructionsPerSecond: 1e8, openDisk: () => new MemoryBlockStore(1 << 20),
+  })
+  mini = await host.createDomain({ name: 'mi"ni', memory: 4, disks: ['a,raw,xvda,w'], nics: [''] })
+  await mini.console.waitFor('mini> ')
+})
+afterAll(() => host.shutdown())
+const error = (code: string) => expect.objectContaining({ code })
+
+test('facts are those of xl info', () => {
+  expect(host.info()).toMatchObject({
+    machine: 'x86_64', cpus: 2, freeCpus: 0, nodes: 1, coresPerSocket: 2, threadsPerCore: 1, cpuMegahertz: 100, cpuModel: 'x86-64-v3',
+    virtualCapabilities: ['pv', 'hvm', 'hap', 'gnttab-v1', 'gnttab-v2'], totalMemory: expect.any(Number), outstandingClaims: 0,
+    xenVersion: '4.17.7', xenScheduler: 'credit', xenPageSize: 4096, configFormat: 4,
+    xenCommandLine: expect.stringContaining('sched=credit'),
+  })
+  expect(host.info().cpuFeatures).toContain('avx2')
+  expect(host.info().hardwareCapabilities).toHaveLength(8)
+  expect(host.info().hardwareCapabilities[0]! & (1 << 25)).not.toBe(0)
+  expect(host.cpupools.find(0).parameters()).toEqual({ ratelimit: 0, tslice: 10 })
+})
+
+test('the console ring begins with the banner, and takes what debug keys have to say', () => {
+  expect(host.dmesg()).toMatch(/^\(XEN\) Xen version 4\.17\.7 .*\n\(XEN\) Command line: .*sched=credit/)
+  host.dmesg({ clear: true })
+  host.debugKeys('hq')
+  const text = host.dmesg()
+  expect(text).toMatch(/^\(XEN\) 'h' pressed -> showing installed handlers\n/)
+  expect(text).toMatch(/\(XEN\) {2}key 'q' \(ascii '71'\) => dump domain \(and guest debug\) info\n/)
+  expect(text).toMatch(/\(XEN\) General information for domain 1:\n/)
+  expect(text).toMatch(/\(XEN\) {5}VCPU0: CPU[01] \[has=[TF]\] poll=0/)
+  host.debugKeys('~')
+  expect(host.dmesg()).toBe(text)
+  expect(() => host.debugKeys(7 as never)).toThrow(error('INVALID_ARGUMENT'))
+  host.debugKeys('*')
+  expect(host.dmesg()).toMatch(/Cpupool 0:\n.*Cpus: \{0-1\}\n.*Scheduler: credit\n/)
+})
+
+describe('statistics', () => {
+  test('have a domain\'s CPU time by vCPU, memory, devices and hypercalls', () => {
+    const { domains, hypercalls, freeMemory } = host.statistics({ exits: true })
+    const found = domains.find(({ id }) => id === mini.id)!
+    expect(found).toMatchObject({ name: 'mi"ni', memory: 4, pool: 0, claimed: 0, cpuPercent: undefined, vcpus: [{ vcpu: 0, online: true }] })
+    expect(found.cpuTime).toBe(found.vcpus[0]!.cpuTime)
+    expect(found.devices.map(({ kind, device }) => [kind, device])).toEqual([['vbd', 51712], ['vif', 0]])
+    expect(hypercalls['event_channel_op']).toBeGreaterThan(0)
+    expect(found.exits!['syscall']).toBeGreaterThan(0)
+    expect(domains[0]).toMatchObject({ id: 0, name: 'Domain-0', memory: 16 })
+    expect(host.statistics().domains[1]).not.toHaveProperty('exits')
+    expect(freeMemory).toBe(host.info().freeMemory + freeMemory % 1)
+  })
+
+  test('are followed in host time, with the share that each domain has had', async () => {
+    await mini.console.write('spin 300\n')
+    const samples: HostStatistics[] = []
+    const abort = new AbortController()
+    for await (const sample of host.watchStatistics({ interval: '100ms', signal: abort.signal })) {
+      samples.push(sample)
+      if (samples.length === 4) abort.abort()
+    }
+    expect(samples.slice(1).map(({ time }, i) => Math.round((time - samples[i]!.time) / 1e7))).toEqual([10, 10, 10])
+    const share = samples[2]!.domains.find(({ id }) => id === mini.id)!.cpuPercent!
+    expect(Math.round(share)).toBe(100)
+    await mini.console.waitFor('rounds')
+    expect(() => host.watchStatistics({ interval: 'soon' })).toThrow(error('INVALID_ARGUMENT'))
+    expect(() => host.statistics({ exit: true } as never)).toThrow(error('INVALID_ARGUMENT'))
+  })
+})
+
+describe('text for monitoring systems', () => {
+  test('has each family once, its samples together, labels escaped, and an end', () => {
+    const text = openMetrics(host.statistics({ exits: true }))
+    const families = [...text.matchAll(/^# TYPE (\S+) (gauge|counter)$/gm)].map(([, name]) => name)
+    expect(new Set(families).size).toBe(families.length)
+    expect(text).toMatch(/^paravirt_domain_cpu_seconds_total\{domid="1",domain="mi\\"ni"\} [0-9.]+$/m)
+    expect(text).toMatch(/^paravirt_domain_state\{domid="1",domain="mi\\"ni",state="paused"\} 0$/m)
+    expect(text).toMatch(/^paravirt_vbd_reads_total\{domid="1",domain="mi\\"ni",device="51712",name="xvda"\} \d+$|^paravirt_vif_/m)
+    expect(text.endsWith('\n# EOF\n')).toBe(true)
+  })
+
+  test.skipIf(spawnSync('promtool', ['--version']).status !== 0)('is what promtool takes, in both formats', () => {
+    const check = spawnSync('promtool', ['check', 'metrics'], { input: openMetrics(host.statistics({ exits: true }), { format: 'prometheus' }), encoding: 'utf8' })
+    expect([check.status, check.stdout, check.stderr]).toEqual([0, '', ''])
+    const folder = mkdtempSync(join(tmpdir(), 'paravirt-'))
+    try {
+      writeFileSync(join(folder, 'metrics'), openMetrics(host.statistics({ exits: true }), { timestamp: new Date('2026-01-01') }))
+      const blocks = spawnSync('promtool', ['tsdb', 'create-blocks-from', 'openmetrics', join(folder, 'metrics'), folder], { encoding: 'utf8' })
+      expect([blocks.status, blocks.stderr]).toEqual([0, ''])
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
