@@ -35,11 +35,6 @@ export const OPERATION_MUTANTS: readonly OperationMutant[] = [
     within: 20, found: /was resumed after ending/,
   },
   {
-    name: 'the name of a terminal is written after its console is gone',
-    patches: [patch('src/drivers/console/backend.ts', 'if (await readOptional(transaction, path) !== undefined) await', 'await')],
-    within: 20, found: /left: .*console/,
-  },
-  {
     name: 'a state is written whether or not its device is there',
     patches: [patch('src/guest/xenbus/state.ts', "    if ((await readOptional(transaction, `${path}/state`)) === undefined) return false\n", '')],
     within: 20, found: /left: .*(backend|device)/,

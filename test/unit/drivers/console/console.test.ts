@@ -201,6 +201,17 @@ describe('the console back-end', () => {
     expect(stream.connected).toBe(false)
     expect(store.get('/local/domain/1/console/tty')).toBe('/dev/pts/0')
   })
+
+  test('does not bring back the directory of a console that is gone by naming its terminal', async () => {
+    const { hub, store, backend } = await setUp(() => undefined)
+    await hub.settle()
+    await backend.close(guestId)
+    store.drop('/local/domain/1/console')
+    backend.open(guestId, { tty: '/dev/pts/1' })
+    await hub.settle()
+    expect(store.get('/local/domain/1/console')).toBeUndefined()
+    expect(store.get('/local/domain/1/console/tty')).toBeUndefined()
+  })
 })
 
 describe('console nodes', () => {
