@@ -128,3 +128,4 @@ export {
   NetifTxResponse,
 } from './io/netif.ts'
 export { IO_PROTO_ABI } from './io/protocols.ts'
+export { Xen9pfsDataIntf, flexRingSize } from './io/ninepfs.ts'

@@ -33,3 +33,12 @@ export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
   NetStatistics, OutputHold, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
 } from './net/index.ts'
+export {
+  FILE_ERRORS, FileClient, FolderBackend, FolderFrontend, MemoryFileStore, MessageReader, MessageWriter, MountedFolder, NINEPFS_TYPE, checkFileStore, errnoOf,
+  fileError, memoryFilesState, rootOf,
+} from './ninepfs/index.ts'
+export type {
+  Answer, FileChanges, FileClientOptions, FileEntry, FileErrorName, FileKind, FilePath, FileSpace, FileStat, FileStore, FileTime, FileTree, FolderBackendOptions,
+  FolderFrontendOptions, FolderNode, FolderRequest, LinkEntry, ListedFile, MemoryFilesOptions, MemoryFilesState, MemoryNodeState, MountedStat, NewFile,
+  OpenFile, OpenHow, ServedFolder, TreeNode,
+} from './ninepfs/index.ts'

@@ -25,8 +25,11 @@ export interface DeviceOwners {
   readonly back?: number
 }
 
+/** Kinds of devices that tests seed. */
+export type SeededKind = 'vbd' | 'vif' | '9pfs'
+
 /** Where the two halves of a device stand. */
-export function devicePaths(kind: 'vbd' | 'vif', id: string, { front = 1, back = 0 }: DeviceOwners = {}): { readonly front: string; readonly back: string } {
+export function devicePaths(kind: SeededKind, id: string, { front = 1, back = 0 }: DeviceOwners = {}): { readonly front: string; readonly back: string } {
   return { front: `/local/domain/${front}/device/${kind}/${id}`, back: `/local/domain/${back}/backend/${kind}/${front}/${id}` }
 }
 
@@ -68,14 +71,25 @@ export function seedNic(store: Seeder, front: number, mac: string, back = 0): vo
   }, permissions(paths, owners))
 }
 
+/** A folder. */
+export function seedFolder(store: Seeder, { device = '0', tag = 'shared', ...owners }: DeviceOwners & { readonly device?: string; readonly tag?: string } = {}): void {
+  const paths = devicePaths('9pfs', device, owners)
+  const { front, back } = paths
+  store.seed({
+    [`${front}/backend`]: back, [`${front}/backend-id`]: String(owners.back ?? 0), [`${front}/state`]: '1', [`${front}/tag`]: tag,
+    [`${back}/frontend`]: front, [`${back}/frontend-id`]: String(owners.front ?? 1), [`${back}/online`]: '1', [`${back}/state`]: '1',
+    [`${back}/path`]: '/srv/shared', [`${back}/security_model`]: 'none',
+  }, permissions(paths, owners))
+}
+
 /** What the toolstack does to take a device away while both run. */
-export function detach(store: Seeder, kind: 'vbd' | 'vif', front: number, id: string): void {
+export function detach(store: Seeder, kind: SeededKind, front: number, id: string): void {
   const { back } = devicePaths(kind, id, { front })
   store.seed({ [`${back}/online`]: '0', [`${back}/state`]: '5' })
 }
 
 /** What the toolstack removes once both halves are closed. */
-export function removeDevice(store: Seeder, kind: 'vbd' | 'vif', front: number, id: string): void {
+export function removeDevice(store: Seeder, kind: SeededKind, front: number, id: string): void {
   const paths = devicePaths(kind, id, { front })
   store.drop(paths.front)
   store.drop(paths.back)

@@ -6,6 +6,7 @@ import { explore } from '../../testing/index.ts'
 import { Host, type Domain } from '../../toolstack/index.ts'
 import { thrownMessage, XenError } from '../../util/index.ts'
 import { nodeDisks } from '../disks.ts'
+import { nodeFolders } from '../host-folder.ts'
 import { nodeFiles } from '../files.ts'
 import { textOf, type Command, type OptionValues, type Terminal } from './command.ts'
 import { importFirst, isModule, scenariosOf } from './scenarios.ts'
@@ -71,7 +72,7 @@ export async function runDomain(file: string, values: OptionValues, before?: Bef
   const folder = dirname(file)
   const isWatched = process.stdin.isTTY
   const host = await Host.boot({
-    memory: textOf(values, 'memory') ?? '1G', clock: isWatched ? 'realtime' : 'virtual', files: nodeFiles(folder), openDisk: nodeDisks(folder), decompress: optionalDecompressor,
+    memory: textOf(values, 'memory') ?? '1G', clock: isWatched ? 'realtime' : 'virtual', files: nodeFiles(folder), openDisk: nodeDisks(folder), openFolder: nodeFolders(folder), decompress: optionalDecompressor,
   })
   try {
     host.events.on('warning', ({ warning }) => console.error(`warning: ${warning.message}`))

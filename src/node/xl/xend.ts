@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { Host, type StreamTrust } from '../../toolstack/index.ts'
 import { optionalDecompressor } from '../../decompress/index.ts'
 import { nodeDisks } from '../disks.ts'
+import { nodeFolders } from '../host-folder.ts'
 import { nodeFiles } from '../files.ts'
 import { listenMigration, type MigrationListener } from '../migration-socket.ts'
 import { serveChannels } from '../channel-sockets.ts'
@@ -35,7 +36,7 @@ async function takeIn(host: Host, listener: MigrationListener, trust: StreamTrus
 /** Boots a host and serves it until the process is told to end. */
 export async function xend({ memory, relocationPort, trustSenders }: XendOptions): Promise<void> {
   const host = await Host.boot({
-    memory, clock: 'realtime', files: nodeFiles(), decompress: optionalDecompressor, openDisk: nodeDisks(),
+    memory, clock: 'realtime', files: nodeFiles(), decompress: optionalDecompressor, openDisk: nodeDisks(), openFolder: nodeFolders(),
   })
   host.events.on('warning', ({ warning }) => console.error(`xend: ${warning.message}`))
   serveChannels(host, { onFailed: ({ message }) => console.error(`xend: ${message}`) })

@@ -1,8 +1,7 @@
 /** A disk from a tree of files: an ext2 file system, alone or as the one partition of a disk with an MBR. */
-import { MemoryBlockStore, SECTOR_SIZE } from '../../drivers/index.ts'
+import { MemoryBlockStore, SECTOR_SIZE, rootOf, type FileTree } from '../../drivers/index.ts'
 import { checkOptions, flag, text, whole } from '../../util/index.ts'
 import { ext2Image } from './ext2-image.ts'
-import { rootOf, type FileTree } from './file-tree.ts'
 
 /** What the disk is like. */
 export interface DiskImageOptions {

@@ -7,7 +7,7 @@
  * Reference: Linux, Documentation/filesystems/ext2.rst and fs/ext2/ext2.h; Dave Poirier, "The Second Extended File System".
  */
 import { ByteWriter, XenError } from '../../util/index.ts'
-import type { FolderNode, TreeNode } from './file-tree.ts'
+import type { FolderNode, TreeNode } from '../../drivers/index.ts'
 
 const BLOCK = 4096
 /** A bitmap is one block. */

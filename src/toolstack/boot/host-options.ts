@@ -12,7 +12,7 @@ import type { DeviceConfiguration } from '../device-kinds/described-device.ts'
 import { DeviceKinds, USUAL_KINDS } from '../device-kinds/device-kinds.ts'
 import type { ServedDevice, SplitDevice } from '../device-kinds/served-device.ts'
 import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
-import type { DiskOpener } from '../device-kinds/device-sources.ts'
+import type { DiskOpener, FolderOpener } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import { UnpackedKernels } from '../image/unpacked-kernels.ts'
 import type { HostInterference } from '../run/host-interference.ts'
@@ -98,6 +98,8 @@ export interface HostOptions {
   readonly kernels?: UnpackedKernels | undefined
   /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
   readonly openDisk?: DiskOpener | undefined
+  /** Opens the paths of folders; see `paravirt/node` and `paravirt/browser`. Without it a domain with folders is refused. */
+  readonly openFolder?: FolderOpener | undefined
   /**
    * Whether dom0 gives memory up where a new domain needs more than is free, as `autoballoon` of xl.conf. Default: unless dom0's memory is
    * said, here or by `dom0_mem` of the grub.conf.
@@ -200,6 +202,7 @@ const shape = {
     error: 'kernels must be an UnpackedKernels',
   })),
   openDisk: z.optional(z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' })),
+  openFolder: z.optional(z.custom<FolderOpener>((value) => typeof value === 'function', { error: 'openFolder must be a function' })),
   autoballoon: z.optional(z.boolean({ error: 'autoballoon must be true or false' })),
   memoryPolicy: z.optional(z.custom<MemoryPolicy>((value) => typeof value === 'function', { error: 'memoryPolicy must be a function' })),
   deviceKinds: z._default(z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {

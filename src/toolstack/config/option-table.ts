@@ -207,7 +207,6 @@ export const REFUSED_OPTIONS: Readonly<Record<string, string>> = {
   vfb: 'no back-end serves framebuffers',
   vkb: 'no back-end serves keyboards and pointers',
   pci: 'the machine has no devices to be passed through',
-  p9: 'no back-end serves file systems',
   vtpm: 'no back-end serves trusted platform modules',
   usbctrl: 'no back-end serves USB',
   usbdev: 'no back-end serves USB',

@@ -6,6 +6,8 @@
 import { nearestWord, shown, XenError, type Check, named } from '../../util/index.ts'
 import { CHANNEL } from './channel/channel.ts'
 import type { ChannelConfig, ChannelDescription } from './channel/channel-specification.ts'
+import { FOLDER } from './folder/folder.ts'
+import type { FolderConfig, FolderDescription } from './folder/folder-specification.ts'
 import { DISK } from './disk/disk.ts'
 import type { DiskDescription } from './disk/disk-description.ts'
 import type { DiskConfig } from './disk/disk-specification.ts'
@@ -22,6 +24,8 @@ export interface DeviceDescriptions {
   readonly nics?: readonly (string | NicDescription)[] | undefined
   /** Channels, which are byte pipes by name, as text or as objects, such as `{ name: 'org.example.agent' }`. */
   readonly channels?: readonly (string | ChannelDescription)[] | undefined
+  /** Folders that the guest mounts by 9P, as text or as objects, such as `{ tag: 'shared', path: '/srv/shared' }`. */
+  readonly folders?: readonly (string | FolderDescription)[] | undefined
   /** Devices of the kinds that the host was booted with beside its own, by the kind's name in XenStore. */
   readonly devices?: Readonly<Record<string, readonly (string | object)[]>> | undefined
 }
@@ -31,6 +35,7 @@ export interface DeviceLists {
   readonly disks: readonly DiskConfig[]
   readonly nics: readonly NicConfig[]
   readonly channels: readonly ChannelConfig[]
+  readonly folders: readonly FolderConfig[]
 }
 
 /** A domain's devices, each with its defaults. */
@@ -44,7 +49,7 @@ export type UncheckedDescriptions = { readonly [O in keyof DeviceLists]?: readon
   & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
 
 /** Kinds that every host has, by the option that describes their devices. */
-export const DEVICE_KINDS = { disks: DISK, nics: NIC, channels: CHANNEL } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
+export const DEVICE_KINDS = { disks: DISK, nics: NIC, channels: CHANNEL, folders: FOLDER } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
 
 function checkFurther(further: readonly DescribedDevice[]): void {
   const taken = new Set(Object.values<DescribedDevice>(DEVICE_KINDS).map(({ name }) => name))

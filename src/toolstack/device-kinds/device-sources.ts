@@ -1,5 +1,5 @@
-/** Who asks for a device, and where the contents of disks come from. */
-import type { BlockStore, DiskRequest } from '../../drivers/index.ts'
+/** Who asks for a device, and where the contents of disks and folders come from. */
+import type { BlockStore, DiskRequest, FileStore, FolderRequest } from '../../drivers/index.ts'
 
 /**
  * Who asks for a device: the description that a domain was created from, an attach while it runs, or a stream that it came
@@ -17,3 +17,11 @@ export const openedBy = ({ domid, device, params }: Pick<DiskRequest, 'domid' | 
 
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
 export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>
+
+/** A folder that is to be opened. */
+export interface FolderOpenRequest extends FolderRequest {
+  readonly origin: DiskOrigin
+}
+
+/** Opens what a folder's specification names as its path. A rejection makes attaching the folder fail. */
+export type FolderOpener = (request: FolderOpenRequest) => FileStore | Promise<FileStore>

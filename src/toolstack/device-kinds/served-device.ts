@@ -3,12 +3,13 @@
  * saved with a host. The half that describes the kind is in described-device.ts.
  */
 import type { BackendDriver, GuestKernel } from '../../guest/index.ts'
+import type { FileTime } from '../../drivers/index.ts'
 import type { DomId, Part } from '../../util/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { HostInterference } from '../run/host-interference.ts'
 import type { Inputs } from '../run/inputs.ts'
 import type { DescribedDevice, DeviceConfiguration } from './described-device.ts'
-import type { DiskOpener, DiskOrigin } from './device-sources.ts'
+import type { DiskOpener, DiskOrigin, FolderOpener } from './device-sources.ts'
 
 /** A device that is attached, as its kind's back-end sees it. */
 export interface AttachedDevice<C = DeviceConfiguration> {
@@ -25,6 +26,9 @@ export interface BackendHost<C> {
   /** Dom0's kernel, in which they run. */
   readonly kernel: GuestKernel
   readonly openDisk: DiskOpener | undefined
+  readonly openFolder: FolderOpener | undefined
+  /** Calendar time as the host's guests have it, in UTC. */
+  calendar(): FileTime
   /** Code of the host's owner has failed. */
   readonly onCallbackFailed: TellFailure
   /** What comes between back-ends and what they serve, for tests. */

@@ -3,10 +3,11 @@
  * serve a device instead of dom0. What is particular about a kind of device is asked of its row in ../device-kinds.
  */
 import { XENBUS_STATE } from '../../abi/index.ts'
+import type { FileTime } from '../../drivers/index.ts'
 import type { GuestKernel } from '../../guest/index.ts'
 import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree, type Quiescible } from '../../util/index.ts'
 import type { DeviceKinds, DomainDevices } from '../device-kinds/device-kinds.ts'
-import type { DiskOpener } from '../device-kinds/device-sources.ts'
+import type { DiskOpener, FolderOpener } from '../device-kinds/device-sources.ts'
 import type { DescribedDevice, DeviceConfiguration, WantedDevice } from '../device-kinds/described-device.ts'
 import type { BackendHost, DeviceService, ServedDevice } from '../device-kinds/served-device.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
@@ -28,6 +29,9 @@ export interface DeviceHost extends WaitHost {
   kernel(): GuestKernel
   readonly random: Random
   readonly openDisk: DiskOpener | undefined
+  readonly openFolder: FolderOpener | undefined
+  /** Calendar time in UTC. */
+  calendar(): FileTime
   /** True while a domain is there and has not ended: its front-ends can still answer. */
   isAlive(domid: DomId): boolean
   /** A half of a device changed its state. */
@@ -56,7 +60,7 @@ export class Devices implements Quiescible {
     this.host = host
     this.kinds = host.kinds
     this.backEnds = new BackEnds(host.servedKinds, () => host.kernel(), (kind): BackendHost<DeviceConfiguration> => ({
-      kernel: host.kernel(), openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs, interference: host.interference,
+      kernel: host.kernel(), openDisk: host.openDisk, openFolder: host.openFolder, calendar: () => host.calendar(), onCallbackFailed: host.onCallbackFailed, inputs: host.inputs, interference: host.interference,
       find: (domid, id) => this.known(kind.name, domid, id),
     }))
   }

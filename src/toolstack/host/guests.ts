@@ -18,6 +18,7 @@ import { configure, type CreateOptions } from '../create/create-options.ts'
 import type { CreateHost } from '../create/domain-shell.ts'
 import { liveConfig } from '../create/live-config.ts'
 import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
+import { calendarTime } from '../devices/calendar.ts'
 import { Devices } from '../devices/devices.ts'
 import { openConsole, type ConsoleHost, type DomainConsole } from '../domains/domain-console.ts'
 import { domainPath, removeDomainNodes } from '../domains/domain-nodes.ts'
@@ -244,6 +245,7 @@ export class Guests implements Quiescible {
     return new Devices({
       kinds: parts.options.deviceKinds, servedKinds: parts.plan.serves ? parts.options.servedKinds : [],
       store: parts.store, loop: parts.loop, kernel: () => parts.plan.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
+      openFolder: parts.options.openFolder, calendar: () => calendarTime(parts.options.bootTime, parts.clock.now()),
       isDriverDomain: (id) => this.handles.get(id)?.config.driverDomain === true,
       isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => hub.emit({ type: 'device-state', domid: id, ...change }),

@@ -277,6 +277,7 @@ export const STRUCTURES: Readonly<Record<string, CStructure>> = {
   HvmTscAdjust: { c: 'struct hvm_tsc_adjust' },
   HvmOneMsr: { c: 'struct hvm_one_msr' },
   Sring: { c: 'struct blkif_sring' },
+  Xen9pfsDataIntf: { c: 'struct xen_9pfs_data_intf' },
   XenconsInterface: { c: 'struct xencons_interface' },
   XsdSockmsg: { c: 'struct xsd_sockmsg' },
   XenstoreDomainInterface: { c: 'struct xenstore_domain_interface' },

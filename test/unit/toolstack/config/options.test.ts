@@ -18,6 +18,7 @@ const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
   bootloaderArgs: ['--entry', 'a b'], commandLine: 'root=/dev/xvda1 x="y"\tz', memory: 96, maxMemory: 128, vcpus: 2, maxVcpus: 4,
   disks: ['format=raw,vdev=xvda,access=rw,target=/images/a,b.img', 'format=qcow2,vdev=xvdb,access=ro,cdrom,no-discard,untrusted,script=block-x,backend=driver'],
   nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''],
+  folders: ['tag=shared,path=/srv/shared,security_model=none', 'tag=other,path=/srv/other,security_model=none,backend=driver'],
   channels: ['connection=socket,name=org.example.agent,path=/run/agent', 'connection=pty,name=other'], pool: 'fast', cpus: ['0,2-3', '1'], cpusSoft: '1-2', cpuid: ['0x1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxxx', '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx,edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1'],
   sched: 'credit', cpuWeight: 512, cap: 50, period: 20000, budget: 5000, extraTime: 0, claimMode: false, localTime: true, timeOffset: -3600, noMigrate: true, driverDomain: true, maxMaptrackFrames: 64, maxEventChannels: 4095, maxGrantFrames: 32, maxGrantVersion: 1,
 }

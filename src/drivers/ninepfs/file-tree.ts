@@ -24,6 +24,7 @@ export type TreeNode =
   | { readonly kind: 'file'; readonly name: string; readonly contents: Uint8Array; readonly mode: number }
   | { readonly kind: 'link'; readonly name: string; readonly target: string }
 
+/** A folder of a tree. */
 export type FolderNode = Extract<TreeNode, { kind: 'folder' }>
 
 /** Longest name that file systems have. */
