@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { fuzzFolders, type FolderTarget } from './folders.ts'
 
 /** Shares of the sequences: what touches this machine's disk costs fifty times as much. FUZZ_SEQUENCES asks for more or fewer. */
-const COUNT = Number(process.env['FUZZ_SEQUENCES'] ?? (process.env['FUZZ'] === 'long' ? 180_000 : 18_000))
+const COUNT = Number(process.env['FUZZ_SEQUENCES'] ?? (process.env['FUZZ'] === 'long' ? 60_000 : 1200))
 const SHARES: readonly (readonly [FolderTarget, number])[] = [['back-end over memory', 0.6], ['front-end', 0.38], ['back-end over this machine', 0.02]]
 
 describe('hostile halves of folders', () => {

@@ -6,8 +6,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FLEX_FIELDS, type FuzzPages } from './folder-pages.ts'
-import { sharedPages } from './folder-pages.ts'
+import { FLEX_FIELDS, sharedPages, type FlexPages } from '../support/flex-pages.ts'
 import { FileClient, MemoryFileStore, MessageWriter, type FileStore } from '../../src/drivers/index.ts'
 import { MESSAGE } from '../../src/drivers/ninepfs/protocol.ts'
 import { FileServer } from '../../src/drivers/ninepfs/server.ts'
@@ -95,10 +94,10 @@ const attachMessage = (): Uint8Array => new MessageWriter().u32(0).u32(0xffff_ff
 
 /** One front-end's half of a pair of rings, which writes what it likes. */
 class HostileFront {
-  private readonly pages: FuzzPages
+  private readonly pages: FlexPages
   private readonly random: SeededRandom
 
-  constructor(pages: FuzzPages, random: SeededRandom) {
+  constructor(pages: FlexPages, random: SeededRandom) {
     this.pages = pages
     this.random = random
   }
@@ -198,17 +197,25 @@ async function frontEnd(domain: FakeDomain, random: SeededRandom, reached: Folde
     open += 1
     asks.push(client.request(MESSAGE.GETATTR, (message) => message.u32(1).number(0)).then(() => { reached.served += 1 }, () => { reached.refused += 1 }).finally(() => { open -= 1 }))
   }
+  const tags: number[] = []
+  let taken = 0
   for (let step = 0; step < 16; step += 1) {
     for (let count = below(random, 4); count > 0; count -= 1) ask()
     await Promise.resolve()
-    for (let count = below(random, 3); count > 0; count -= 1) {
-      const type = rarely(random, 40) ? odd(random) & 0xff : pick(random, [MESSAGE.GETATTR + 1, MESSAGE.LERROR + 1])
-      const message = new MessageWriter().u32(odd(random)).message(type, rarely(random, 20) ? odd(random) & 0xffff : below(random, 3)).slice()
-      if (rarely(random, 60)) message[below(random, 4)] = random.next() & 0xff
-      pages.put('in', FLEX_FIELDS.inProd.get(pages.view, pages.indexes), message)
-      FLEX_FIELDS.inProd.set(pages.view, pages.indexes, (FLEX_FIELDS.inProd.get(pages.view, pages.indexes) + (rarely(random, 100) ? odd(random) : message.length)) >>> 0)
+    // What has been asked for, by which answers are nearly right.
+    while (FLEX_FIELDS.outProd.get(pages.view, pages.indexes) - taken >= 19 && FLEX_FIELDS.outProd.get(pages.view, pages.indexes) - taken < 4096) {
+      tags.push(new DataView(pages.look('out', taken + 5, 2).buffer).getUint16(0, true))
+      taken += 19
     }
-    if (rarely(random, 40)) pages.scribble(random)
+    for (let count = below(random, 4); count > 0 && tags.length > 0; count -= 1) {
+      const type = rarely(random, 80) ? odd(random) & 0xff : pick(random, [MESSAGE.GETATTR + 1, MESSAGE.GETATTR + 1, MESSAGE.LERROR + 1])
+      const tag = tags.shift()!
+      const message = new MessageWriter().u32(odd(random)).message(type, rarely(random, 80) ? odd(random) & 0xffff : tag).slice()
+      if (rarely(random, 80)) message[below(random, 4)] = random.next() & 0xff
+      pages.put('in', FLEX_FIELDS.inProd.get(pages.view, pages.indexes), message)
+      FLEX_FIELDS.inProd.set(pages.view, pages.indexes, (FLEX_FIELDS.inProd.get(pages.view, pages.indexes) + (rarely(random, 150) ? odd(random) : message.length)) >>> 0)
+    }
+    if (rarely(random, 60)) pages.scribble(random)
     client.onEvent(0)
     FLEX_FIELDS.outCons.set(pages.view, pages.indexes, rarely(random, 200) ? odd(random) : FLEX_FIELDS.outProd.get(pages.view, pages.indexes))
   }

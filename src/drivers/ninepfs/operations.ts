@@ -5,7 +5,7 @@
  * Answered as QEMU does: locks are granted without being kept, as a guest's kernel keeps those of its own processes and nobody else shares them; there
  * are no extended attributes; device nodes, pipes and sockets are refused.
  *
- * Reference: diod, protocol.md; QEMU, hw/9pfs/9p.c; Linux, fs/9p.
+ * Reference: diod, 9P2000.L protocol; QEMU, hw/9pfs/9p.c; Linux, fs/9p.
  */
 import { fileError, errnoOf, type FileChanges, type FilePath, type FileStat, type ListedFile, type OpenHow } from './file-store.ts'
 import { checkChangeable, type Fid, type SessionView } from './fids.ts'

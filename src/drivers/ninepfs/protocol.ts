@@ -4,7 +4,7 @@
  *   device/9pfs/ID           tag; version, num-rings, ring-refN, event-channel-N, state    (front-end)
  *   backend/9pfs/DOMAIN/ID   path, security_model; versions, max-rings, max-ring-page-order, state    (back-end)
  *
- * Reference: docs/misc/9pfs.pandoc; Linux, include/net/9p/9p.h, net/9p/trans_xen.c; diod, protocol.md; QEMU, hw/9pfs.
+ * Reference: docs/misc/9pfs.pandoc; Linux, include/net/9p/9p.h, net/9p/trans_xen.c; diod, 9P2000.L protocol; QEMU, hw/9pfs.
  */
 import type { FileKind, FileStat } from './file-store.ts'
 

@@ -2,7 +2,7 @@
  * What a front-end has said and has open: the version and size of messages that were agreed on, its fids. One message is carried out at a time, in the
  * order in which they came, whatever ring they came by. It knows messages and the store, no rings.
  *
- * Reference: diod, protocol.md.
+ * Reference: diod, 9P2000.L protocol.
  */
 import { shape, XenError, type StateOf } from '../../util/index.ts'
 import { FILE_ERRORS } from './file-errors.ts'
