@@ -5,7 +5,7 @@
 import { checkOptions, listOf, oneOf, real, text, whole, XenError, type OptionChecks } from '../util/index.ts'
 import { isName, readRecord, writeRecord, type FleetDomain, type FleetState } from './plan/fleet-state.ts'
 import { bearableFailures, planDrain, planRebalance, planRollingRestart, type FailureOutlook, type Plan, type RebalanceOptions } from './plan/plans.ts'
-import { KEY, readFleet, unchanged, type FleetView } from './records.ts'
+import { absent, KEY, readFleet, unchanged, type FleetView } from './records.ts'
 import type { ClusterStore, StoreBatch, StoreChange, StoreOperation } from './store/cluster-store.ts'
 
 
@@ -15,7 +15,24 @@ export type DomainDefinition = Pick<FleetDomain, 'name' | 'memory'> & Partial<Fl
 const CHECKS: OptionChecks<DomainDefinition> = {
   name: (value) => (isName(value) ? undefined : 'must be a name: letters, digits, dots, dashes and underscores'), memory: /* @__PURE__ */ whole(1, 2 ** 30), vcpus: /* @__PURE__ */ whole(1, 4096),
   wanted: /* @__PURE__ */ oneOf('running', 'stopped'), priority: /* @__PURE__ */ real(-1e9, 1e9), order: /* @__PURE__ */ real(-1e9, 1e9), with: /* @__PURE__ */ listOf(text), apart: text, requires: /* @__PURE__ */ listOf(text),
-  eviction: /* @__PURE__ */ oneOf('move', 'stay'), description: text,
+  eviction: /* @__PURE__ */ oneOf('move', 'restart', 'stop', 'stay'), description: text,
+  clone: (value) => (typeof value === 'object' && value !== null ? undefined : 'must be an object with of and number'),
+}
+
+/** How clones are made. */
+export interface CloneOptions {
+  readonly count: number
+  /** A group of which no two are on one host. Default: the original's. */
+  readonly apart?: string | undefined
+}
+
+/** A definition as a record. Throws INVALID_ARGUMENT for one that nobody could read. */
+function recordOf(definition: DomainDefinition): string {
+  const usual = { vcpus: 1, wanted: 'running', priority: 0, order: 0, with: [], requires: [], eviction: 'move', description: '' } as const
+  const given = Object.fromEntries(Object.entries(definition).filter(([, value]) => value !== undefined)) as unknown as DomainDefinition
+  const value = writeRecord('domain', { ...usual, ...given })
+  if (readRecord('domain', value) === undefined) throw new XenError('INVALID_ARGUMENT', `the definition of ${definition.name} has what no record has`, { details: { domain: definition.name } })
+  return value
 }
 
 /** What happens in a fleet; `revision` is where to go on from. */
@@ -58,11 +75,25 @@ export class Fleet {
   /** Defines a domain, or another of its name anew. It is started when it is `wanted: 'running'`, which is usual. Rejects with INVALID_ARGUMENT, IO. */
   async define(definition: DomainDefinition): Promise<void> {
     checkOptions('define', definition, CHECKS)
-    const { apart, ...rest } = definition
-    const domain: FleetDomain = {
-      vcpus: 1, wanted: 'running', priority: 0, order: 0, with: [], requires: [], eviction: 'move', description: '', ...rest, ...(apart === undefined ? {} : { apart }),
+    const value = recordOf(definition)
+    await this.store.txn([], [{ type: 'put', key: KEY.domain(definition.name), value }])
+  }
+
+  /**
+   * Defines clones of a domain: `web-1`, `web-2` and so on beside `web`, no two of them on one host where `apart` says so. Each finds in its XenStore which one it is
+   * (`vm-data/fleet`), so that it can be another than the others: take its own address, make its own keys. Resolves with their names. Rejects with DOMAIN_NOT_FOUND,
+   * INVALID_ARGUMENT, BUSY where one of the names is taken.
+   */
+  async clone(name: string, { count, apart }: CloneOptions): Promise<readonly string[]> {
+    checkOptions('clone', { count, apart }, { count: whole(1, 1000), apart: text })
+    const original = this.domain(await this.state(), name)
+    const names = Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
+    for (const [i, clone] of names.entries()) {
+      const value = recordOf({ ...original, name: clone, clone: { of: name, number: i + 1 }, ...(apart === undefined ? {} : { apart }) })
+      const { succeeded } = await this.store.txn([absent(KEY.domain(clone))], [{ type: 'put', key: KEY.domain(clone), value }])
+      if (!succeeded) throw new XenError('BUSY', `the fleet has a domain ${clone}`, { details: { domain: clone, doing: 'defined' } })
     }
-    await this.store.txn([], [{ type: 'put', key: KEY.domain(domain.name), value: writeRecord('domain', domain) }])
+    return names
   }
 
   /** Wants a domain to run. Rejects with DOMAIN_NOT_FOUND, BUSY when somebody else changes it. */
@@ -122,15 +153,18 @@ export class Fleet {
     return bearableFailures(await this.state())
   }
 
-  /** Carries out a plan's moves; how many were begun. One whose domain has another owner by now is passed over. */
+  /** Carries out a plan's moves and stops; how many were begun. One whose domain has another owner by now is passed over. */
   async carryOut(plan: Plan): Promise<number> {
     const view = await this.state()
     let begun = 0
     for (const step of plan.steps) {
-      const owner = step.type === 'move' ? view.owners.get(step.domain) : undefined
-      if (step.type !== 'move' || owner?.host !== step.from || owner.to !== undefined) continue
-      const key = KEY.owner(step.domain)
-      const { succeeded } = await this.store.txn([unchanged(view, key)], [{ type: 'put', key, value: writeRecord('owner', { ...owner, to: step.to }) }])
+      if (step.type !== 'move' && step.type !== 'stop') continue
+      const owner = view.owners.get(step.domain)
+      if (owner?.host !== step.from || owner.to !== undefined) continue
+      const [key, own] = [KEY.owner(step.domain), KEY.domain(step.domain)]
+      const put: StoreOperation = step.type === 'move'
+        ? { type: 'put', key, value: writeRecord('owner', { ...owner, to: step.to }) } : { type: 'put', key: own, value: writeRecord('domain', { ...this.domain(view, step.domain), wanted: 'stopped' }) }
+      const { succeeded } = await this.store.txn([unchanged(view, key), unchanged(view, own)], [put])
       if (succeeded) begun += 1
     }
     return begun

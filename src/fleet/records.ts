@@ -1,6 +1,6 @@
-/** Where a fleet's records lie in its store, and a fleet's state out of them. */
-import type { ClusterStore, StoreComparison, StoreEntry } from './store/cluster-store.ts'
-import { readRecord, type FleetDomain, type FleetHost, type FleetRecords, type FleetState, type Ownership } from './plan/fleet-state.ts'
+/** Where a fleet's records lie in its store, and a fleet's state out of them: all at once, and as they change. */
+import type { ClusterStore, StoreBatch, StoreComparison, StoreEntry, StoreRange } from './store/cluster-store.ts'
+import { readRecord, type FleetDomain, type FleetHost, type FleetState, type Ownership } from './plan/fleet-state.ts'
 
 /** Keys. */
 export const KEY = {
@@ -12,12 +12,6 @@ export const KEY = {
   keeper: 'keeper',
 } as const
 
-/** A record with the revisions of its key. */
-export interface Revised<T> {
-  readonly record: T
-  readonly entry: StoreEntry
-}
-
 /** A fleet as its store has it. */
 export interface FleetView extends FleetState {
   readonly revision: number
@@ -26,30 +20,112 @@ export interface FleetView extends FleetState {
   readonly unreadable: readonly string[]
 }
 
-/** The name in a key; undefined for another kind's. */
-const nameIn = (key: string, kind: string): string | undefined => (key.startsWith(`${kind}/`) ? key.slice(kind.length + 1) : undefined)
+/** Kind and name of what a key stands for. */
+const partsOf = (key: string): readonly [kind: string, name: string] => {
+  const at = key.indexOf('/')
+  return [key.slice(0, at), key.slice(at + 1)]
+}
+
+const NOBODY: ReadonlySet<string> = new Set()
+
+/** A fleet's records as somebody knows them, who hears of changes: as of `revision`, and behind it by what is still on its way. */
+export class FleetMirror implements FleetView {
+  readonly entries = new Map<string, StoreEntry>()
+  readonly hosts = new Map<string, FleetHost>()
+  readonly domains = new Map<string, FleetDomain>()
+  readonly owners = new Map<string, Ownership>()
+  private known: number
+  private readonly residents = new Map<string, Set<string>>()
+  private readonly unread = new Set<string>()
+
+  constructor({ entries, revision }: StoreRange) {
+    for (const entry of entries) this.put(entry)
+    this.known = revision
+  }
+
+  get revision(): number {
+    return this.known
+  }
+
+  get unreadable(): readonly string[] {
+    return [...this.unread]
+  }
+
+  /** Domains whose owner is a host. */
+  ownedBy(host: string): ReadonlySet<string> {
+    return this.residents.get(host) ?? NOBODY
+  }
+
+  /** Hosts that own something and are not there. */
+  missingHosts(): string[] {
+    return [...this.residents.keys()].filter((host) => !this.hosts.has(host))
+  }
+
+  /** Takes in what has changed at a revision. */
+  apply({ revision, changes }: StoreBatch): void {
+    for (const change of changes) {
+      if (change.type === 'put') this.put(change.entry)
+      else this.drop(change.key)
+    }
+    this.known = Math.max(this.known, revision)
+  }
+
+  private put(entry: StoreEntry): void {
+    const { key, value } = entry
+    const [kind, name] = partsOf(key)
+    this.entries.set(key, entry)
+    if (kind === 'draining') this.noteDraining(name)
+    if (kind !== 'hosts' && kind !== 'domains' && kind !== 'owners') return
+    this.forget(kind, name)
+    if (!this.take(kind, name, value)) this.unread.add(key)
+  }
+
+  /** True where the record is one. */
+  private take(kind: 'hosts' | 'domains' | 'owners', name: string, value: string): boolean {
+    if (kind === 'hosts') {
+      const record = readRecord('host', value)
+      if (record !== undefined) this.hosts.set(name, { ...record, name, isDraining: this.entries.has(KEY.draining(name)) })
+      return record !== undefined
+    }
+    if (kind === 'domains') {
+      const record = readRecord('domain', value)
+      if (record !== undefined) this.domains.set(name, { ...record, name })
+      return record !== undefined
+    }
+    const record = readRecord('owner', value)
+    if (record === undefined) return false
+    this.owners.set(name, record)
+    this.residents.set(record.host, (this.residents.get(record.host) ?? new Set()).add(name))
+    return true
+  }
+
+  private drop(key: string): void {
+    const [kind, name] = partsOf(key)
+    this.entries.delete(key)
+    if (kind === 'draining') this.noteDraining(name)
+    this.forget(kind, name)
+  }
+
+  private forget(kind: string, name: string): void {
+    this.unread.delete(`${kind}/${name}`)
+    if (kind === 'hosts') this.hosts.delete(name)
+    if (kind === 'domains') this.domains.delete(name)
+    const before = kind === 'owners' ? this.owners.get(name) : undefined
+    if (before === undefined) return
+    this.owners.delete(name)
+    const others = this.residents.get(before.host)!
+    others.delete(name)
+    if (others.size === 0) this.residents.delete(before.host)
+  }
+
+  private noteDraining(name: string): void {
+    const host = this.hosts.get(name)
+    if (host !== undefined) this.hosts.set(name, { ...host, isDraining: this.entries.has(KEY.draining(name)) })
+  }
+}
 
 /** Reads all of a fleet, at one revision. */
-export async function readFleet(store: Pick<ClusterStore, 'range'>): Promise<FleetView> {
-  const { entries, revision } = await store.range('')
-  const view = {
-    revision, entries: new Map(entries.map((entry) => [entry.key, entry])), unreadable: [] as string[],
-    hosts: new Map<string, FleetHost>(), domains: new Map<string, FleetDomain>(), owners: new Map<string, Ownership>(),
-  }
-  const take = <K extends keyof FleetRecords>(kind: K, { key, value }: StoreEntry, put: (record: FleetRecords[K]) => void): void => {
-    const record = readRecord(kind, value)
-    if (record === undefined) view.unreadable.push(key)
-    else put(record)
-  }
-  for (const entry of entries) {
-    const { key } = entry
-    const [host, domain, owner] = [nameIn(key, 'hosts'), nameIn(key, 'domains'), nameIn(key, 'owners')]
-    if (host !== undefined) take('host', entry, (record) => void view.hosts.set(host, { ...record, name: host, isDraining: view.entries.has(KEY.draining(host)) }))
-    else if (domain !== undefined) take('domain', entry, (record) => void view.domains.set(domain, { ...record, name: domain }))
-    else if (owner !== undefined) take('owner', entry, (record) => void view.owners.set(owner, record))
-  }
-  return view
-}
+export const readFleet = async (store: Pick<ClusterStore, 'range'>): Promise<FleetMirror> => new FleetMirror(await store.range(''))
 
 /** A key is as it was in a view. */
 export const unchanged = ({ entries }: Pick<FleetView, 'entries'>, key: string): StoreComparison =>

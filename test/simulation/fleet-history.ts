@@ -4,18 +4,22 @@
  * drained. A witness looks at every instant that no domain runs at two hosts; in the end everything is healed, and everything that is wanted runs, or there is a reason why not.
  */
 import {
-  Fleet, FleetAgent, memoryStore, planPlacement, type ClusterStore, type FleetDomain, type Machine, type MachineFacts, type MemoryConnection, type MemoryStore, type StoreBatch, type StoreLease,
+  Fleet, FleetAgent, memoryStore, planPlacement, type ClusterStore, type FleetDomain, type LiveMachine, type Machine, type MachineFacts,
+  type MemoryConnection, type MemoryStore, type MoveNetwork, type MovePipe, type StoreBatch, type StoreLease,
 } from '../../src/fleet/index.ts'
 import { SeededRandom, XenError } from '../../src/util/index.ts'
+import { openOutput, type Arbiter, type MigrationTransport } from '../../src/toolstack/index.ts'
 import { settle, Side, SimClock } from './sim-clock.ts'
+import { SimWire } from './sim-wire.ts'
 
 /** What came of one seed. */
 export interface FleetHistory {
   readonly seed: number
   /** Faults by their kinds. */
   readonly faults: Readonly<Record<string, number>>
-  /** Starts of domains at hosts, and instants that the witness has looked at. */
+  /** Starts of domains at hosts, domains that came there with their memory, and instants that the witness has looked at. */
   readonly starts: number
+  readonly arrivals: number
   readonly looks: number
   /** Domains that run in the end, and those that have a reason. */
   readonly running: number
@@ -39,14 +43,18 @@ const STORE = new Side('store')
 class CountingMachine implements Machine {
   readonly running = new Map<string, 'running' | 'paused'>()
   starts = 0
+  /** Domains that came with their memory. */
+  arrivals = 0
+  readonly live: LiveMachine | undefined
   private readonly clock: SimClock
   private readonly side: Side
   private readonly memory: number
 
-  constructor(clock: SimClock, side: Side, memory: number) {
+  constructor(clock: SimClock, side: Side, { memory, network }: { readonly memory: number; readonly network?: MoveNetwork }) {
     this.clock = clock
     this.side = side
     this.memory = memory
+    this.live = network && new CountingMoves(this, network)
   }
 
   facts(): MachineFacts {
@@ -103,6 +111,49 @@ function distant(clock: SimClock, side: Side, store: MemoryConnection, latency: 
   }
 }
 
+/** Domains that go from machine to machine with their memory, as far as a fleet has to do with it: bytes over a wire that say when the other has them. */
+class CountingMoves implements LiveMachine {
+  readonly network: MoveNetwork
+  private readonly machine: CountingMachine
+
+  constructor(machine: CountingMachine, network: MoveNetwork) {
+    this.machine = machine
+    this.network = network
+  }
+
+  protect(name: string, transport: MigrationTransport, { arbiter }: { readonly arbiter: Arbiter }): ReturnType<LiveMachine['protect']> {
+    let tell = (): void => undefined
+    const sent = (async (): Promise<boolean> => {
+      await openOutput(transport.writable).write(Uint8Array.of(1))
+      for await (const _ of transport.readable as AsyncIterable<Uint8Array>) tell()
+      // Nobody knows what the other has: the arbiter says.
+      if (await arbiter.claim('primary', {})) return false
+      this.machine.running.delete(name)
+      return true
+    })()
+    return { onProtected: (act) => { tell = act }, ended: sent }
+  }
+
+  standBy({ name }: FleetDomain, transport: MigrationTransport, arbiter: Arbiter): ReturnType<LiveMachine['standBy']> {
+    let arrive: (mayRun: () => boolean) => void = () => undefined
+    const arriving = new Promise<() => boolean>((resolve) => { arrive = resolve })
+    const ended = (async (): Promise<void> => {
+      let hasAll = false
+      for await (const _ of transport.readable as AsyncIterable<Uint8Array>) {
+        hasAll = true
+        await openOutput(transport.writable).write(Uint8Array.of(2)).catch(() => undefined)
+      }
+      if (!hasAll || !await arbiter.claim('standby', {})) return
+      const mayRun = await arriving
+      if (!mayRun()) throw new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`)
+      this.machine.running.set(name, 'running')
+      this.machine.arrivals += 1
+    })()
+    ended.catch(() => undefined)
+    return { run: async (mayRun) => { arrive(mayRun); await ended }, drop: async () => undefined, ended }
+  }
+}
+
 /** A host of the fleet: its process may die, and another one come up in its place. */
 interface Node {
   readonly name: string
@@ -123,6 +174,8 @@ class FleetWorld {
   readonly fleet: Fleet
   looks = 0
   starts = 0
+  arrivals = 0
+  private readonly takers = new Map<string, { readonly side: Side; readonly take: (pipe: MovePipe) => void }>()
   private readonly random: SeededRandom
 
   constructor(seed: number) {
@@ -139,10 +192,29 @@ class FleetWorld {
     return list[Math.floor(this.between(0, list.length))]!
   }
 
+  /** A process's place among the others: wires between it and them take time. */
+  private network(name: string, side: Side): MoveNetwork {
+    return {
+      address: name,
+      connect: async (address) => {
+        const there = this.takers.get(address)
+        if (there === undefined) throw new XenError('IO', `nobody is at ${address}`)
+        const wire = new SimWire(this.clock, [side, there.side], () => this.between(5, 60))
+        const cut = (): void => wire.cut()
+        this.clock.after(there.side, 5, () => there.take({ transport: wire.ends[1], cut }))
+        return { transport: wire.ends[0], cut }
+      },
+      listen: (take) => {
+        this.takers.set(name, { side, take })
+        return () => { if (this.takers.get(name)?.take === take) this.takers.delete(name) }
+      },
+    }
+  }
+
   /** A new process of a host. */
   boot(name: string, memory: number): Node {
     const side = new Side(name)
-    const machine = new CountingMachine(this.clock, side, memory)
+    const machine = new CountingMachine(this.clock, side, { memory, network: this.network(name, side) })
     const connection = this.store.connect()
     const latency = this.between(1, 40)
     const clock = { now: () => this.clock.now, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
@@ -204,6 +276,7 @@ class FleetWorld {
         node.side.isDead = true
         node.heal?.()
         this.starts += node.machine.starts
+        this.arrivals += node.machine.arrivals
         const { name, machine } = node
         this.nodes[at] = this.boot(name, machine.facts().memory)
         this.nodes[at]!.side.asleepUntil = this.clock.now + long
@@ -233,7 +306,7 @@ class FleetWorld {
       case 'twin': {
         const side = new Side('twin')
         const clock = { now: () => this.clock.now, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
-        const twin = new FleetAgent({ name: node.name, machine: new CountingMachine(this.clock, side, 1), lease: '2s', clock, store: this.store.connect() })
+        const twin = new FleetAgent({ name: node.name, machine: new CountingMachine(this.clock, side, { memory: 1 }), lease: '2s', clock, store: this.store.connect() })
         await twin.start().then(() => void twin.stop(), () => undefined)
         break
       }
@@ -297,5 +370,6 @@ export async function fleetHistory(seed: number, { hosts, domains, duration }: F
   const { running, unplaced } = world.violations.length === 0 ? await world.judge() : { running: 0, unplaced: 0 }
   await world.close()
   const starts = world.nodes.reduce((sum, { machine }) => sum + machine.starts, world.starts)
-  return { seed, faults: world.faults, starts, looks: world.looks, running, unplaced, violations: world.violations }
+  const arrivals = world.nodes.reduce((sum, { machine }) => sum + machine.arrivals, world.arrivals)
+  return { seed, faults: world.faults, starts, arrivals, looks: world.looks, running, unplaced, violations: world.violations }
 }

@@ -43,8 +43,13 @@ export class SimClock {
   /** Moves on, and does what is due. */
   advance(milliseconds: number): void {
     this.now += milliseconds
-    const due = this.queue.filter((each) => each.act !== undefined && each.time <= this.now && each.side.isAwake(this.now))
-    this.queue = this.queue.filter((each) => each.act !== undefined && !due.includes(each))
+    const [due, left]: [Due[], Due[]] = [[], []]
+    for (const each of this.queue) {
+      if (each.act === undefined) continue
+      if (each.time <= this.now && each.side.isAwake(this.now)) due.push(each)
+      else left.push(each)
+    }
+    this.queue = left
     for (const each of due.sort((a, b) => a.time - b.time || a.order - b.order)) each.act?.()
   }
 }

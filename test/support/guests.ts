@@ -28,6 +28,7 @@ export const GUEST_SETS = {
   shim: ['xen-utils-4.17'],
   xen: ['xen-hypervisor-4.17-amd64'],
   dom0: DOM0_PACKAGES,
+  etcd: ['etcd-server'],
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -89,6 +90,8 @@ const PLACES = {
   iasl: { set: 'acpi', package: 'acpica-tools', folder: 'usr/bin', name: 'iasl' },
   /** A library of the tools in Linux as dom0: all of its packages are there when the last is. */
   dom0Tools: { set: 'dom0', package: 'libcom-err2', folder: 'usr/share/doc', name: 'libcom-err2' },
+  /** A server of the store that fleets are kept in. */
+  etcd: { set: 'etcd', package: 'etcd-server', folder: 'usr/bin', name: 'etcd' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

@@ -1,8 +1,10 @@
 /** A fleet of hosts of this library: domains are placed, hosts leave and die, and nothing runs twice. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
-import { Fleet, FleetAgent, FencedMachine, hostMachine, memoryStore, type ClusterStore, type FleetView } from '../../src/fleet/index.ts'
+import { Fleet, FleetAgent, FencedMachine, hostMachine, memoryMoves, memoryStore, type ClusterStore, type FleetView } from '../../src/fleet/index.ts'
 import type { Host } from '../../src/toolstack/index.ts'
-import { hostsOfTests } from '../support/mini.ts'
+import { answers, hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8 })
 const agents: FleetAgent[] = []
@@ -10,9 +12,9 @@ afterEach(async () => {
   for (const agent of agents.splice(0)) await agent.stop()
 })
 
-async function join(store: ClusterStore, name: string): Promise<{ readonly host: Host; readonly agent: FleetAgent }> {
+async function join(store: ClusterStore, name: string, network?: ReturnType<typeof memoryMoves>): Promise<{ readonly host: Host; readonly agent: FleetAgent }> {
   const host = await boot()
-  const agent = new FleetAgent({ store, name, machine: hostMachine(host), lease: '5s' })
+  const agent = new FleetAgent({ store, name, machine: hostMachine(host, { moves: network?.join(name) }), lease: '5s' })
   await agent.start()
   agents.push(agent)
   return { host, agent }
@@ -28,6 +30,11 @@ const runsAt = (view: FleetView, name: string): string | undefined => {
 }
 const names = (host: Host): string[] => host.domains().map(({ name }) => name).sort()
 const has = async (host: Host, wanted: readonly string[]): Promise<void> => expect.poll(() => names(host), { timeout: 10_000 }).toEqual(wanted)
+
+test('the example runs from its beginning to its end', { timeout: 60_000 }, async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'examples/fleet.ts'], { timeout: 50_000 })
+  for (const line of ['can bear the loss of', 'anna is emptied', 'leaves']) expect(stdout).toContain(line)
+})
 
 describe('a fleet', { timeout: 60_000 }, () => {
   test('runs what is wanted where there is room, empties a host, and starts again what a host has left', async () => {
@@ -53,6 +60,68 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(anna.host, ['one', 'two'])
     await fleet.stop('one')
     await has(anna.host, ['two'])
+  })
+
+  test('moves a domain with its memory where both hosts can, and starts it anew where it is to be so', async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const network = memoryMoves()
+    const [anna, bert] = [await join(store, 'anna', network), await join(store, 'bert', network)]
+    await fleet.drain('bert')
+    await fleet.define({ name: 'one', memory: 8 })
+    await has(anna.host, ['one'])
+    const { uuid, console: before } = anna.host.domain('one')
+    await before.waitFor('tick 3')
+    await fleet.undrain('bert')
+    await fleet.move('one', 'bert')
+    await has(bert.host, ['one'])
+    const there = bert.host.domain('one')
+    expect(there.uuid).toBe(uuid)
+    await there.console.waitFor('mini: restored')
+    await answers(there)
+    await has(anna.host, [])
+    const { owners } = await fleet.state()
+    expect(owners.get('one')).toEqual({ host: 'bert', epoch: expect.any(Number), member: expect.any(Number), grace: 5000 })
+    // Whoever knows nothing of moves is another host of the fleet all the same.
+    const cleo = await join(store, 'cleo')
+    await fleet.move('one', 'cleo')
+    await has(cleo.host, ['one'])
+    await cleo.host.domain('one').console.waitFor('tick 3')
+    expect(cleo.host.domain('one').uuid).not.toBe(uuid)
+  })
+
+  test('lets clones know that they are clones', async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const { host } = await join(store, 'anna')
+    await fleet.define({ name: 'web', memory: 8, wanted: 'stopped' })
+    expect(await fleet.clone('web', { count: 2 })).toEqual(['web-1', 'web-2'])
+    await expect(fleet.clone('web', { count: 1 })).rejects.toMatchObject({ code: 'BUSY' })
+    await expect(fleet.clone('none', { count: 1 })).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
+    for (const name of ['web', 'web-1', 'web-2']) await fleet.start(name)
+    await has(host, ['web', 'web-1', 'web-2'])
+    const told = (name: string): unknown[] => {
+      const folder = `/local/domain/${host.domain(name).id}/vm-data/fleet`
+      const keys = host.store.list(folder)
+      return ['name', 'clone-of', 'clone-number'].map((key) => (keys.includes(key) ? host.store.read(`${folder}/${key}`) : undefined))
+    }
+    expect(told('web-2')).toEqual(['web-2', 'web', '2'])
+    expect(told('web')).toEqual(['web', undefined, undefined])
+  })
+
+  test('takes descriptions as they are in files, and says what is wrong with one', async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const { host, agent } = await join(store, 'anna')
+    const failures: unknown[] = []
+    agent.events.on('domain-failed', ({ domain, error }) => failures.push([domain, (error as { code: string }).code]))
+    await fleet.define({ name: 'described', memory: 8, description: 'name = "other"\nmemory = 4\nextra = "quiet"' })
+    await has(host, ['described'])
+    expect(host.domain('described').config).toMatchObject({ commandLine: 'quiet', memory: 8 })
+    await fleet.define({ name: 'wrong', memory: 8, description: 'kernel = "/nowhere"' })
+    await expect.poll(() => failures.length, { timeout: 10_000 }).toBeGreaterThan(0)
+    expect(failures[0]).toEqual(['wrong', 'IO'])
+    expect(names(host)).toEqual(['described'])
   })
 
   test('refuses a second agent of one name, and definitions that are none', async () => {

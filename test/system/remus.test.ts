@@ -7,6 +7,7 @@ import { withoutLeaks } from '../../src/testing/index.ts'
 import {
   Host, memoryArbiter, transportPair, type Domain, type MigrationTransport, type ProtectOperation, type ProtectOptions, type StandByOptions,
 } from '../../src/toolstack/index.ts'
+import { buildMini } from '../support/build-mini.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 import { verifyStream } from '../support/verify-stream.ts'
@@ -162,6 +163,23 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     await answers((await standing)!)
     await expect(protection).rejects.toMatchObject({ code: 'PROTECTION_UNDECIDED' })
     await listener.close()
+  })
+
+  const mini32 = buildMini('pv32')
+  test.skipIf(mini32.path === undefined)(`may be a 32-bit PV guest${mini32.path === undefined ? ` (SKIPPED: ${mini32.reason})` : ''}`, async () => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await startMini(primary, { kernel: readFileSync(mini32.path!) })
+    expect(primary.hypervisor.domainInfo(domain.id as never).kind).toBe('pv32')
+    const { ends, cut } = transportPair()
+    const standing = standby.standBy(ends[1])
+    const protection = domain.protect(ends[0], { interval: INTERVAL })
+    protection.catch(() => undefined)
+    await epoch(protection, 3)
+    cut()
+    const there = (await standing)!
+    await there.console.waitFor('mini: restored')
+    await answers(there)
+    expect(standby.hypervisor.domainInfo(there.id as never).kind).toBe('pv32')
   })
 
   const noPvh = whyMissing('grubPvh')

@@ -8,11 +8,12 @@
  */
 import { EventHub, parseDuration, XenError, type Duration, type EventSource } from '../../util/index.ts'
 import { rest, WALL, type FleetClock } from '../clock.ts'
-import { writeRecord, type Ownership } from '../plan/fleet-state.ts'
-import { planPlacement } from '../plan/plans.ts'
-import { absent, KEY, madeAt, nextEpoch, readFleet, unchanged, type FleetView } from '../records.ts'
-import type { ClusterStore, StoreLease, StoreOperation } from '../store/cluster-store.ts'
+import { readRecord, writeRecord, type FleetDomain, type FleetHost, type Ownership } from '../plan/fleet-state.ts'
+import { planPlacement, type PlanStep } from '../plan/plans.ts'
+import { absent, KEY, madeAt, nextEpoch, readFleet, unchanged, type FleetMirror } from '../records.ts'
+import type { ClusterStore, StoreComparison, StoreLease, StoreOperation } from '../store/cluster-store.ts'
 import { FencedMachine, type Machine } from './fenced-machine.ts'
+import { Mover } from './mover.ts'
 
 /** How an agent is made. */
 export interface AgentOptions {
@@ -36,6 +37,11 @@ export type AgentEvent =
   /** The lease may have run out: nothing runs here. */
   | { readonly type: 'fenced' }
   | { readonly type: 'domain-started' | 'domain-stopped'; readonly domain: string; readonly epoch: number }
+  /** A domain has come from another host with its memory, or has gone there. */
+  | { readonly type: 'domain-came'; readonly domain: string; readonly epoch: number }
+  | { readonly type: 'domain-gone'; readonly domain: string; readonly to: string }
+  /** It could not be moved with its memory, and is started anew there. */
+  | { readonly type: 'move-failed'; readonly domain: string; readonly error: unknown }
   | { readonly type: 'domain-failed'; readonly domain: string; readonly error: unknown }
   | { readonly type: 'assigned'; readonly domain: string; readonly to: string; readonly why: string }
   /** The store could not be asked; it is asked again. */
@@ -46,6 +52,26 @@ const RENEWALS = 3
 
 /** Milliseconds until what has failed is tried again. */
 const RETRY = 1000
+
+/** Assignments that are asked of the store at a time. */
+const AT_ONCE = 16
+
+/** An owner's record as it is known, and what would follow it. */
+interface Known {
+  readonly key: string
+  readonly owner: Ownership
+  readonly isAsKnown: StoreComparison
+  readonly epoch: number
+}
+
+type AssignStep = Extract<PlanStep, { type: 'assign' }>
+
+/** A domain that is to be given to a host. */
+interface Assignment {
+  readonly step: AssignStep
+  readonly compare: readonly StoreComparison[]
+  readonly put: StoreOperation
+}
 
 /** A membership: from joining until the lease is lost. */
 interface Membership {
@@ -71,12 +97,23 @@ export class FleetAgent {
   private callOffFence: () => void = () => undefined
   private isWanted = true
   private wake: () => void = () => undefined
+  /** The records as this host knows them. */
+  private mirror: FleetMirror | undefined
+  /** Reads them anew, and watches from there on. */
+  private readAnew: () => void = () => undefined
+  /** What the store's revision was, at the last renewal but one, and the last. */
+  private revisions: readonly [before: number, last: number] = [0, 0]
   /** All memberships of this process. */
   private readonly own = new Set<number>()
   /** Since when hosts that own something have not been seen, in milliseconds. */
   private readonly missing = new Map<string, number>()
   /** Domains at which something is being done. */
   private readonly busy = new Set<string>()
+  /** Those of them that were to be looked at meanwhile. */
+  private readonly passedOver = new Set<string>()
+  /** Revisions at which domains have come from other hosts: what is known from before says nothing of them. */
+  private readonly cameAt = new Map<string, number>()
+  private readonly mover: Mover | undefined
   private ended: Promise<void> = Promise.resolve()
 
   constructor({ store, name, machine, lease = '3s', margin, clock = WALL }: AgentOptions) {
@@ -88,12 +125,22 @@ export class FleetAgent {
     this.machine = new FencedMachine(machine, () => clock.now())
     this.hub = new EventHub<AgentEvent>(() => clock.now() * 1e6)
     this.events = this.hub
+    this.mover = machine.live && new Mover({
+      store, clock, machine: this.machine, live: machine.live, host: name,
+      member: () => this.membership && { member: this.membership.member, grace: this.membership.lease.ttl * 1000 },
+      domain: (which) => this.mirror?.domains.get(which),
+      adopted: (domain, { revision, epoch }) => {
+        this.cameAt.set(domain, revision)
+        this.hub.emit({ type: 'domain-came', domain, epoch })
+      },
+    })
   }
 
   /** Joins the fleet; resolves when the host is a member. Rejects with BUSY where another living host has its name, IO. */
   async start(): Promise<void> {
     await this.join()
-    this.ended = Promise.all([this.renew(), this.work(), this.watch()]).then(() => undefined)
+    const deaf = this.mover?.listen((error) => this.hub.emit({ type: 'store-failed', error }))
+    this.ended = Promise.all([this.renew(), this.work(), this.watch()]).then(() => deaf?.())
   }
 
   /** Leaves: ends the host's domains, and its membership. */
@@ -102,10 +149,24 @@ export class FleetAgent {
     this.ending.abort()
     this.machine.close()
     this.callOffFence()
-    for (const [name] of this.machine.domains()) await this.machine.stop(name)
+    this.mover?.giveUp()
+    for (const [name] of this.machine.domains()) {
+      await this.machine.stop(name)
+      await this.release(name).catch(() => undefined)
+    }
     await this.membership?.lease.revoke().catch(() => undefined)
     this.wake()
     await this.ended
+  }
+
+  /** Has the record of a domain that has ended here say that nobody runs it: others need not wait until this host cannot. */
+  private async release(name: string): Promise<void> {
+    const key = KEY.owner(name)
+    const entry = await this.store.get(key)
+    const owner = entry && readRecord('owner', entry.value)
+    if (entry === undefined || owner?.host !== this.name || owner.member !== this.membership?.member) return
+    const { member: _, grace: __, ...left } = owner
+    await this.store.txn([{ key, target: 'modified', result: 'equal', value: entry.modified }], [{ type: 'put', key, value: writeRecord('owner', left) }])
   }
 
   /** True while it is a member, as far as it knows, and its domains may run. */
@@ -119,7 +180,8 @@ export class FleetAgent {
     const asked = this.clock.now()
     const lease = await this.store.lease(this.ttl)
     const { memory, cpus, capabilities } = this.machine.facts
-    const value = writeRecord('host', { name: this.name, memory, cpus, capabilities })
+    const address = this.machine.live?.network.address
+    const value = writeRecord('host', { name: this.name, memory, cpus, capabilities, ...(address === undefined ? {} : { address }) })
     const { succeeded, revision } = await this.store.txn([absent(KEY.host(this.name))], [{ type: 'put', key: KEY.host(this.name), value, lease: lease.id }])
     if (!succeeded) {
       await lease.revoke().catch(() => undefined)
@@ -143,6 +205,7 @@ export class FleetAgent {
 
   private fence(): void {
     this.machine.close()
+    this.mover?.giveUp()
     this.hub.emit({ type: 'fenced' })
   }
 
@@ -156,8 +219,11 @@ export class FleetAgent {
       try {
         if (membership === undefined) await this.join()
         else {
-          await membership.lease.keepAlive()
+          const revision = await membership.lease.keepAlive()
           if (this.membership === membership) this.extend(asked, membership.lease)
+          this.revisions = [this.revisions[1], revision]
+          // A watch that has said nothing for so long may be dead, and nobody has been told.
+          if (this.mirror !== undefined && this.mirror.revision < this.revisions[0]) this.readAnew()
           this.wake()
         }
       } catch (error) {
@@ -181,8 +247,8 @@ export class FleetAgent {
     while (this.isWanted) {
       const woken = new Promise<void>((resolve) => { this.wake = resolve })
       try {
-        const { membership } = this
-        if (membership !== undefined) await this.look(membership)
+        const { membership, mirror } = this
+        if (membership !== undefined && mirror !== undefined) await this.look(mirror, membership)
       } catch (error) {
         this.hub.emit({ type: 'store-failed', error })
       }
@@ -190,37 +256,43 @@ export class FleetAgent {
     }
   }
 
-  /** Wakes the work at each change; goes on from a revision, or anew where that is lost. */
+  /** Keeps the mirror: reads everything, follows the changes behind it, and begins anew where those are lost. */
   private async watch(): Promise<void> {
-    let from: number | undefined
     while (this.isWanted) {
+      const again = new AbortController()
+      const stop = (): void => again.abort()
+      this.readAnew = stop
+      this.ending.signal.addEventListener('abort', stop)
       try {
-        for await (const { revision } of this.store.watch('', { from, signal: this.ending.signal })) {
-          from = revision + 1
+        const mirror = await readFleet(this.store)
+        this.mirror = mirror
+        this.wake()
+        for await (const batch of this.store.watch('', { from: mirror.revision + 1, signal: again.signal })) {
+          mirror.apply(batch)
           this.wake()
         }
       } catch (error) {
-        if (XenError.is(error, 'COMPACTED')) from = undefined
-        this.wake()
+        this.hub.emit({ type: 'store-failed', error })
         if (this.isWanted) await rest(this.clock, 200)
+      } finally {
+        this.ending.signal.removeEventListener('abort', stop)
       }
     }
   }
 
-  private async look(membership: Membership): Promise<void> {
-    const view = await readFleet(this.store)
-    this.count(view)
-    for (const [name, owner] of view.owners) if (owner.host === this.name) void this.attend(name, owner, { view, membership })
+  private async look(mirror: FleetMirror, membership: Membership): Promise<void> {
+    for (const name of [...mirror.ownedBy(this.name)]) void this.attend(name, { mirror, membership })
     for (const [name, epoch] of this.machine.domains()) {
+      if (mirror.revision < (this.cameAt.get(name) ?? 0)) continue
       // Somebody else's, or nobody's.
-      if (view.owners.get(name)?.host !== this.name) void this.exclusively(name, () => this.end(name, epoch))
+      if (mirror.owners.get(name)?.host !== this.name) void this.exclusively(name, () => this.end(name, epoch))
     }
-    await this.keep(view, membership)
+    await this.keep(mirror, membership)
   }
 
   /** Notes which owners are missing, and since when. */
-  private count({ hosts, owners }: FleetView): void {
-    const gone = new Set([...owners.values()].map(({ host }) => host).filter((host) => !hosts.has(host)))
+  private count(mirror: FleetMirror): void {
+    const gone = new Set(mirror.missingHosts())
     for (const host of this.missing.keys()) if (!gone.has(host)) this.missing.delete(host)
     for (const host of gone) if (!this.missing.has(host)) this.missing.set(host, this.clock.now())
   }
@@ -236,34 +308,52 @@ export class FleetAgent {
   }
 
   /** Brings one domain of this host to where the records want it. */
-  private attend(name: string, owner: Ownership, { view, membership }: { readonly view: FleetView; readonly membership: Membership }): Promise<void> {
+  private attend(name: string, { mirror, membership }: { readonly mirror: FleetMirror; readonly membership: Membership }): Promise<void> {
     return this.exclusively(name, async () => {
       const key = KEY.owner(name)
-      const domain = view.domains.get(name)
+      const [owner, domain] = [mirror.owners.get(name), mirror.domains.get(name)]
+      if (owner === undefined) return
+      // What the records are now: whatever is done meanwhile, the transaction compares with this.
+      const known: Known = { key, owner, isAsKnown: unchanged(mirror, key), epoch: nextEpoch(mirror, owner) }
       if (domain === undefined || domain.wanted === 'stopped' || owner.to !== undefined) {
         // A record of another version is somebody's who knows what it means.
-        if (domain === undefined && view.entries.has(KEY.domain(name))) return
+        if (domain === undefined && mirror.entries.has(KEY.domain(name))) return
+        const isMoved = owner.to !== undefined && domain?.wanted === 'running'
+        if (isMoved && await this.sendLive(domain, mirror.hosts.get(owner.to!))) return
         await this.end(name, owner.epoch)
-        const then: StoreOperation = owner.to === undefined || domain === undefined || domain.wanted === 'stopped'
-          ? { type: 'delete', key } : { type: 'put', key, value: writeRecord('owner', { host: owner.to, epoch: nextEpoch(view, owner) }) }
-        await this.store.txn([unchanged(view, key)], [then])
+        await this.store.txn([known.isAsKnown], [isMoved ? { type: 'put', key, value: writeRecord('owner', { host: owner.to!, epoch: known.epoch }) } : { type: 'delete', key }])
         return
       }
-      const here = this.machine.domains().get(name)
-      let { epoch } = owner
-      if (owner.member !== membership.member || here === undefined) {
-        // Another process of this name may have it.
-        if (owner.member !== undefined && !this.own.has(owner.member) && !this.isOver(owner, membership.joined)) return
-        // One that ran here in an earlier membership goes on, if it is claimed anew; if not, its owner is another.
-        epoch = nextEpoch(view, owner)
-        const claim = writeRecord('owner', { host: this.name, epoch, member: membership.member, grace: membership.lease.ttl * 1000 })
-        const { succeeded } = await this.store.txn([unchanged(view, key), madeAt(KEY.host(this.name), membership.member)], [{ type: 'put', key, value: claim }])
-        if (!succeeded) return
-      }
+      const here = this.machine.domains().has(name)
+      const isClaimed = owner.member === membership.member && here
+      if (!isClaimed && !await this.claim(known, membership)) return
       if (this.membership !== membership) return
+      const epoch = isClaimed ? owner.epoch : known.epoch
       await this.machine.run(domain, epoch)
-      if (here === undefined) this.hub.emit({ type: 'domain-started', domain: name, epoch })
+      if (!here) this.hub.emit({ type: 'domain-started', domain: name, epoch })
     })
+  }
+
+  /** Moves a domain with its memory; false where that cannot be, and it is to be started anew there. */
+  private async sendLive({ name, eviction }: FleetDomain, to: FleetHost | undefined): Promise<boolean> {
+    if (this.mover === undefined || to?.address === undefined || eviction === 'restart' || !this.machine.domains().has(name)) return false
+    try {
+      if (await this.mover.send(name, { to: to.name, address: to.address })) this.hub.emit({ type: 'domain-gone', domain: name, to: to.name })
+      return true
+    } catch (error) {
+      this.hub.emit({ type: 'move-failed', domain: name, error })
+      return false
+    }
+  }
+
+  /** Puts this membership into an owner's record; false when it may not, or the record is another by now. */
+  private async claim({ key, owner, isAsKnown, epoch }: Known, { lease, member, joined }: Membership): Promise<boolean> {
+    // Another process of this name may have it.
+    if (owner.member !== undefined && !this.own.has(owner.member) && !this.isOver(owner, joined)) return false
+    // One that ran here in an earlier membership goes on, if it is claimed anew; if not, its owner is another.
+    const claim = writeRecord('owner', { host: this.name, epoch, member, grace: lease.ttl * 1000 })
+    const { succeeded } = await this.store.txn([isAsKnown, madeAt(KEY.host(this.name), member)], [{ type: 'put', key, value: claim }])
+    return succeeded
   }
 
   private async end(name: string, epoch: number): Promise<void> {
@@ -272,13 +362,14 @@ export class FleetAgent {
     this.hub.emit({ type: 'domain-stopped', domain: name, epoch })
   }
 
-  /** One thing at a time for each domain; the next look finds what was passed over. */
+  /** One thing at a time for each domain; what is passed over is looked at behind it. */
   private async exclusively(name: string, work: () => Promise<void>): Promise<void> {
-    if (this.busy.has(name)) return
+    if (this.busy.has(name)) return void this.passedOver.add(name)
     this.busy.add(name)
     try {
       await work()
       this.busy.delete(name)
+      if (this.passedOver.delete(name)) this.wake()
     } catch (error) {
       this.hub.emit({ type: 'domain-failed', domain: name, error })
       // Not at once again: what fails writes records, and those wake everybody.
@@ -292,26 +383,33 @@ export class FleetAgent {
   // Keeping
 
   /** As the keeper: gives domains without a living host to hosts that are there. */
-  private async keep(view: FleetView, { lease, member }: Membership): Promise<void> {
-    const keeper = view.entries.get(KEY.keeper)
+  private async keep(mirror: FleetMirror, { lease, member }: Membership): Promise<void> {
+    this.count(mirror)
+    const keeper = mirror.entries.get(KEY.keeper)
     if (keeper === undefined) {
-      const claimed = await this.store.txn([absent(KEY.keeper), madeAt(KEY.host(this.name), member)], [{ type: 'put', key: KEY.keeper, value: this.name, lease: lease.id }])
-      if (claimed.succeeded) this.wake()
+      await this.store.txn([absent(KEY.keeper), madeAt(KEY.host(this.name), member)], [{ type: 'put', key: KEY.keeper, value: this.name, lease: lease.id }])
       return
     }
     if (keeper.value !== this.name) return
-    for (const step of planPlacement(view).steps) if (step.type === 'assign') await this.assign(view, step)
+    const assignments = planPlacement(mirror).steps.flatMap((step) => (step.type === 'assign' ? this.assignment(mirror, step) : []))
+    for (let at = 0; at < assignments.length; at += AT_ONCE) await Promise.all(assignments.slice(at, at + AT_ONCE).map((assignment) => this.assign(assignment)))
   }
 
-  private async assign(view: FleetView, { domain, to, why }: { readonly domain: string; readonly to: string; readonly why: string }): Promise<void> {
-    const [key, owner] = [KEY.owner(domain), view.owners.get(domain)]
+  /** A step of a plan as a transaction, whose comparisons are with what the plan was made from. Nothing, where the time has not come. */
+  private assignment(mirror: FleetMirror, step: AssignStep): Assignment[] {
+    const { domain, to } = step
+    const [key, owner] = [KEY.owner(domain), mirror.owners.get(domain)]
     // An owner's record that nobody can read is nobody's to take.
-    if (owner === undefined && view.entries.has(key)) return
-    if (owner !== undefined && !this.isOver(owner, this.missing.get(owner.host) ?? this.clock.now())) return
-    const { succeeded } = await this.store.txn(
-      [unchanged(view, key), unchanged(view, KEY.domain(domain)), madeAt(KEY.host(to), view.entries.get(KEY.host(to))!.created), ...(owner === undefined ? [] : [absent(KEY.host(owner.host))])],
-      [{ type: 'put', key, value: writeRecord('owner', { host: to, epoch: nextEpoch(view, owner) }) }],
-    )
+    if (owner === undefined && mirror.entries.has(key)) return []
+    if (owner !== undefined && !this.isOver(owner, this.missing.get(owner.host) ?? this.clock.now())) return []
+    const compare = [
+      unchanged(mirror, key), unchanged(mirror, KEY.domain(domain)), madeAt(KEY.host(to), mirror.entries.get(KEY.host(to))!.created), ...(owner === undefined ? [] : [absent(KEY.host(owner.host))]),
+    ]
+    return [{ step, compare, put: { type: 'put', key, value: writeRecord('owner', { host: to, epoch: nextEpoch(mirror, owner) }) } }]
+  }
+
+  private async assign({ step: { domain, to, why }, compare, put }: Assignment): Promise<void> {
+    const { succeeded } = await this.store.txn(compare, [put])
     if (succeeded) this.hub.emit({ type: 'assigned', domain, to, why })
   }
 }

@@ -3,7 +3,9 @@
  * while the agent may have lost its lease. The fence is the host's own; an agent that is wrong cannot get round it.
  */
 import { XenError } from '../../util/index.ts'
+import type { Arbiter, MigrationTransport } from '../../toolstack/index.ts'
 import type { FleetDomain } from '../plan/fleet-state.ts'
+import type { MoveNetwork } from './move-network.ts'
 
 /** What a host offers beside its name. */
 export interface MachineFacts {
@@ -27,6 +29,17 @@ export interface Machine {
   resume(name: string): void
   /** Names of domains that are there. A domain that has ended by itself is not. */
   domains(): readonly string[]
+  /** Moves domains with their memory, where it can. */
+  readonly live?: LiveMachine | undefined
+}
+
+/** What moves domains with their memory. */
+export interface LiveMachine {
+  readonly network: MoveNetwork
+  /** Protects a domain by the host at the other end; `ended` is true when that has it, false when it goes on here. */
+  protect(name: string, transport: MigrationTransport, options: { readonly arbiter: Arbiter; readonly signal: AbortSignal }): { onProtected(act: () => void): void; readonly ended: Promise<boolean> }
+  /** Stands by for a domain. When it has been granted, `run` lets it run where `mayRun` says so at the very moment; it rejects where it is gone instead. `drop` has it gone. */
+  standBy(domain: FleetDomain, transport: MigrationTransport, arbiter: Arbiter): { run(mayRun: () => boolean): Promise<void>; drop(): Promise<void>; readonly ended: Promise<void> }
 }
 
 /** A domain that the fence knows. */
@@ -59,6 +72,11 @@ export class FencedMachine {
     return this.machine.facts()
   }
 
+  /** What moves domains with their memory, where the machine can. */
+  get live(): LiveMachine | undefined {
+    return this.machine.live
+  }
+
   /** Domains may run until then. */
   open(deadline: number): void {
     this.deadline = Math.max(this.deadline, deadline)
@@ -67,7 +85,16 @@ export class FencedMachine {
   /** No domain runs from now on. */
   close(): void {
     this.deadline = -Infinity
-    for (const [name, each] of this.known) this.halt(name, each)
+    const failures: unknown[] = []
+    for (const [name, each] of this.known) {
+      try {
+        this.halt(name, each)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    // All others are paused by now.
+    if (failures.length > 0) throw failures[0]
   }
 
   /** Whether domains may run. */
@@ -90,21 +117,45 @@ export class FencedMachine {
     if (here !== undefined && this.domains().has(name)) {
       here.epoch = epoch
       if (here.isPaused && !here.isStarting) {
-        here.isPaused = false
         this.machine.resume(name)
+        here.isPaused = false
       }
       return
     }
+    await this.begin(name, epoch, (mayRun) => this.machine.start(domain, mayRun))
+  }
+
+  /** Has a domain run that comes from elsewhere. Rejects with STALE_EPOCH, at once or when `arrive` does, and then it does not run. */
+  async adopt(name: string, epoch: number, arrive: (mayRun: () => boolean) => Promise<void>): Promise<void> {
+    this.admit(name, epoch)
+    await this.begin(name, epoch, arrive)
+  }
+
+  private async begin(name: string, epoch: number, start: (mayRun: () => boolean) => Promise<void>): Promise<void> {
     const made: Known = { epoch, isPaused: false, isStarting: true }
     this.known.set(name, made)
     try {
-      await this.machine.start(domain, () => this.isOpen && this.known.get(name) === made && !made.isPaused && this.highest.get(name) === made.epoch)
+      await start(() => this.isOpen && this.known.get(name) === made && !made.isPaused && this.highest.get(name) === made.epoch)
       made.isStarting = false
       if (!this.isOpen) this.halt(name, made)
     } catch (error) {
       if (this.known.get(name) === made) this.known.delete(name)
       throw error
     }
+  }
+
+  /** Keeps a domain from running until it is released, or run again. */
+  hold(name: string): void {
+    const here = this.known.get(name)
+    if (here !== undefined) this.halt(name, here)
+  }
+
+  /** Lets a domain run again that was held, where it may. */
+  release(name: string): void {
+    const here = this.known.get(name)
+    if (here === undefined || !here.isPaused || here.isStarting || !this.isOpen) return
+    this.machine.resume(name)
+    here.isPaused = false
   }
 
   /** Ends a domain. */
@@ -124,7 +175,7 @@ export class FencedMachine {
 
   private halt(name: string, each: Known): void {
     if (each.isPaused) return
-    each.isPaused = true
     if (!each.isStarting) this.machine.pause(name)
+    each.isPaused = true
   }
 }

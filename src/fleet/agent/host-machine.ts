@@ -3,9 +3,10 @@
  * it run, and its name in the fleet is its name on the host.
  */
 import { XenError } from '../../util/index.ts'
-import type { Host, KernelSource } from '../../toolstack/index.ts'
+import type { Domain, Host, KernelSource } from '../../toolstack/index.ts'
 import type { FleetDomain } from '../plan/fleet-state.ts'
 import type { Machine, MachineFacts } from './fenced-machine.ts'
+import type { MoveNetwork } from './move-network.ts'
 
 /** How a host serves a fleet. */
 export interface HostMachineOptions {
@@ -13,33 +14,82 @@ export interface HostMachineOptions {
   readonly memory?: number | undefined
   /** Beside the kinds of guests that the host has. */
   readonly capabilities?: readonly string[] | undefined
-  /** Kernels by name, for descriptions that say `kernel="name"`: programs in TypeScript are named by these only. */
+  /** Kernels by the whole description of a domain: programs in TypeScript are named by these only. Any other description is the text of a description file. */
   readonly kernels?: Readonly<Record<string, KernelSource>> | undefined
+  /** What joins it with other hosts, so that domains move between them with their memory and their disks. Default: they are started anew there. */
+  readonly moves?: MoveNetwork | undefined
+}
+
+/** How often a domain that is moved is captured. */
+const INTERVAL = '20ms'
+
+/** Lets guests find in XenStore whose they are, and of what they are clones. */
+async function tell({ store }: Host, domain: Domain, { name, clone }: FleetDomain): Promise<void> {
+  const facts = { name, ...(clone === undefined ? {} : { 'clone-of': clone.of, 'clone-number': String(clone.number) }) }
+  for (const [key, value] of Object.entries(facts)) await store.write(`/local/domain/${domain.id}/vm-data/fleet/${key}`, value)
+}
+
+/** Lets a domain run that is paused, or has it gone. */
+async function runIf(domain: Domain, mayRun: () => boolean): Promise<void> {
+  if (mayRun()) return domain.unpause()
+  const { name } = domain
+  await domain.destroy()
+  throw new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`, { details: { domain: name } })
 }
 
 /** Makes a machine of a host. */
-export function hostMachine(host: Host, { memory, capabilities = [], kernels = {} }: HostMachineOptions = {}): Machine {
+export function hostMachine(host: Host, { memory, capabilities = [], kernels = {}, moves }: HostMachineOptions = {}): Machine {
   const own = new Set<string>()
   const facts: MachineFacts = {
     memory: memory ?? Math.floor(host.info().freeMemory), cpus: host.info().cpus, capabilities: [...Object.keys(host.capabilities().types), ...capabilities],
   }
   const domainOf = (name: string) => host.domains().find((domain) => domain.name === name && own.has(name))
+  const create = ({ name, memory: size, vcpus, description }: FleetDomain): Promise<Domain> => {
+    const kernel = kernels[description]
+    if (description === '' || kernel !== undefined) return host.createDomain({ name, memory: size, vcpus, ...(kernel === undefined ? {} : { kernel }) }, { paused: true })
+    return host.createDomain(description, { paused: true, overrides: [`name="${name}"`, `memory=${size}`, `vcpus=${vcpus}`] })
+  }
   return {
     facts: () => facts,
-    async start({ name, memory: size, vcpus, description }: FleetDomain, mayRun) {
-      const kernel = kernels[description]
-      const domain = await host.createDomain({ name, memory: size, vcpus, ...(kernel === undefined ? {} : { kernel }) }, { paused: true })
-      own.add(name)
-      if (mayRun()) return domain.unpause()
-      await domain.destroy()
-      throw new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`, { details: { domain: name } })
+    async start(wanted, mayRun) {
+      const domain = await create(wanted)
+      own.add(wanted.name)
+      await tell(host, domain, wanted)
+      await runIf(domain, mayRun)
     },
     stop: async (name) => {
       await domainOf(name)?.destroy()
       own.delete(name)
     },
-    pause: (name) => domainOf(name)?.pause(),
+    pause: (name) => {
+      const domain = domainOf(name)
+      // Not `domain.pause()`, which waits for its turn behind what is under way on the domain: a fence does not.
+      if (domain !== undefined) host.hypervisor.pauseDomain(domain.id)
+    },
     resume: (name) => domainOf(name)?.unpause(),
     domains: () => host.domains().filter(({ name }) => own.has(name)).map(({ name }) => name),
+    live: moves && {
+      network: moves,
+      protect: (name, transport, options) => {
+        const protection = host.domain(name).protect(transport, { ...options, interval: INTERVAL })
+        return { onProtected: (act) => void protection.progress.on('protected', act), ended: protection.then(({ end }) => end === 'failed-over') }
+      },
+      standBy: (wanted, transport, arbiter) => {
+        const { name, description } = wanted
+        const kernel = kernels[description]
+        const standing = host.standBy(transport, { arbiter, paused: true, trust: 'all', ...(kernel === undefined ? {} : { kernel }) })
+        return {
+          run: async (mayRun) => {
+            const domain = await standing
+            if (domain === undefined) throw new XenError('INVALID_STATE', `domain ${name} has not come`, { details: { domain: name } })
+            own.add(name)
+            await tell(host, domain, wanted)
+            await runIf(domain, mayRun)
+          },
+          drop: async () => void await (await standing)?.destroy().catch(() => undefined),
+          ended: standing.then(() => undefined),
+        }
+      },
+    },
   }
 }

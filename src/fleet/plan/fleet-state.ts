@@ -22,8 +22,13 @@ export interface FleetDomain {
   readonly apart?: string | undefined
   /** What its host must be capable of: `pvh`, `shared-disks`. */
   readonly requires: readonly string[]
-  /** What a drain does: `move` takes it to another host, `stay` prevents the drain. */
-  readonly eviction: 'move' | 'stay'
+  /**
+   * What a drain does: `move` takes it to another host, with its memory where both can; `restart` ends it here and starts it there; `stop` stops it until it is
+   * started again; `stay` prevents the drain.
+   */
+  readonly eviction: 'move' | 'restart' | 'stop' | 'stay'
+  /** The domain of which it is a clone, and which one it is: 1 for the first. */
+  readonly clone?: { readonly of: string; readonly number: number } | undefined
   /** What the host is given to make it of; the fleet does not look into it. */
   readonly description: string
 }
@@ -35,6 +40,8 @@ export interface FleetHost {
   readonly memory: number
   readonly cpus: number
   readonly capabilities: readonly string[]
+  /** Where domains are sent to it with their memory; undefined for one that takes none in so. */
+  readonly address?: string | undefined
   /** It is to be emptied, and gets nothing new. */
   readonly isDraining: boolean
 }
@@ -68,9 +75,9 @@ const count = /* @__PURE__ */ z.number().check(z.nonnegative())
 const SCHEMAS = {
   domain: /* @__PURE__ */ z.strictObject({
     version: z.literal(VERSION), name, memory: count, vcpus: count, wanted: z.enum(['running', 'stopped']), priority: z.number(), order: z.number(), with: names, apart: z.optional(z.string()),
-    requires: names, eviction: z.enum(['move', 'stay']), description: z.string(),
+    requires: names, eviction: z.enum(['move', 'restart', 'stop', 'stay']), clone: z.optional(z.strictObject({ of: name, number: count })), description: z.string(),
   }),
-  host: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), name, memory: count, cpus: count, capabilities: names }),
+  host: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), name, memory: count, cpus: count, capabilities: names, address: z.optional(z.string()) }),
   owner: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), host: name, epoch: count, member: z.optional(count), grace: z.optional(count), to: z.optional(name) }),
 }
 

@@ -10,6 +10,8 @@ export type PlanStep =
   /** A domain that nobody has is given to a host. `after` is the dead host that had it. */
   | { readonly type: 'assign'; readonly domain: string; readonly to: string; readonly after?: string | undefined; readonly why: string }
   | { readonly type: 'move'; readonly domain: string; readonly from: string; readonly to: string; readonly why: string }
+  /** A domain that is rather stopped than moved. */
+  | { readonly type: 'stop'; readonly domain: string; readonly from: string; readonly why: string }
   /** Of a rolling restart: the host is empty, and is restarted. */
   | { readonly type: 'restart-host'; readonly host: string; readonly why: string }
 
@@ -60,6 +62,10 @@ function evacuate(draft: Draft, host: string, why: string): Plan {
       continue
     }
     draft.put(domain.name, undefined)
+    if (domain.eviction === 'stop') {
+      steps.push({ type: 'stop', domain: domain.name, from: host, why })
+      continue
+    }
     const choice = draft.choose(domain, host)
     draft.put(domain.name, 'host' in choice ? choice.host : host)
     if ('host' in choice) steps.push({ type: 'move', domain: domain.name, from: host, to: choice.host, why })
@@ -99,7 +105,7 @@ function bestMove(draft: Draft, rested: (domain: string) => boolean, tolerance: 
   const spread = draft.load(fullest) - draft.load(emptiest)
   let best: { readonly domain: FleetDomain; readonly spread: number } | undefined
   for (const domain of draft.on(fullest).flatMap((name) => draft.domains.get(name) ?? []).sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (domain.eviction === 'stay' || !rested(domain.name)) continue
+    if (domain.eviction === 'stay' || domain.eviction === 'stop' || !rested(domain.name)) continue
     draft.put(domain.name, undefined)
     const fits = draft.obstacle(domain, draft.hosts.get(emptiest)!) === undefined
     draft.put(domain.name, emptiest)
@@ -163,6 +169,10 @@ export function afterPlan(state: FleetState, { steps }: Plan): FleetState {
   const owners = new Map(state.owners)
   for (const step of steps) {
     if (step.type === 'restart-host') continue
+    if (step.type === 'stop') {
+      owners.delete(step.domain)
+      continue
+    }
     owners.set(step.domain, { host: step.to, epoch: (owners.get(step.domain)?.epoch ?? 0) + 1 })
   }
   return { ...state, owners }

@@ -48,8 +48,11 @@ export interface StoreLease {
   readonly id: string
   /** Seconds that the store gives it from each renewal on. */
   readonly ttl: number
-  /** Renews it. Rejects with LEASE_LOST when it has ended, IO when the store cannot be reached. */
-  keepAlive(): Promise<void>
+  /**
+   * Renews it; resolves with a revision that the store has reached, which may be behind its newest. Rejects with LEASE_LOST when it has ended, IO when the
+   * store cannot be reached.
+   */
+  keepAlive(): Promise<number>
   /** Ends it at once. */
   revoke(): Promise<void>
 }

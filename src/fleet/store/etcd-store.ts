@@ -103,8 +103,11 @@ class EtcdStore implements ClusterStore {
     return {
       id: ID, ttl: count(granted.TTL),
       keepAlive: async () => {
-        const { result } = await this.call<{ result?: { TTL?: Count } }>('lease/keepalive', { ID }, 'every')
+        // Every member is to have been asked before the lease is over, however silent the others are.
+        const patience = (count(granted.TTL) * 1000) / (2 * this.endpoints.length)
+        const { result } = await this.call<{ result?: { TTL?: Count; header?: Header } }>('lease/keepalive', { ID }, 'every', patience)
         if (count(result?.TTL) <= 0) throw new XenError('LEASE_LOST', `lease ${ID} has ended`, { details: { lease: ID } })
+        return count(result?.header?.revision)
       },
       revoke: async () => void await this.call('lease/revoke', { ID }, 'every').catch((error: unknown) => {
         if (!XenError.is(error, 'LEASE_LOST')) throw error
@@ -150,52 +153,58 @@ class EtcdStore implements ClusterStore {
 
   /** What a watch is told, a line of JSON each. */
   private async *results(create_request: object, signal: AbortSignal): AsyncGenerator<WatchResult, void> {
-    const response = await fetch(`${this.endpoints[this.first]}/v3/watch`, { method: 'POST', body: JSON.stringify({ create_request }), signal }).catch((cause: unknown) => { throw this.next('it cannot be watched', cause) })
-    if (response.body === null) throw this.next('it cannot be watched', response.status)
+    const member = this.first
+    const failed = (why: string, cause: unknown): XenError => {
+      this.leave(member)
+      return this.lost(why, cause)
+    }
+    const response = await fetch(`${this.endpoints[member]}/v3/watch`, { method: 'POST', body: JSON.stringify({ create_request }), signal }).catch((cause: unknown) => { throw failed('it cannot be watched', cause) })
+    if (response.body === null) throw failed('it cannot be watched', response.status)
     const reader = response.body.getReader()
     const decoder = new TextDecoder()
     let waiting = ''
     for (;;) {
       const { done, value } = await reader.read()
-      if (done) throw this.next('the watch has ended', undefined)
+      if (done) throw failed('the watch has ended', undefined)
       waiting += decoder.decode(value, { stream: true })
       const lines = waiting.split('\n')
       waiting = lines.pop() ?? ''
       for (const line of lines.filter((each) => each.trim() !== '')) {
         const { result, error } = JSON.parse(line) as { result?: WatchResult; error?: { message?: string } }
-        if (result === undefined) throw this.next(error?.message ?? 'the watch has failed', error)
+        if (result === undefined) throw failed(error?.message ?? 'the watch has failed', error)
         yield result
       }
     }
   }
 
   /** Asks one member, or one after the other until one answers. */
-  private async call<T>(path: string, body: object, members: 'one' | 'every'): Promise<T> {
+  private async call<T>(path: string, body: object, members: 'one' | 'every', patience = this.timeout): Promise<T> {
     let failure: unknown
     for (let tries = members === 'one' ? 1 : this.endpoints.length; tries > 0; tries -= 1) {
+      const asked = this.first
       try {
-        return await this.ask<T>(path, body)
+        return await this.ask<T>(`${this.endpoints[asked]}/v3/${path}`, body, Math.min(patience, this.timeout))
       } catch (error) {
         if (error instanceof Refused && error.code === NOT_FOUND) throw new XenError('LEASE_LOST', error.message, { cause: error })
         failure = error
-        this.first = (this.first + 1) % this.endpoints.length
+        this.leave(asked)
       }
     }
     throw this.lost(path, failure)
   }
 
-  private async ask<T>(path: string, body: object): Promise<T> {
-    const signal = AbortSignal.any([this.closing.signal, AbortSignal.timeout(this.timeout)])
-    const response = await fetch(`${this.endpoints[this.first]}/v3/${path}`, { method: 'POST', body: JSON.stringify(body), signal })
+  private async ask<T>(url: string, body: object, patience: number): Promise<T> {
+    const signal = AbortSignal.any([this.closing.signal, AbortSignal.timeout(Math.ceil(patience))])
+    const response = await fetch(url, { method: 'POST', body: JSON.stringify(body), signal })
     const answer = await response.json() as T & { code?: number; error?: string | { grpc_code?: number; message?: string }; message?: string }
     if (response.ok && answer.error === undefined) return answer
     const detail = typeof answer.error === 'object' ? answer.error : { grpc_code: answer.code, message: answer.message ?? answer.error }
     throw new Refused(detail.grpc_code ?? -1, detail.message ?? `status ${response.status}`)
   }
 
-  private next(why: string, cause: unknown): XenError {
-    this.first = (this.first + 1) % this.endpoints.length
-    return this.lost(why, cause)
+  /** The next member is asked first from now on; calls that have failed at one together leave it once. */
+  private leave(member: number): void {
+    if (this.first === member) this.first = (member + 1) % this.endpoints.length
   }
 
   private lost(what: string, cause: unknown): XenError {

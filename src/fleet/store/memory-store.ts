@@ -128,12 +128,13 @@ class Core {
     return lease
   }
 
-  /** Throws LEASE_LOST. */
-  renew(id: string): void {
+  /** The revision. Throws LEASE_LOST. */
+  renew(id: string): number {
     const lease = this.leases.get(id)
     if (lease === undefined) throw leaseLost(id)
     lease.callOff()
     lease.callOff = this.clock.after(lease.ttl * 1000, () => this.end(id))
+    return this.revision
   }
 
   end(id: string): void {
@@ -216,7 +217,8 @@ class Connection implements MemoryConnection {
       while (signal?.aborted !== true) {
         if (isCut) throw unreachable()
         if (watcher.next <= core.compacted) throw new XenError('COMPACTED', `revision ${watcher.next} is not kept any more`, { details: { revision: watcher.next, compacted: core.compacted } })
-        const batch = core.history.find(({ revision }) => revision >= watcher.next)
+        // Revisions follow each other.
+        const batch = core.history[Math.max(0, watcher.next - (core.history[0]?.revision ?? 0))]
         if (batch === undefined) {
           await new Promise<void>((resolve) => { wake = resolve })
           continue

@@ -8,6 +8,7 @@ import { fetchDebianGuests } from '../debian-guests.ts'
 import { parseable, type Command, type OptionValues, type Terminal } from './command.ts'
 import { debugCommand } from './debug.ts'
 import { exploreCommand } from './explore.ts'
+import { fleetCommand } from './fleet.ts'
 import { replayCommand } from './replay.ts'
 import { runCommand } from './run.ts'
 import { packageVersion } from './version.ts'
@@ -44,7 +45,7 @@ const verifyCommand: Command = {
   },
 }
 
-const COMMANDS: readonly Command[] = [runCommand, debugCommand, exploreCommand, replayCommand, guestsCommand, verifyCommand, xlCommand]
+const COMMANDS: readonly Command[] = [runCommand, debugCommand, exploreCommand, replayCommand, guestsCommand, verifyCommand, xlCommand, fleetCommand]
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map(({ name, usage: rest }) => name.length + rest.length)) + 1

@@ -125,7 +125,7 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
     worthwhile: /* @__PURE__ */ real(0, Infinity) },
   protect: { signal, ...suspend, ...line, interval: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count },
-  standBy: { signal, kernel, trust, cpuPolicy, ...line, disks: record },
+  standBy: { signal, kernel, trust, cpuPolicy, ...line, disks: record, paused: flag },
   dumpCore: { signal, live: flag },
   attachDisk: { signal, store },
   attachNic: { signal }, attachDevice: { signal },

@@ -127,7 +127,7 @@ export class DomainMovement<D extends SavedDomain> {
     return this.start('standBy', { name: 'standing by for a domain', check }, options, async (context) => {
       let domain: D | undefined
       const start = (restored: RestoredDomain, name: string): void => {
-        domain = this.host.adopt({ ...restored.config, name }, restored, { paused: false })
+        domain = this.host.adopt({ ...restored.config, name }, restored, { paused: options.paused ?? false })
       }
       await new Standby({ ...this.host.create(), openDisk: (disk) => this.host.openDisk(disk), start }, { transport, options, context }).run()
       return domain

@@ -26,6 +26,8 @@ export interface StandByOptions extends Pick<RestoreOptions, 'kernel' | 'trust' 
   readonly arbiter?: Arbiter | undefined
   /** Stores that take the contents of the domain's disks, by their names in the domain: `{ xvda: store }`. Default: the host's `openDisk` is asked for each target. */
   readonly disks?: Readonly<Record<string, BlockStore>> | undefined
+  /** Leaves a domain that is taken over paused: whoever stands by lets it run. Default false. */
+  readonly paused?: boolean | undefined
 }
 
 /** What is told of standing by. */

@@ -429,10 +429,10 @@ export class RunLoop {
     this.clock.skipTo(time)
   }
 
-  private sleep(deadline: number): Promise<void> {
+  private async sleep(deadline: number): Promise<void> {
     const nearest = Math.min(deadline, this.nearestDeadline())
     const milliseconds = Math.max(0, (nearest - (this.host?.wall?.time ?? this.clock.now())) / 1e6)
-    return new Promise((resolve) => {
+    await new Promise<void>((resolve) => {
       const done = (): void => {
         clearTimeout(timer)
         this.wake = undefined
@@ -441,5 +441,8 @@ export class RunLoop {
       const timer = setTimeout(done, Math.min(milliseconds, 0x7fff_ffff))
       this.wake = done
     })
+    // A process that was stopped meanwhile may have more to do that is due, such as a fence that pauses guests: all timers have fired behind two turns.
+    await turn()
+    await turn()
   }
 }

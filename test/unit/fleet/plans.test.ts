@@ -13,7 +13,10 @@ const state = (hosts: readonly FleetHost[], domains: readonly FleetDomain[], own
   hosts: new Map(hosts.map((each) => [each.name, each])), domains: new Map(domains.map((each) => [each.name, each])),
   owners: new Map(Object.entries(owners).map(([name, owner]) => [name, { host: owner, epoch: 1 }])),
 })
-const told = ({ steps }: Plan): string[] => steps.map((step) => (step.type === 'restart-host' ? `restart ${step.host}` : `${step.type} ${step.domain} to ${step.to}`))
+const told = ({ steps }: Plan): string[] => steps.map((step) => {
+  if (step.type === 'restart-host') return `restart ${step.host}`
+  return step.type === 'stop' ? `stop ${step.domain}` : `${step.type} ${step.domain} to ${step.to}`
+})
 
 describe('a plan', () => {
   test('places by priority and order, where most is free, and says what keeps a domain from each host', () => {
@@ -39,6 +42,12 @@ describe('a plan', () => {
     expect(plan.unplaced.map((each) => each.domain)).toEqual(['pinned', 'y'])
   })
 
+  test('stops rather than moves who wants it so', () => {
+    const fleet = state([host('a'), host('b')], [domain('x'), domain('batch', { eviction: 'stop' }), domain('y', { eviction: 'restart' })], { x: 'a', batch: 'a', y: 'a' })
+    expect(told(planDrain(fleet, 'a'))).toEqual(['stop batch', 'move x to b', 'move y to b'])
+    expect(told(planRebalance(fleet))).toEqual(['move x to b'])
+  })
+
   test('evens out, and lets those rest that were moved', () => {
     const fleet = state([host('a'), host('b')], ['p', 'q', 'r', 's'].map((name) => domain(name)), { p: 'a', q: 'a', r: 'a', s: 'a' })
     expect(told(planRebalance(fleet))).toEqual(['move p to b', 'move q to b'])
@@ -62,13 +71,13 @@ const HOSTS = ['h0', 'h1', 'h2', 'h3']
 const states: fc.Arbitrary<FleetState> = fc.record({
   hosts: fc.array(fc.record({ at: fc.nat(3), memory: fc.nat(300), cpus: fc.integer({ min: 1, max: 4 }), isDraining: fc.boolean(), capable: fc.boolean() }), { maxLength: 4 }),
   domains: fc.array(fc.record({
-    memory: fc.nat(150), vcpus: fc.integer({ min: 1, max: 3 }), priority: fc.nat(2), order: fc.nat(2), stopped: fc.boolean(), apart: fc.boolean(), wants: fc.boolean(), stay: fc.boolean(), friend: fc.option(fc.nat(7)),
+    memory: fc.nat(150), vcpus: fc.integer({ min: 1, max: 3 }), priority: fc.nat(2), order: fc.nat(2), stopped: fc.boolean(), apart: fc.boolean(), wants: fc.boolean(), eviction: fc.constantFrom('move', 'restart', 'stop', 'stay'), friend: fc.option(fc.nat(7)),
     owner: fc.option(fc.nat(3)),
   }), { maxLength: 8 }),
 }).map(({ hosts, domains }) => ({
   hosts: new Map(hosts.map(({ at, capable, ...rest }) => [HOSTS[at]!, { ...rest, name: HOSTS[at]!, capabilities: capable ? ['pvh'] : [] }])),
-  domains: new Map(domains.map(({ stopped, apart, wants, stay, friend, owner: _, ...rest }, i) => [NAMES[i]!, domain(NAMES[i]!, {
-    ...rest, wanted: stopped ? 'stopped' : 'running', apart: apart ? 'group' : undefined, requires: wants ? ['pvh'] : [], eviction: stay ? 'stay' : 'move', with: friend === null ? [] : [NAMES[friend]!],
+  domains: new Map(domains.map(({ stopped, apart, wants, friend, owner: _, ...rest }, i) => [NAMES[i]!, domain(NAMES[i]!, {
+    ...rest, wanted: stopped ? 'stopped' : 'running', apart: apart ? 'group' : undefined, requires: wants ? ['pvh'] : [], with: friend === null ? [] : [NAMES[friend]!],
   })])),
   owners: new Map(domains.flatMap(({ owner }, i) => (owner === null ? [] : [[NAMES[i]!, { host: HOSTS[owner]!, epoch: 1 }]]))),
 }))
@@ -83,6 +92,10 @@ function isSound(before: FleetState, plan: Plan): void {
   for (const step of plan.steps) {
     if (step.type === 'restart-host') {
       expect([...now.owners].filter(([, owner]) => owner.host === step.host)).toEqual([])
+      continue
+    }
+    if (step.type === 'stop') {
+      now = afterPlan(now, { steps: [step], unplaced: [] })
       continue
     }
     const [own, target] = [before.domains.get(step.domain)!, before.hosts.get(step.to)!]

@@ -92,6 +92,8 @@ export function storeContract(open: () => Promise<ClusterStore>, pass: (millisec
     const [short, kept, revoked] = [await store.lease('1s'), await store.lease('1s'), await store.lease('60s')]
     expect([short.ttl >= 1, revoked.ttl]).toEqual([true, 60])
     await store.txn([], [put('short', '', short.id), put('kept', '', kept.id), put('revoked', '', revoked.id), put('stays', '')])
+    const reached = await kept.keepAlive()
+    expect([reached > 0, reached <= (await store.range('')).revision]).toEqual([true, true])
     await revoked.revoke()
     expect(await store.get('revoked')).toBe(undefined)
     for (let i = 0; i < 10; i += 1) {

@@ -25,7 +25,7 @@ describe('the command', { timeout: 30_000 }, () => {
   test('teaches: all commands, and each of them', async () => {
     const all = await call('help')
     expect([all.status, all.error]).toEqual([0, ''])
-    for (const name of ['run', 'explore', 'replay', 'guests', 'verify', 'xl']) {
+    for (const name of ['run', 'explore', 'replay', 'guests', 'verify', 'xl', 'fleet']) {
       expect(all.out).toContain(`  ${name} `)
       const one = await call('help', name)
       expect(one).toMatchObject({ status: 0, error: '', out: expect.stringMatching(new RegExp(`^usage: paravirt ${name} `)) })
@@ -33,6 +33,16 @@ describe('the command', { timeout: 30_000 }, () => {
     }
     expect((await call('help', 'explore')).out).toContain('--budget TIME')
     expect((await call('help', 'xl')).out).toContain('  paravirt xl create [-n] [-p] [FILE] [KEY=VALUE ...]\n')
+  })
+
+  test('has a fleet run the domains of description files', async () => {
+    const file = join(folder, 'web.cfg')
+    writeFileSync(file, 'name = "web"\nmemory = 8\n')
+    const { status, out, error } = await call('fleet', 'up', file, '--hosts', '2', '--memory', '64M', '--once')
+    expect([status, error]).toEqual([0, ''])
+    expect(out.split('\n').slice(0, 2)).toEqual(['host host1 has joined', 'host host2 has joined'])
+    expect(out).toContain('domain web is wanted running')
+    expect(out).toMatch(/domain web runs at host host[12], epoch \d+/)
   })
 
   test('says which version it is', async () => {
@@ -51,6 +61,10 @@ describe('the command', { timeout: 30_000 }, () => {
     [['explore', TEST, '--only', 'nobody'], 'it has careless, careful'],
     [['run', TEST.replace('counter.ts', 'hostile.ts')], 'exports no test'],
     [['replay'], 'it takes FILE.pvr'],
+    [['fleet'], 'it takes up'],
+    [['fleet', 'up', '--hosts', 'many'], '--hosts must be a number'],
+    [['fleet', 'drain', 'anna'], '--etcd ENDPOINTS'],
+    [['fleet', 'fly', '--etcd', '127.0.0.1:1'], 'it takes up or one of status, define'],
     [['xl'], 'it takes COMMAND'],
     [['xl', 'xend', '--memroy', '1G'], '--memroy'],
     [['xl', 'xend', '--relocation', 'many'], 'must be a port, got many'],
