@@ -1,7 +1,7 @@
 /** `paravirt fleet`: hosts of this process as a fleet, by a store in it or by etcd; and what is wanted of a fleet in etcd. */
 import { readFile } from 'node:fs/promises'
 import { optionalDecompressor } from '../../decompress/index.ts'
-import { etcdStore, Fleet, FleetAgent, hostMachine, memoryStore, type ClusterStore, type FleetEvent, type FleetView, type Plan } from '../../fleet/index.ts'
+import { etcdStore, Fleet, FleetAgent, hostMachine, memoryStore, type ClusterStore, type DomainDefinition, type FleetEvent, type FleetView, type Plan } from '../../fleet/index.ts'
 import { Host, parseDescription } from '../../toolstack/index.ts'
 import { thrownMessage, XenError } from '../../util/index.ts'
 import { nodeDisks } from '../disks.ts'
@@ -18,14 +18,13 @@ function storeOf(values: OptionValues): ClusterStore {
   return endpoints === undefined ? memoryStore() : etcdStore({ endpoints: endpoints.split(',').map((each) => (each.includes('://') ? each : `http://${each}`)) })
 }
 
-/** Defines the domain of a description file. */
-async function defineFile(fleet: Fleet, file: string): Promise<string> {
+/** The domain of a description file. */
+async function readDefinition(file: string): Promise<DomainDefinition> {
   const description = await readFile(file, 'utf8').catch((error: unknown) => {
     throw new XenError('IO', `${file} cannot be read: ${thrownMessage(error)}`, { cause: error })
   })
   const { name, memory, vcpus } = parseDescription(description, { source: file }).config
-  await fleet.define({ name, memory, vcpus, description })
-  return name
+  return { name, memory, vcpus, description }
 }
 
 /** An event as a line; undefined for one that says nothing new to whoever reads them all. */
@@ -43,8 +42,9 @@ function lineOf(event: FleetEvent): string | undefined {
   }
 }
 
-/** Whether each domain that is to run does. */
-const isSettled = ({ domains, owners, hosts }: FleetView): boolean => [...domains.values()].every(({ name, wanted }) => {
+/** Whether these hosts and domains are there, and each domain that is to run does. */
+const isSettled = ({ domains, owners, hosts }: FleetView, own: { readonly hosts: readonly string[]; readonly domains: readonly string[] }): boolean =>
+  own.hosts.every((name) => hosts.has(name)) && own.domains.every((name) => domains.has(name)) && [...domains.values()].every(({ name, wanted }) => {
   const owner = owners.get(name)
   return wanted === 'stopped' ? owner === undefined : owner?.member !== undefined && owner.to === undefined && hosts.has(owner.host)
 })
@@ -77,7 +77,9 @@ const interrupted = (): Promise<void> => new Promise((resolve) => {
 async function up(files: readonly string[], values: OptionValues, terminal: Terminal): Promise<number> {
   const count = Number(textOf(values, 'hosts') ?? 3)
   if (!Number.isInteger(count) || count < 1 || count > MOST_HOSTS) throw new XenError('INVALID_ARGUMENT', `--hosts must be a number from 1 to ${MOST_HOSTS}`)
+  const definitions = await Promise.all(files.map(readDefinition))
   const [store, prefix] = [storeOf(values), textOf(values, 'name') ?? 'host']
+  const own = { hosts: Array.from({ length: count }, (_, i) => `${prefix}${i + 1}`), domains: definitions.map(({ name }) => name) }
   const fleet = new Fleet({ store })
   const [over, members]: [AbortController, (() => Promise<void>)[]] = [new AbortController(), []]
   const { revision } = await fleet.state()
@@ -85,12 +87,15 @@ async function up(files: readonly string[], values: OptionValues, terminal: Term
     for await (const event of fleet.events({ from: revision + 1, signal: over.signal })) {
       const line = lineOf(event)
       if (line !== undefined) terminal.out(line)
-      if (values['once'] === true && members.length === count && isSettled(await fleet.state())) return
+      if (values['once'] !== true) continue
+      const view = await fleet.state()
+      // All that has happened has been told.
+      if (isSettled(view, own) && [...view.entries.values()].every(({ modified }) => modified <= event.revision)) return
     }
   })()
   try {
-    for (let i = 1; i <= count; i += 1) members.push(await join(store, `${prefix}${i}`, { memory: textOf(values, 'memory') ?? '256M', lease: textOf(values, 'lease') ?? '3s' }))
-    for (const file of files) await defineFile(fleet, file)
+    for (const name of own.hosts) members.push(await join(store, name, { memory: textOf(values, 'memory') ?? '256M', lease: textOf(values, 'lease') ?? '3s' }))
+    for (const definition of definitions) await fleet.define(definition)
     await Promise.race([interrupted(), ...(values['once'] === true ? [settled] : [])])
     return 0
   } finally {
@@ -121,7 +126,11 @@ function stateLines({ hosts, domains, owners, unreadable }: FleetView): string[]
 /** What can be done with a fleet: how many words each takes behind its own, and what it does. */
 const ACTS: Readonly<Record<string, { readonly words: readonly [number, number]; run(fleet: Fleet, words: readonly string[]): Promise<readonly string[]> }>> = {
   status: { words: [0, 0], run: async (fleet) => stateLines(await fleet.state()) },
-  define: { words: [1, Infinity], run: async (fleet, files) => Promise.all(files.map(async (file) => `domain ${await defineFile(fleet, file)} is defined`)) },
+  define: { words: [1, Infinity], run: async (fleet, files) => Promise.all(files.map(async (file) => {
+    const definition = await readDefinition(file)
+    await fleet.define(definition)
+    return `domain ${definition.name} is defined`
+  })) },
   start: { words: [1, 1], run: async (fleet, [name]) => { await fleet.start(name!); return [] } },
   stop: { words: [1, 1], run: async (fleet, [name]) => { await fleet.stop(name!); return [] } },
   remove: { words: [1, 1], run: async (fleet, [name]) => { await fleet.remove(name!); return [] } },
