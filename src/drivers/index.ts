@@ -42,3 +42,11 @@ export type {
   FolderFrontendOptions, FolderNode, FolderRequest, LinkEntry, ListedFile, MemoryFilesOptions, MemoryFilesState, MemoryNodeState, MountedStat, NewFile,
   OpenFile, OpenHow, ServedFolder, TreeNode,
 } from './ninepfs/index.ts'
+export {
+  TCP_FLAG, TCP_STATES, TcpConnection, TcpStack, UserNetwork, checkUserNetwork, decodePacket, encodePacket, hasRightChecksums, macBytes, packetText, parseIp, silentOutside,
+} from './net/index.ts'
+export type {
+  ArpPacket, DhcpLease, EchoPacket, Ethernet, Ip, ListenAt, ListenHears, NameAnswer, NameQuestion, NetworkServices, NetworkStatistics, NetworkTimer, Outside,
+  OutsideAddress, OutsideFailure, OutsideInput, OutsideListener, OutsideSocket, OutsideSocketHears, OutsideStream, OutsideStreamHears, Packet, PortForward,
+  TcpCounts, TcpEnd, TcpEnds, TcpHears, TcpLimits, TcpOptions, TcpPacket, TcpSegment, TcpStackOptions, TcpState, UdpPacket, UnreachablePacket, UserNetworkOptions,
+} from './net/index.ts'

@@ -23,3 +23,11 @@ export { NetFrontend } from './frontend.ts'
 export { Nic } from './nic.ts'
 export type { SendOptions } from './nic.ts'
 export type { OutputHold } from './held-output.ts'
+export {
+  TCP_FLAG, TCP_STATES, TcpConnection, TcpStack, UserNetwork, checkUserNetwork, decodePacket, encodePacket, hasRightChecksums, macBytes, packetText, parseIp, silentOutside,
+} from './internet/index.ts'
+export type {
+  ArpPacket, DhcpLease, EchoPacket, Ethernet, Ip, ListenAt, ListenHears, NameAnswer, NameQuestion, NetworkServices, NetworkStatistics, NetworkTimer, Outside,
+  OutsideAddress, OutsideFailure, OutsideInput, OutsideListener, OutsideSocket, OutsideSocketHears, OutsideStream, OutsideStreamHears, Packet, PortForward,
+  TcpCounts, TcpEnd, TcpEnds, TcpHears, TcpLimits, TcpOptions, TcpPacket, TcpSegment, TcpStackOptions, TcpState, UdpPacket, UnreachablePacket, UserNetworkOptions,
+} from './internet/index.ts'

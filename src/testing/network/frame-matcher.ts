@@ -1,6 +1,6 @@
 /** Which frames are meant: a condition, or a few facts that a frame must have. */
+import { decodePacket, packetText, type Packet } from '../../drivers/index.ts'
 import { shown, XenError } from '../../util/index.ts'
-import { decodePacket, packetText, type Packet } from './packet.ts'
 
 /** Facts of a packet, of which those that are named must be so; `data` may be a text, or a pattern of one. */
 export type PacketFacts = { readonly kind?: Packet['kind'] | undefined } & Readonly<Record<string, string | number | Uint8Array | RegExp | undefined>>
@@ -11,7 +11,7 @@ export type FrameMatcher = PacketFacts | ((packet: Packet, frame: Uint8Array) =>
 /** Every name that a packet of some kind has. */
 const NAMES: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'kind', 'destination', 'source', 'operation', 'senderMac', 'sender', 'targetMac', 'target', 'from', 'to', 'id', 'sequence', 'data', 'fromPort', 'toPort',
-  'flags', 'acknowledged', 'window', 'type',
+  'flags', 'acknowledged', 'window', 'mss', 'windowScale', 'code', 'quoted', 'type',
 ])
 
 const decoder = /* @__PURE__ */ new TextDecoder()

@@ -2,12 +2,11 @@
  * Somebody at a bridge for a test to talk with: it answers ARP, ICMP echo, and UDP and TCP echo by itself, keeps what it has seen,
  * sends what the test wants, and waits for frames in host time.
  */
-import { formatMac, type UserPort } from '../../drivers/index.ts'
+import { decodePacket, encodePacket, formatMac, macBytes, parseIp, type Packet, type UserPort } from '../../drivers/index.ts'
 import type { Host, UntilOptions } from '../../toolstack/index.ts'
 import { checkOptions, flag, parseDuration, text, whole, XenError } from '../../util/index.ts'
 import { EchoServer, type PeerAddress } from './echo-server.ts'
 import { frameCondition, framesText, matcherText, type FrameMatcher } from './frame-matcher.ts'
-import { decodePacket, encodePacket, macBytes, parseIp, type Packet } from './packet.ts'
 
 /** Where the peer is, and what it does by itself. */
 export interface NetworkPeerOptions {

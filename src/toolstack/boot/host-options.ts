@@ -1,5 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod/mini'
+import { checkUserNetwork } from '../../drivers/index.ts'
 import { SCHEDULER_NAMES, type Policy, type PolicyChoice, type SchedulerName } from '../../hypervisor/index.ts'
 import { DEFAULT_LEVEL, PROCESSOR_LEVELS, type CompilerOptions, type ProcessorLevel } from '../../machine/index.ts'
 import {
@@ -12,7 +13,7 @@ import type { DeviceConfiguration } from '../device-kinds/described-device.ts'
 import { DeviceKinds, USUAL_KINDS } from '../device-kinds/device-kinds.ts'
 import type { ServedDevice, SplitDevice } from '../device-kinds/served-device.ts'
 import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
-import type { DiskOpener, FolderOpener } from '../device-kinds/device-sources.ts'
+import type { DiskOpener, FolderOpener, Networks } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import { UnpackedKernels } from '../image/unpacked-kernels.ts'
 import type { HostInterference } from '../run/host-interference.ts'
@@ -101,6 +102,14 @@ export interface HostOptions {
   /** Opens the paths of folders; see `paravirt/node` and `paravirt/browser`. Without it a domain with folders is refused. */
   readonly openFolder?: FolderOpener | undefined
   /**
+   * Networks without privileges, by the bridges that they are at: guests with an interface there get an address by DHCP, ask names, and reach by
+   * TCP and UDP what the network's outside lets them; see `nodeOutside` of `paravirt/node`. 16 at most.
+   *
+   * @example
+   * const host = await Host.boot({ networks: { xenbr0: { outside: nodeOutside(), forward: [{ tcp: 8080, to: 80 }] } } })
+   */
+  readonly networks?: Networks | undefined
+  /**
    * Whether dom0 gives memory up where a new domain needs more than is free, as `autoballoon` of xl.conf. Default: unless dom0's memory is
    * said, here or by `dom0_mem` of the grub.conf.
    */
@@ -135,6 +144,8 @@ export interface HostOptions {
 const IDLE_PATIENCE = '1s'
 /** Of a host's memory, as much is kept of unpacked kernels: hosts for one small guest keep none of Linux's size. */
 const KEPT_SHARE = 1 / 16
+/** User-mode networks of a host. */
+const MOST_NETWORKS = 16
 /** MiB of a host. */
 const DEFAULT_MEMORY = 512
 const DEFAULT_MEMORY_OF_LINUX = 1024
@@ -203,6 +214,9 @@ const shape = {
   })),
   openDisk: z.optional(z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' })),
   openFolder: z.optional(z.custom<FolderOpener>((value) => typeof value === 'function', { error: 'openFolder must be a function' })),
+  networks: z.optional(z.custom<Networks>((value) => typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length <= MOST_NETWORKS, {
+    error: `networks must be an object of at most ${MOST_NETWORKS} networks`,
+  })),
   autoballoon: z.optional(z.boolean({ error: 'autoballoon must be true or false' })),
   memoryPolicy: z.optional(z.custom<MemoryPolicy>((value) => typeof value === 'function', { error: 'memoryPolicy must be a function' })),
   deviceKinds: z._default(z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
@@ -248,11 +262,24 @@ function parsed(options: HostOptions): ReturnType<typeof Schema.safeParse> {
   }
 }
 
+/** Throws INVALID_CONFIG for networks that are none, or that nobody of this library is there to run. */
+function checkNetworks({ networks = {}, dom0 }: Pick<HostOptions, 'networks' | 'dom0'>): void {
+  for (const [bridge, network] of Object.entries(networks)) {
+    try {
+      checkUserNetwork(network)
+    } catch (error) {
+      throw new XenError('INVALID_CONFIG', `host option networks.${bridge}: ${thrownMessage(error)}`, { details: { key: `networks.${bridge}` }, cause: error })
+    }
+    if (dom0 !== undefined) throw new XenError('INVALID_CONFIG', `host option networks.${bridge}: a dom0 with a kernel of its own has bridges of its own`, { details: { key: 'networks' } })
+  }
+}
+
 /** Checks settings. Throws INVALID_CONFIG naming the one at fault. */
 export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
   const result = parsed(options)
   if (result.success) {
     const { data } = result
+    checkNetworks(data)
     const isRealTime = data.clock === 'realtime'
     const memory = data.memory ?? (data.dom0 === undefined ? DEFAULT_MEMORY : DEFAULT_MEMORY_OF_LINUX)
     const idle = data.idle ?? (isRealTime ? 'wait' : IDLE_PATIENCE)

@@ -1,5 +1,5 @@
-/** Who asks for a device, and where the contents of disks and folders come from. */
-import type { BlockStore, DiskRequest, FileStore, FolderRequest } from '../../drivers/index.ts'
+/** Who asks for a device, where the contents of disks and folders come from, and what is at bridges. */
+import type { BlockStore, DiskRequest, FileStore, FolderRequest, UserNetworkOptions } from '../../drivers/index.ts'
 
 /**
  * Who asks for a device: the description that a domain was created from, an attach while it runs, or a stream that it came
@@ -14,6 +14,9 @@ export interface DiskOpenRequest extends DiskRequest {
 
 /** What a disk is opened by, as one text. */
 export const openedBy = ({ domid, device, params }: Pick<DiskRequest, 'domid' | 'device' | 'params'>): string => JSON.stringify([domid, device, params])
+
+/** User-mode networks, by the names of the bridges that they are at. */
+export type Networks = Readonly<Record<string, UserNetworkOptions>>
 
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
 export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>

@@ -9,7 +9,7 @@ import type { TellFailure } from '../run/callback-failures.ts'
 import type { HostInterference } from '../run/host-interference.ts'
 import type { Inputs } from '../run/inputs.ts'
 import type { DescribedDevice, DeviceConfiguration } from './described-device.ts'
-import type { DiskOpener, DiskOrigin, FolderOpener } from './device-sources.ts'
+import type { DiskOpener, DiskOrigin, FolderOpener, Networks } from './device-sources.ts'
 
 /** A device that is attached, as its kind's back-end sees it. */
 export interface AttachedDevice<C = DeviceConfiguration> {
@@ -29,6 +29,8 @@ export interface BackendHost<C> {
   readonly openFolder: FolderOpener | undefined
   /** Calendar time as the host's guests have it, in UTC. */
   calendar(): FileTime
+  /** User-mode networks by the names of their bridges. */
+  readonly networks?: Networks | undefined
   /** Code of the host's owner has failed. */
   readonly onCallbackFailed: TellFailure
   /** What comes between back-ends and what they serve, for tests. */
@@ -43,6 +45,12 @@ export interface BackendHost<C> {
 export interface DeviceService {
   /** To be registered with dom0's bus. */
   readonly driver: BackendDriver
+  /** Opens what stands from the boot of the host on; absent for a kind that has nothing of the kind. */
+  open?(): void
+  /** Lets go of what lies outside, as the host is at its end. */
+  close?(): void
+  /** True while somebody outside may say something in his own time, which host time is not to overtake. */
+  isPaced?(): boolean
   /** What from outside has not answered; absent for a kind that asks nothing outside. */
   awaited?(): string | undefined
   /** From now on what lies outside of the host stays as it is, and changes are kept above it; absent for a kind that never has any. */

@@ -52,6 +52,22 @@ export class BackEnds {
     return this.bus?.underWay()
   }
 
+  /** Opens what stands from the boot of a host on. */
+  open(): void {
+    for (const service of this.services.values()) service.open?.()
+  }
+
+  /** Lets go of what lies outside of the host. */
+  close(): void {
+    for (const service of this.services.values()) service.close?.()
+  }
+
+  /** True while somebody outside may say something in his own time. */
+  isPaced(): boolean {
+    for (const service of this.services.values()) if (service.isPaced?.() === true) return true
+    return false
+  }
+
   /** What from outside has not answered; undefined when nothing is awaited. */
   awaited(): string | undefined {
     return [...this.services.values()].map((service) => service.awaited?.()).find((what) => what !== undefined)

@@ -7,7 +7,7 @@ import type { FileTime } from '../../drivers/index.ts'
 import type { GuestKernel } from '../../guest/index.ts'
 import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree, type Quiescible } from '../../util/index.ts'
 import type { DeviceKinds, DomainDevices } from '../device-kinds/device-kinds.ts'
-import type { DiskOpener, FolderOpener } from '../device-kinds/device-sources.ts'
+import type { DiskOpener, FolderOpener, Networks } from '../device-kinds/device-sources.ts'
 import type { DescribedDevice, DeviceConfiguration, WantedDevice } from '../device-kinds/described-device.ts'
 import type { BackendHost, DeviceService, ServedDevice } from '../device-kinds/served-device.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
@@ -32,6 +32,7 @@ export interface DeviceHost extends WaitHost {
   readonly openFolder: FolderOpener | undefined
   /** Calendar time in UTC. */
   calendar(): FileTime
+  readonly networks: Networks | undefined
   /** True while a domain is there and has not ended: its front-ends can still answer. */
   isAlive(domid: DomId): boolean
   /** A half of a device changed its state. */
@@ -60,7 +61,8 @@ export class Devices implements Quiescible {
     this.host = host
     this.kinds = host.kinds
     this.backEnds = new BackEnds(host.servedKinds, () => host.kernel(), (kind): BackendHost<DeviceConfiguration> => ({
-      kernel: host.kernel(), openDisk: host.openDisk, openFolder: host.openFolder, calendar: () => host.calendar(), onCallbackFailed: host.onCallbackFailed, inputs: host.inputs, interference: host.interference,
+      kernel: host.kernel(), openDisk: host.openDisk, openFolder: host.openFolder, networks: host.networks, calendar: () => host.calendar(),
+      onCallbackFailed: host.onCallbackFailed, inputs: host.inputs, interference: host.interference,
       find: (domid, id) => this.known(kind.name, domid, id),
     }))
   }
@@ -229,6 +231,21 @@ export class Devices implements Quiescible {
       if (place.backend === 0 && !this.backEnds.hasState(kind)) return `${called(place)}, whose kind cannot be saved`
     }
     return this.backEnds.underWay((kind, domid, id) => this.known(kind, domid, id)?.hasOwnResource === true)
+  }
+
+  /** Opens what stands from the boot of a host on. */
+  open(): void {
+    this.backEnds.open()
+  }
+
+  /** Lets go of what lies outside of the host, which is at its end. */
+  closeOutside(): void {
+    this.backEnds.close()
+  }
+
+  /** True while somebody outside may say something in his own time. */
+  isPaced(): boolean {
+    return this.backEnds.isPaced()
   }
 
   /** What from outside has not answered; undefined when nothing is awaited. */

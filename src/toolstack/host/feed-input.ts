@@ -244,6 +244,7 @@ export class InputFeeder {
     switch (input.source) {
       case 'console': return consoleOf(host, input).write(input.bytes)
       case 'frame': return host.bridge(input.bridge).send(input.port, input.bytes)
+      case 'network': return host.network(input.bridge).feed(input.said)
       case 'store': return changeStore(host.store, input)
       case 'disk': return answerDisk(this.insides, input)
       case 'call': return this.call(sequence, input)

@@ -11,7 +11,7 @@ export function followParts(hub: EventHub<HostEvent>, parts: HostParts, guests: 
   const { crashes, lifecycle } = guests
   const { loop, control } = parts
   loop.belongTo({
-    idlePatience: parts.options.idle, wall: parts.wall, noteRun: (input) => parts.inputs.noteRun(input),
+    idlePatience: parts.options.idle, wall: parts.wall, isPaced: () => parts.wall === undefined && guests.devices.isPaced(), noteRun: (input) => parts.inputs.noteRun(input),
     checkDomain: (domid, what) => crashes.check(domid, what),
     idleError: (waits) => idleError(waits, idleDomains(control, ({ domid }) => guests.nameOf(domid))),
   })

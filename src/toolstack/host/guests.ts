@@ -201,6 +201,7 @@ export class Guests implements Quiescible {
     await this.operations.close(new XenError('CLOSED', 'the host is shut down'))
     await this.lifecycle.close()
     for (const domain of this.list()) await this.destroy(domain.id, 'host-shutdown')
+    this.devices.closeOutside()
   }
 
   /** What reports on the host are read from. */
@@ -245,7 +246,7 @@ export class Guests implements Quiescible {
     return new Devices({
       kinds: parts.options.deviceKinds, servedKinds: parts.plan.serves ? parts.options.servedKinds : [],
       store: parts.store, loop: parts.loop, kernel: () => parts.plan.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
-      openFolder: parts.options.openFolder, calendar: () => calendarTime(parts.options.bootTime, parts.clock.now()),
+      openFolder: parts.options.openFolder, networks: parts.options.networks, calendar: () => calendarTime(parts.options.bootTime, parts.clock.now()),
       isDriverDomain: (id) => this.handles.get(id)?.config.driverDomain === true,
       isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => hub.emit({ type: 'device-state', domid: id, ...change }),

@@ -2,7 +2,7 @@
  * A host: machine, hypervisor, dom0 with XenStore and consoles, and the guests. It composes the layers and offers what
  * xl and libxl offer; whoever needs one layer alone imports that.
  */
-import type { Bridge } from '../../drivers/index.ts'
+import type { Bridge, UserNetwork } from '../../drivers/index.ts'
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
 import { callable, checkArgument, readRecord, real, XenError, type DomId, type EventSource, tryRead, named } from '../../util/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
@@ -164,7 +164,9 @@ export class Host {
    * await host.shutdown()
    */
   static async boot(options: HostOptions = {}): Promise<Host> {
-    return new Host(await bootHost(options))
+    const host = new Host(await bootHost(options))
+    host.guests.devices.open()
+    return host
   }
 
   /** Boots a host from the text of a grub.conf or grub.cfg: the entry that loads Xen says how. */
@@ -214,12 +216,7 @@ export class Host {
     return this.reports.statistics(options)
   }
 
-  /**
-   * Statistics at once, and after each interval of host time.
-   *
-   * @example
-   * for await (const { domains } of host.watchStatistics({ interval: '5s' })) console.log(domains.map(({ name, cpuPercent }) => [name, cpuPercent]))
-   */
+  /** Statistics at once, and after each interval of host time: `for await (const { domains } of host.watchStatistics({ interval: '5s' }))`. */
   watchStatistics(options: WatchStatisticsOptions = {}): AsyncGenerator<HostStatistics, void> {
     return this.reports.watch(options)
   }
@@ -452,10 +449,7 @@ export class Host {
 
   /**
    * Where guests spend their instructions, by samples, and what of their code has been compiled. Nothing that guests see depends on
-   * any of it.
-   *
-   * @example
-   * writeFileSync('host.speedscope.json', JSON.stringify(speedscopeProfile(host.profile().domains)))
+   * any of it. `speedscopeProfile(host.profile().domains)` is a file for speedscope.
    */
   profile(): HostProfile {
     return profileHost(this.parts, this.domains())
@@ -480,6 +474,12 @@ export class Host {
   bridge(name = 'xenbr0'): Bridge {
     this.checkOpen('bridge')
     return this.guests.devices.service(SERVED_NICS).bridge(name)
+  }
+
+  /** The user-mode network at a bridge, one of the option `networks`. Throws INVALID_ARGUMENT where there is none. */
+  network(bridge = 'xenbr0'): UserNetwork {
+    this.checkOpen('network')
+    return this.guests.devices.service(SERVED_NICS).network(bridge)
   }
 
   /** Lets a call in by the host's door. */

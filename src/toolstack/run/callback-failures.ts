@@ -7,7 +7,7 @@ import type { Random } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 
 /** Which code has failed. */
-export type CallbackName = 'bridge-port' | 'bridge-tap' | 'block-store' | 'file-store' | 'store-watch' | 'entropy'
+export type CallbackName = 'bridge-port' | 'bridge-tap' | 'network-outside' | 'block-store' | 'file-store' | 'store-watch' | 'entropy'
 
 /** One failure. */
 export interface CallbackFailure {

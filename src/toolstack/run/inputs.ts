@@ -4,6 +4,7 @@
  * plain data with its place in the order and the host's time, so that a run can be taken down; what is not plain (a stream, a
  * program) is noted as such. Not here: when a kernel's file was read.
  */
+import type { OutsideInput } from '../../drivers/index.ts'
 import type { RunLimits } from '../../hypervisor/index.ts'
 import type { Clock, Duration, XenError } from '../../util/index.ts'
 import type { StoreChanges } from '../../xenstore/index.ts'
@@ -63,6 +64,8 @@ export type HostInput =
   /** Sent by a port of user code. */
   | { readonly source: 'frame'; readonly bridge: string; readonly port: number; readonly bytes: Uint8Array }
   | { readonly source: 'disk' } & DiskAnswer
+  /** Said by the outside of a user-mode network, which is known by its bridge. */
+  | { readonly source: 'network'; readonly bridge: string; readonly said: OutsideInput }
   /** Changes of XenStore by the host's own handle. */
   | { readonly source: 'store' } & StoreChanges
   | { readonly source: 'call' } & HostCall

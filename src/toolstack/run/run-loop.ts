@@ -19,6 +19,8 @@ const SLICE = 1_000_000
 const IDLE_STEP = 1_000_000_000
 /** While somebody waits for the host to settle, time moves in steps of this many nanoseconds. */
 const SETTLE_STEP = 1_000_000
+/** Nanoseconds of a run of a host that keeps pace with the wall. */
+const PACE_STEP = 1_000_000
 
 /** How a condition is awaited. */
 export interface UntilOptions {
@@ -39,6 +41,8 @@ export interface LoopHost {
   readonly idlePatience: number
   /** What the host follows, where it follows the wall. */
   readonly wall: Wall | undefined
+  /** True while somebody outside who knows no host time may have something to say: then host time passes no faster than the wall's. */
+  isPaced?(): boolean
   /** Hears of each run, and of each jump of the clock, where no wall is followed. */
   noteRun?(input: () => HostInput): void
   /** Throws when a domain has crashed: whoever waits for `what` waits in vain. */
@@ -335,9 +339,11 @@ export class RunLoop {
         continue
       }
       this.kicked = false
-      const result = this.run(this.limits())
+      const pace = this.host?.isPaced?.() === true ? { from: this.clock.now(), wall: performance.now() } : undefined
+      const result = this.run(this.limits(pace !== undefined))
       await this.giveTurn()
       if (this.stopped) break
+      if (pace !== undefined && !this.kicked) await this.keepPace(pace)
       if (this.kicked || result.kind === 'limit' || result.kind === 'turn') continue
       if (result.kind === 'wait') await this.sleep(result.deadline)
       else if (!this.skipToDeadline()) break
@@ -348,11 +354,17 @@ export class RunLoop {
   }
 
   /** A run ends where somebody's patience does: guests that only tick would pass hours in one run. */
-  private limits(): RunLimits {
-    const step = this.settlers.length === 0 ? Infinity : this.clock.now() + SETTLE_STEP
+  private limits(isPaced = false): RunLimits {
+    const step = this.settlers.length > 0 ? this.clock.now() + SETTLE_STEP : isPaced ? this.clock.now() + PACE_STEP : Infinity
     const until = Math.min(step, this.nearestDeadline())
     const limits = { instructions: SLICE, idle: IDLE_STEP }
     return until === Infinity ? limits : { ...limits, until }
+  }
+
+  /** Lets the wall's time catch up with a run's, unless something comes from outside. */
+  private async keepPace({ from, wall }: { readonly from: number; readonly wall: number }): Promise<void> {
+    const ahead = (this.clock.now() - from) / 1e6 - (performance.now() - wall)
+    if (ahead > 0) await this.doze(ahead)
   }
 
   private nearestDeadline(): number {
@@ -431,8 +443,15 @@ export class RunLoop {
 
   private async sleep(deadline: number): Promise<void> {
     const nearest = Math.min(deadline, this.nearestDeadline())
-    const milliseconds = Math.max(0, (nearest - (this.host?.wall?.time ?? this.clock.now())) / 1e6)
-    await new Promise<void>((resolve) => {
+    await this.doze(Math.max(0, (nearest - (this.host?.wall?.time ?? this.clock.now())) / 1e6))
+    // A process that was stopped meanwhile may have more to do that is due, such as a fence that pauses guests: all timers have fired behind two turns.
+    await turn()
+    await turn()
+  }
+
+  /** Waits, until it is woken. */
+  private doze(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(timer)
         this.wake = undefined
@@ -441,8 +460,5 @@ export class RunLoop {
       const timer = setTimeout(done, Math.min(milliseconds, 0x7fff_ffff))
       this.wake = done
     })
-    // A process that was stopped meanwhile may have more to do that is due, such as a fence that pauses guests: all timers have fired behind two turns.
-    await turn()
-    await turn()
   }
 }

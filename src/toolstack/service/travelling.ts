@@ -40,6 +40,7 @@ const HOST = /* @__PURE__ */ travelling<Host>()([
   dom0: 'the kernel of dom0 in the host\'s process',
   console: THERE,
   until: CODE, standBy: 'its arbiter and its stores are code in the host\'s process', bridge: 'its ports and taps are code in the host\'s process',
+  network: 'its outside is code in the host\'s process',
   hold: 'keeps the whole host still for one process, which could go without letting go',
   expectInput: 'a host that is served is expected to hear from outside as long as it is',
   toJSON: PRINTING,

@@ -1,13 +1,13 @@
 /**
- * Ethernet frames taken apart and put together: ARP, and ICMP echo, UDP and TCP over IPv4, as far as a test's peer speaks them.
- * What is cut short or of another kind is told as an Ethernet frame and no more.
+ * Ethernet frames taken apart and put together: ARP, and ICMP echo and unreachable, UDP and TCP over IPv4, as far as user-mode networks
+ * and the peers of tests speak them. What is cut short or of another kind is told as an Ethernet frame and no more.
  *
  *   Ethernet: destination 6 | source 6 | type 2; IPv4 from byte 14 on, without fragments
  *
- * Reference: RFC 826, 791, 792, 768, 9293.
+ * Reference: RFC 826, 791, 792, 768, 9293, 7323 (window scale).
  */
-import { formatMac, parseMac } from '../../drivers/index.ts'
-import { XenError } from '../../util/index.ts'
+import { XenError } from '../../../util/index.ts'
+import { formatMac, parseMac } from '../frame.ts'
 
 /** Bytes of the headers. */
 const ETHERNET = 14
@@ -17,6 +17,12 @@ const IPV4_TYPE = 0x0800
 const ICMP = 1
 const TCP_PROTOCOL = 6
 const UDP_PROTOCOL = 17
+/** ICMP's type for what could not be delivered. */
+const UNREACHABLE = 3
+/** Options of TCP. */
+const OPTION = { end: 0, nothing: 1, mss: 2, windowScale: 3 } as const
+/** Bits by which a window is shifted at most. */
+const MOST_SCALE = 14
 
 /** Flags of TCP. */
 export const TCP_FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const
@@ -33,13 +39,60 @@ export interface Ip extends Ethernet {
   readonly to: string
 }
 
+/** ARP for IPv4 over Ethernet. */
+export interface ArpPacket extends Ethernet {
+  readonly kind: 'arp'
+  readonly operation: 'request' | 'reply'
+  readonly senderMac: string
+  readonly sender: string
+  readonly targetMac: string
+  readonly target: string
+}
+
+/** What `ping` sends, and what comes back. */
+export interface EchoPacket extends Ip {
+  readonly kind: 'icmp-echo'
+  readonly operation: 'request' | 'reply'
+  readonly id: number
+  readonly sequence: number
+  readonly data: Uint8Array
+}
+
+/** Somebody says that a packet could not be delivered. */
+export interface UnreachablePacket extends Ip {
+  readonly kind: 'icmp-unreachable'
+  /** Why: 1 the host, 3 the port, 13 somebody forbids it. */
+  readonly code: number
+  /** How the packet began: its IPv4 header and eight bytes. */
+  readonly quoted: Uint8Array
+}
+
+/** A datagram of UDP. */
+export interface UdpPacket extends Ip {
+  readonly kind: 'udp'
+  readonly fromPort: number
+  readonly toPort: number
+  readonly data: Uint8Array
+}
+
+/** A segment of TCP. */
+export interface TcpPacket extends Ip {
+  readonly kind: 'tcp'
+  readonly fromPort: number
+  readonly toPort: number
+  readonly flags: number
+  readonly sequence: number
+  readonly acknowledged: number
+  readonly window: number
+  readonly data: Uint8Array
+  /** The largest segment that its sender takes, where it says so with its SYN. */
+  readonly mss?: number | undefined
+  /** By how many bits windows of its sender are shifted, where it says so with its SYN. */
+  readonly windowScale?: number | undefined
+}
+
 /** A frame taken apart. */
-export type Packet =
-  | (Ethernet & { readonly kind: 'arp'; readonly operation: 'request' | 'reply'; readonly senderMac: string; readonly sender: string; readonly targetMac: string; readonly target: string })
-  | (Ip & { readonly kind: 'icmp-echo'; readonly operation: 'request' | 'reply'; readonly id: number; readonly sequence: number; readonly data: Uint8Array })
-  | (Ip & { readonly kind: 'udp'; readonly fromPort: number; readonly toPort: number; readonly data: Uint8Array })
-  | (Ip & { readonly kind: 'tcp'; readonly fromPort: number; readonly toPort: number; readonly flags: number; readonly sequence: number; readonly acknowledged: number; readonly window: number; readonly data: Uint8Array })
-  | (Ethernet & { readonly kind: 'other'; readonly type: number })
+export type Packet = ArpPacket | EchoPacket | UnreachablePacket | UdpPacket | TcpPacket | (Ethernet & { readonly kind: 'other'; readonly type: number })
 
 const word = (bytes: Uint8Array, at: number): number => bytes[at]! << 8 | bytes[at + 1]!
 const long = (bytes: Uint8Array, at: number): number => (word(bytes, at) * 0x1_0000 + word(bytes, at + 2))
@@ -70,10 +123,11 @@ export function macBytes(text: string): Uint8Array {
   return bytes
 }
 
-/** The Internet checksum of some bytes, with a sum to begin with. */
+/** The Internet checksum of some bytes, with a sum to begin with: 0 where theirs is among them and right. */
 function checksum(bytes: Uint8Array, from: number, end: number, begin = 0): number {
   let sum = begin
-  for (let at = from; at < end; at += 2) sum += bytes[at]! << 8 | (at + 1 < end ? bytes[at + 1]! : 0)
+  for (let at = from; at + 1 < end; at += 2) sum += bytes[at]! << 8 | bytes[at + 1]!
+  if ((end - from) % 2 === 1) sum += bytes[end - 1]! << 8
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
   return ~sum & 0xffff
 }
@@ -102,8 +156,10 @@ function decodeIp(frame: Uint8Array, ethernet: Ethernet): Packet | undefined {
   const ip = { ...ethernet, from: ipAt(frame, ETHERNET + 12), to: ipAt(frame, ETHERNET + 16) }
   switch (frame[ETHERNET + 9]) {
     case ICMP: {
+      if (end < at + 8) return undefined
+      if (frame[at] === UNREACHABLE) return { kind: 'icmp-unreachable', ...ip, code: frame[at + 1]!, quoted: frame.slice(at + 8, end) }
       const operation = ({ 8: 'request', 0: 'reply' } as const)[frame[at]!]
-      if (end < at + 8 || operation === undefined) return undefined
+      if (operation === undefined) return undefined
       return { kind: 'icmp-echo', ...ip, operation, id: word(frame, at + 4), sequence: word(frame, at + 6), data: frame.slice(at + 8, end) }
     }
     case UDP_PROTOCOL:
@@ -115,12 +171,58 @@ function decodeIp(frame: Uint8Array, ethernet: Ethernet): Packet | undefined {
       return {
         kind: 'tcp', ...ip, fromPort: word(frame, at), toPort: word(frame, at + 2), sequence: long(frame, at + 4), acknowledged: long(frame, at + 8),
         flags: frame[at + 13]! & 0x3f, window: word(frame, at + 14), data: frame.slice(data, end),
+        ...((frame[at + 13]! & TCP_FLAG.SYN) === 0 ? {} : optionsOf(frame.subarray(at + 20, data))),
       }
     }
     default:
       return undefined
   }
 }
+
+/** What a SYN says by its options; of those that are cut or lie about their length, what came before. */
+function optionsOf(options: Uint8Array): Pick<TcpPacket, 'mss' | 'windowScale'> {
+  const found: { mss?: number; windowScale?: number } = {}
+  for (let at = 0; at < options.length && options[at] !== OPTION.end;) {
+    if (options[at] === OPTION.nothing) {
+      at += 1
+      continue
+    }
+    const length = options[at + 1] ?? 0
+    if (length < 2 || at + length > options.length) break
+    if (options[at] === OPTION.mss && length === 4) found.mss = word(options, at + 2)
+    if (options[at] === OPTION.windowScale && length === 3) found.windowScale = Math.min(options[at + 2]!, MOST_SCALE)
+    at += length
+  }
+  return found
+}
+
+/** The options of a SYN, padded to words. */
+const optionBytes = ({ mss, windowScale }: Pick<TcpPacket, 'mss' | 'windowScale'>): readonly number[] => [
+  ...(mss === undefined ? [] : [OPTION.mss, 4, mss >>> 8, mss & 0xff]),
+  ...(windowScale === undefined ? [] : [OPTION.nothing, OPTION.windowScale, 3, windowScale]),
+]
+
+/**
+ * Whether a frame of IPv4 has the checksums that it must have: of its header, and of ICMP, UDP or TCP in it, unless its sender
+ * vouches for that. True for what is no IPv4 and for fragments.
+ */
+export function hasRightChecksums(frame: Uint8Array, isVouchedFor: 'checked' | 'vouched for'): boolean {
+  if (frame.length < ETHERNET + IPV4 || word(frame, 12) !== IPV4_TYPE) return true
+  const at = ETHERNET + (frame[ETHERNET]! & 15) * 4
+  const end = ETHERNET + word(frame, ETHERNET + 2)
+  if (at < ETHERNET + IPV4 || end < at || end > frame.length || checksum(frame, ETHERNET, at) !== 0) return false
+  const protocol = frame[ETHERNET + 9]!
+  if (isVouchedFor === 'vouched for' || (word(frame, ETHERNET + 6) & 0x3fff) !== 0) return true
+  if (protocol === ICMP) return checksum(frame, at, end) === 0
+  if (protocol !== UDP_PROTOCOL && protocol !== TCP_PROTOCOL) return true
+  // A datagram may go without.
+  if (protocol === UDP_PROTOCOL && end >= at + 8 && word(frame, at + 6) === 0) return true
+  return checksum(frame, at, end, pseudoHeader(frame, protocol, end - at)) === 0
+}
+
+/** The sum of what TCP and UDP count in beside themselves. */
+const pseudoHeader = (frame: Uint8Array, protocol: number, length: number): number =>
+  word(frame, ETHERNET + 12) + word(frame, ETHERNET + 14) + word(frame, ETHERNET + 16) + word(frame, ETHERNET + 18) + protocol + length
 
 function ethernetHeader(frame: Uint8Array, { destination, source }: Ethernet, type: number): void {
   frame.set(macBytes(destination))
@@ -143,7 +245,7 @@ function ipFrame(ip: Ip, { protocol, length, field }: { readonly protocol: numbe
   frame.set(parseIp(ip.to), ETHERNET + 16)
   putWord(frame, ETHERNET + 10, checksum(frame, ETHERNET, at))
   fill(frame, at)
-  const pseudo = protocol === ICMP ? 0 : word(frame, ETHERNET + 12) + word(frame, ETHERNET + 14) + word(frame, ETHERNET + 16) + word(frame, ETHERNET + 18) + protocol + length
+  const pseudo = protocol === ICMP ? 0 : pseudoHeader(frame, protocol, length)
   putWord(frame, at + field, checksum(frame, at, frame.length, pseudo) || (protocol === UDP_PROTOCOL ? 0xffff : 0))
   return frame
 }
@@ -168,6 +270,11 @@ export function encodePacket(packet: Packet): Uint8Array {
         putWord(frame, at + 6, packet.sequence)
         frame.set(packet.data, at + 8)
       })
+    case 'icmp-unreachable':
+      return ipFrame(packet, { protocol: ICMP, length: 8 + packet.quoted.length, field: 2 }, (frame, at) => {
+        frame.set([UNREACHABLE, packet.code], at)
+        frame.set(packet.quoted, at + 8)
+      })
     case 'udp':
       return ipFrame(packet, { protocol: UDP_PROTOCOL, length: 8 + packet.data.length, field: 6 }, (frame, at) => {
         putWord(frame, at, packet.fromPort)
@@ -175,17 +282,21 @@ export function encodePacket(packet: Packet): Uint8Array {
         putWord(frame, at + 4, 8 + packet.data.length)
         frame.set(packet.data, at + 8)
       })
-    case 'tcp':
-      return ipFrame(packet, { protocol: TCP_PROTOCOL, length: 20 + packet.data.length, field: 16 }, (frame, at) => {
+    case 'tcp': {
+      const options = optionBytes(packet)
+      const header = 20 + options.length
+      return ipFrame(packet, { protocol: TCP_PROTOCOL, length: header + packet.data.length, field: 16 }, (frame, at) => {
         putWord(frame, at, packet.fromPort)
         putWord(frame, at + 2, packet.toPort)
         putLong(frame, at + 4, packet.sequence)
         putLong(frame, at + 8, packet.acknowledged)
-        frame[at + 12] = 0x50
+        frame[at + 12] = header << 2
         frame[at + 13] = packet.flags
         putWord(frame, at + 14, packet.window)
-        frame.set(packet.data, at + 20)
+        frame.set(options, at + 20)
+        frame.set(packet.data, at + header)
       })
+    }
     default:
       throw new XenError('INVALID_ARGUMENT', 'a frame of another kind cannot be put together', { details: { kind: packet.kind } })
   }
@@ -196,6 +307,7 @@ export function packetText(packet: Packet): string {
   switch (packet.kind) {
     case 'arp': return packet.operation === 'request' ? `arp who has ${packet.target}, asks ${packet.sender}` : `arp ${packet.sender} is at ${packet.senderMac}`
     case 'icmp-echo': return `icmp echo ${packet.operation} ${packet.from} > ${packet.to} id ${packet.id} sequence ${packet.sequence}, ${packet.data.length} bytes`
+    case 'icmp-unreachable': return `icmp unreachable code ${packet.code} ${packet.from} > ${packet.to}`
     case 'udp': return `udp ${packet.from}:${packet.fromPort} > ${packet.to}:${packet.toPort}, ${packet.data.length} bytes`
     case 'tcp': {
       const flags = Object.entries(TCP_FLAG).filter(([, bit]) => (packet.flags & bit) !== 0).map(([name]) => name).join('+')
