@@ -4,7 +4,7 @@
  */
 import type { Bridge, UserNetwork } from '../../drivers/index.ts'
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
-import { callable, checkArgument, readRecord, real, XenError, type DomId, type EventSource, tryRead, named } from '../../util/index.ts'
+import { callable, checkArgument, readRecord, real, text, XenError, type DomId, type EventSource, tryRead, named } from '../../util/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
 import { bootHost, type HostParts } from '../boot/boot-host.ts'
 import type { HostOptions } from '../boot/host-options.ts'
@@ -479,6 +479,7 @@ export class Host {
   /** The user-mode network at a bridge, one of the option `networks`. Throws INVALID_ARGUMENT where there is none. */
   network(bridge = 'xenbr0'): UserNetwork {
     this.checkOpen('network')
+    checkArgument('the bridge', bridge, text)
     return this.guests.devices.service(SERVED_NICS).network(bridge)
   }
 

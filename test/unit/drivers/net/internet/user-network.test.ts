@@ -369,7 +369,7 @@ describe('what is wrong', () => {
 
   const frames = process.env['FUZZ'] === 'long' ? 200_000 : 20_000
 
-  test(`${frames} seeded frames, garbage in every layer, throw nothing, leave everything bounded, and a network that serves`, { timeout: 120_000 }, async () => {
+  test('seeded frames, garbage in every layer, throw nothing, leave everything bounded, and a network that serves', { timeout: 120_000 }, async () => {
     const random = new SeededRandom(21)
     const one = world({ connections: 32 })
     for (let count = 0; count < frames; count += 1) {
