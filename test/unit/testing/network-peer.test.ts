@@ -72,8 +72,11 @@ describe('a peer', () => {
     expect(await guest.waitFor({ kind: 'tcp' })).toMatchObject({ acknowledged: 106, data: bytes('') })
     guest.send(segment(TCP_FLAG.FIN | TCP_FLAG.ACK, 106, '', next + 5))
     expect(await guest.waitFor({ kind: 'tcp', flags: TCP_FLAG.FIN | TCP_FLAG.ACK })).toMatchObject({ acknowledged: 107 })
-    guest.send(segment(TCP_FLAG.ACK, 107, 'late'))
-    expect(await guest.waitFor({ kind: 'tcp', flags: TCP_FLAG.RST | TCP_FLAG.ACK })).toMatchObject({ acknowledged: 111 })
+    guest.send(segment(TCP_FLAG.ACK, 107, '', next + 6))
+    // It is over, and whoever goes on is told.
+    guest.send(segment(TCP_FLAG.ACK, 107, 'late', next + 6))
+    expect(await guest.waitFor({ kind: 'tcp', flags: TCP_FLAG.RST })).toMatchObject({ sequence: next + 6 })
+    expect(peer.connections).toBe(0)
     expect(peer.frames.length).toBeGreaterThan(5)
     guest.send({ ...datagram, to: '10.0.0.1' })
     guest.send(encodePacket(datagram).subarray(0, 20))
