@@ -33,6 +33,12 @@ const EXITS: Readonly<Record<LoopExit, RunnerExit>> = /* @__PURE__ */ Object.fre
   turn: { kind: 'turn' },
 })
 
+/**
+ * Instructions of a run at least. An upcall and the first thing that it is for belong together: events that were not looked at make for another
+ * one, so that a guest whose slices are no longer than upcalls would pay for these and do nothing else.
+ */
+const LEAST_RUN = COST.upcall + 1
+
 /** Runs a guest written in TypeScript. */
 export class TypeScriptRunner {
   /** Instructions that the last `run` cost; virtual time follows it. */
@@ -70,7 +76,7 @@ export class TypeScriptRunner {
     if (this.failed) return EXITS.block
     const kernel = this.guest ?? this.bootKernel()
     if (kernel === undefined) return EXITS.block
-    const exit = kernel.run(budget)
+    const exit = kernel.run(Math.max(budget, LEAST_RUN))
     this.executed = kernel.executed
     return EXITS[exit]
   }

@@ -243,6 +243,26 @@ describe('the end of a domain', () => {
     ])
   })
 
+  test('is one however often it is asked for: further calls join the first, and behind it there is no such domain', async () => {
+    const host = await boot()
+    const gone = await host.createDomain({ name: 'gone', memory: 8, kernel: idle })
+    await host.createDomain({ name: 'there', memory: 8, kernel: idle })
+    const listed = host.domains()
+    expect(await Promise.all([gone.destroy(), gone.destroy()].map(outcome))).toEqual(['done', 'done'])
+    expect(await Promise.all(listed.map((domain) => outcome(domain.destroy())))).toEqual(['DOMAIN_NOT_FOUND', 'done'])
+  })
+
+  test('that is under way when the host is shut down is waited for', async () => {
+    const host = await boot()
+    const domains = []
+    for (const name of ['first', 'ending', 'last']) domains.push(await host.createDomain({ name, memory: 8, kernel: idle }))
+    const told: string[] = []
+    host.events.on('domain-destroyed', ({ name, reason }) => told.push(`${name} ${reason}`))
+    const ending = outcome(domains[1]!.destroy())
+    expect(await outcome(host.shutdown())).toBe('done')
+    expect([await ending, told.sort()]).toEqual(['done', ['ending destroyed', 'first host-shutdown', 'last host-shutdown']])
+  })
+
   test('that somebody destroys while its restart is under way is final', async () => {
     const host = await boot()
     const domain = await host.createDomain({ name: 'it', memory: 8, kernel: idle, actions: { reboot: 'restart' } })

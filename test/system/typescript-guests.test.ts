@@ -279,6 +279,22 @@ describe('a guest written in TypeScript', () => {
     await reader.console.waitFor(/^42 EACCES$/)
   })
 
+  test('gets on however short its slices are: what an upcall is for is done before the next is paid for', async () => {
+    const host = await boot()
+    let turns = 0
+    host.hypervisor.direct({ decide: ({ candidates, now }) => ({ vcpu: candidates[(turns += 1) % candidates.length]!, until: now + 1 }) })
+    const busy: GuestProgram = async (kernel) => {
+      for (let round = 0; round < 8; round += 1) {
+        await kernel.store!.write('data/round', String(round))
+        await kernel.sleep('1us')
+      }
+      kernel.console!.log('done')
+    }
+    const domains = await Promise.all(['one', 'two'].map((name) => host.createDomain({ name, memory: 4, kernel: busy })))
+    for (const domain of domains) await domain.console.waitFor('done', { timeout: '100ms' })
+    expect(turns).toBeGreaterThan(50)
+  })
+
   test('runs twice exactly alike with the same seed', async () => {
     const trace = async (seed: number): Promise<string> => {
       const host = await boot({ seed })

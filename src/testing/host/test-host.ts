@@ -62,9 +62,9 @@ export interface TestHost extends Host, TestHostCalls {}
 
 /** Seeds are 32 bits. */
 const SEEDS = 2 ** 32
-/** MiB of a test's host where nobody says: enough for small guests, and little to be cleared. */
 /** Faults that a report shows. */
 const SHOWN_FAULTS = 20
+/** MiB of a test's host where nobody says: enough for small guests, and little to be cleared. */
 const MEMORY = { memory: 128, dom0Memory: 16 } as const
 
 const OWN = {

@@ -200,7 +200,8 @@ export class Guests implements Quiescible {
     this.leavesMemory = how === 'leave-memory'
     await this.operations.close(new XenError('CLOSED', 'the host is shut down'))
     await this.lifecycle.close()
-    for (const domain of this.list()) await this.destroy(domain.id, 'host-shutdown')
+    // What was ending already may be gone behind those before it.
+    for (const domain of this.list()) if (this.handles.has(domain.id)) await this.destroy(domain.id, 'host-shutdown')
     this.devices.closeOutside()
   }
 

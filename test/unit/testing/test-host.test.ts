@@ -156,6 +156,14 @@ describe('the check at the end', () => {
     await other.createDomain({ name: 'clock', memory: 4, kernel: clock })
   })
 
+  test('finds nothing where domains are ending already', async () => {
+    const host = await testHost()
+    for (const name of ['one', 'two']) await host.createDomain({ name, memory: 4, kernel: clock })
+    void host.domain('two').destroy()
+    expect(await host.findLeaks()).toEqual([])
+    await host.dispose()
+  })
+
   test('can be left out', async () => {
     const host = await testHost({ leaks: false })
     host.store.write('/tool/left', '1')
