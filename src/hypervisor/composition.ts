@@ -148,6 +148,7 @@ function guestTimeOf(interference: HypervisorInterference | undefined): GuestTim
   if (interference?.guestTime === undefined && interference?.hostTime === undefined) return undefined
   return {
     shown: (domid, now) => interference.guestTime?.(domid, now) ?? now, hostTime: (domid, shown) => interference.hostTime?.(domid, shown) ?? shown,
+    rate: (domid, now) => interference.guestRate?.(domid, now) ?? 1,
   }
 }
 

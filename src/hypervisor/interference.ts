@@ -70,4 +70,6 @@ export interface HypervisorInterference {
   guestTime?(domid: number, now: number): number
   /** The host time at which a domain is shown a time. */
   hostTime?(domid: number, shown: number): number
+  /** How many nanoseconds a domain is shown for each of the host's, from a host time on. Where it changes time is to be renewed. */
+  guestRate?(domid: number, now: number): number
 }

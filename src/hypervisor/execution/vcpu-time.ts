@@ -23,13 +23,14 @@ export interface VcpuTimeParts {
 /** Makes what writes a vCPU's time records now. */
 export function timeWriter({ timeRecords, clock, memory, guestTime }: VcpuTimeParts): (vcpu: Vcpu) => void {
   // Written at each switch: one object, used again.
-  const time: { -readonly [K in keyof RecordedTime]: RecordedTime[K] } = { now: 0, shown: 0, counter: undefined }
+  const time: { -readonly [K in keyof RecordedTime]: RecordedTime[K] } = { now: 0, shown: 0, rate: 1, counter: undefined }
   return (vcpu) => {
     const now = clock.now()
     vcpu.timeWritten = now
     if (vcpu.infoAddress < 0) return
     time.now = now
     time.shown = guestTime === undefined ? now : guestTime.shown(vcpu.domid, now)
+    time.rate = guestTime === undefined ? 1 : guestTime.rate(vcpu.domid, now)
     time.counter = vcpu.guest?.counter
     timeRecords.updateVcpu(vcpu.infoAddress, time)
     memory.markWritten(vcpu.infoAddress >>> PAGE_SHIFT)

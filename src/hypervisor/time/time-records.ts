@@ -28,10 +28,14 @@ export interface SharedClock {
   readonly abi: GuestAbi
 }
 
-/** What a record tells: host time, the time that it shows of that, and a vCPU's own time-stamp counter; absent: the host's. */
+/**
+ * What a record tells: host time, the time that it shows of that, how many nanoseconds it shows for each of the host's from there on (absent: one),
+ * and a vCPU's own time-stamp counter (absent: the host's).
+ */
 export interface RecordedTime {
   readonly now: number
   readonly shown: number
+  readonly rate?: number
   readonly counter?: { readonly tsc: TscScale; readonly timestampOffset: readonly [low: number, high: number] } | undefined
 }
 
@@ -54,9 +58,10 @@ export class TimeRecords {
   }
 
   /** Renews a bare `struct vcpu_time_info` at byte address `at` (the second record that a guest may register). */
-  writeRecord(at: number, { now, shown, counter }: RecordedTime): void {
+  writeRecord(at: number, { now, shown, rate = 1, counter }: RecordedTime): void {
     const { view } = this
     const scale = counter?.tsc ?? this.scale
+    const { multiplier, shift } = rate === 1 ? scale : scale.atRate(rate)
     const version = beginUpdate(VcpuTimeInfo.version.get(view, at))
     const tsc = scale.ticksAt(now)
     const [offsetLow, offsetHigh] = counter?.timestampOffset ?? NO_OFFSET
@@ -64,8 +69,8 @@ export class TimeRecords {
     VcpuTimeInfo.version.set(view, at, version)
     VcpuTimeInfo.tscTimestamp.setParts(view, at, low >>> 0, (tsc.high + offsetHigh + (low >= TWO_32 ? 1 : 0)) >>> 0)
     VcpuTimeInfo.systemTime.setNumber(view, at, shown)
-    VcpuTimeInfo.tscToSystemMul.set(view, at, scale.multiplier)
-    VcpuTimeInfo.tscShift.set(view, at, scale.shift)
+    VcpuTimeInfo.tscToSystemMul.set(view, at, multiplier)
+    VcpuTimeInfo.tscShift.set(view, at, shift)
     VcpuTimeInfo.flags.set(view, at, this.flags)
     VcpuTimeInfo.version.set(view, at, (version + 1) >>> 0)
   }

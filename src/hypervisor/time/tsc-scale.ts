@@ -42,8 +42,24 @@ function multiplyAdd(a: number, b: number, c: number): WideValue {
   return { low: low >>> 0, high: high % TWO_32 }
 }
 
+/** The two numbers of a time record that make nanoseconds of ticks. */
+export interface TimeFactors {
+  /** `tsc_to_system_mul`. */
+  readonly multiplier: number
+  /** `tsc_shift`. */
+  readonly shift: number
+}
+
+/** A frequency in Hz, halved or doubled until it is above 1 and at most 2 GHz, and the shift that makes up for it. */
+function normalised(hertz: number): { readonly ticks: number; readonly shift: number } {
+  let [ticks, shift] = [hertz, 0]
+  for (; ticks > 2 * NS_PER_SECOND; shift -= 1) ticks /= 2
+  for (; ticks <= NS_PER_SECOND; shift += 1) ticks *= 2
+  return { ticks, shift }
+}
+
 /** One frequency of the time-stamp counter. */
-export class TscScale {
+export class TscScale implements TimeFactors {
   /** Ticks per millisecond. */
   readonly kilohertz: number
   /** `tsc_to_system_mul` of the time record. */
@@ -59,12 +75,18 @@ export class TscScale {
       })
     }
     this.kilohertz = kilohertz
-    let ticks = kilohertz * 1000
-    let shift = 0
-    for (; ticks > 2 * NS_PER_SECOND; shift -= 1) ticks = Math.floor(ticks / 2)
-    for (; ticks <= NS_PER_SECOND; shift += 1) ticks *= 2
-    this.multiplier = fraction(NS_PER_SECOND, ticks)
+    const { ticks, shift } = normalised(kilohertz * 1000)
+    this.multiplier = fraction(NS_PER_SECOND, Math.floor(ticks))
     this.shift = shift
+  }
+
+  /**
+   * The numbers of a record by which a guest's time passes at a rate, nanoseconds of its own for each of the host's. A guest that goes by them
+   * is never ahead of that rate, so that it does not go back where its record is renewed.
+   */
+  atRate(rate: number): TimeFactors {
+    const { ticks, shift } = normalised(this.kilohertz * 1000 / rate)
+    return { multiplier: fraction(NS_PER_SECOND, Math.ceil(ticks)), shift }
   }
 
   /** Ticks that have passed at host time `nanoseconds`, rounded down. */

@@ -5,7 +5,7 @@
 import type { NetInterference } from '../../drivers/index.ts'
 import type { HypervisorInterference, InterferenceSeat } from '../../hypervisor/index.ts'
 import type { Host, HostInterference } from '../../toolstack/index.ts'
-import { callable, checkOptions, whole, XenError, type Check } from '../../util/index.ts'
+import { callable, checkOptions, whole, XenError, type Check, type DomId } from '../../util/index.ts'
 import { checkFaults } from './catalogue.ts'
 import type { FaultContext, MigrationFacts, Seam, SeamEffects, SeamFacts, SeamRow } from './fault-row.ts'
 import { FaultRule } from './fault-rule.ts'
@@ -222,6 +222,8 @@ export class FaultInjector {
     this.clocks.change(domid, seat.now(), change)
     // What the guest has set its timers to is the same to it; when that is has changed.
     seat.renewTime(domid, (deadline) => this.clocks.hostTime(domid, set(deadline)))
+    // From then on time records have the usual rate again; timers were set with that in mind.
+    if (change.over !== undefined) this.later(change.over, () => seat.renewTime(domid, (deadline) => deadline))
   }
 
   /** Lets a rule act that acts by itself. */
@@ -255,8 +257,15 @@ export class FaultInjector {
         through: (request, store, services) => new FaultyStore(store, services, (facts) => (this.isIdle ? undefined : this.ask('disk', { ...facts, domid: request.domid, disk: request.name })?.effect)),
       },
       net: this.netFace(),
-      underWay: () => (this.pending > 0 ? 'a fault that is still to act' : undefined),
+      underWay: () => this.underWay(),
     }
+  }
+
+  /** What keeps the host from being saved: what is saved has the host's time, and guests would see theirs go back. */
+  private underWay(): string | undefined {
+    if (this.pending > 0) return 'a fault that is still to act'
+    const wrong = this.clocks.domains.find((domid) => this.host?.hypervisor.hasDomain(domid as DomId) === true)
+    return wrong === undefined ? undefined : `the clock of domain ${wrong}, which a fault has set wrong`
   }
 
   private netFace(): NetInterference {
@@ -300,6 +309,7 @@ export class FaultInjector {
       allocation: (domid, frames) => this.ask('allocation', { domid, frames }) !== undefined,
       guestTime: (domid, now) => this.clocks.shown(domid, now),
       hostTime: (domid, shown) => this.clocks.hostTime(domid, shown),
+      guestRate: (domid, now) => this.clocks.rate(domid, now),
     }
   }
 

@@ -31,6 +31,12 @@ export class GuestClocks {
     return shownBy(this.clocks.get(domid), now)
   }
 
+  /** How many nanoseconds a domain is shown for each of the host's, from a host time on. */
+  rate(domid: number, now: number): number {
+    const clock = this.clocks.get(domid)
+    return clock === undefined || now >= clock.until ? 1 : clock.rate
+  }
+
   /** What it is shown, as its clock is now, whatever becomes of it. */
   of(domid: number): (now: number) => number {
     const clock = this.clocks.get(domid)
@@ -49,6 +55,11 @@ export class GuestClocks {
   /** Changes a domain's clock now: by a jump, at another rate, for a while or for good. */
   change(domid: number, now: number, { by = 0, rate = 1, over = Infinity }: { readonly by?: number; readonly rate?: number; readonly over?: number }): void {
     this.clocks.set(domid, { at: now, shown: this.shown(domid, now) + by, rate: Math.max(LEAST_RATE, rate), until: now + over })
+  }
+
+  /** Domains whose clocks were set wrong. */
+  get domains(): readonly number[] {
+    return [...this.clocks.keys()]
   }
 
   /** All clocks are right again. */

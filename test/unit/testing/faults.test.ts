@@ -377,6 +377,16 @@ describe('a plan', () => {
     expect(times(host)).toBe(told.length)
   })
 
+  test('that has set a clock wrong keeps its host from being saved while the guest is there: it would see its time go back', async () => {
+    await using host = await testHost({ memory: 64, faults: [] })
+    const domain = await host.createDomain({ name: 'mini', memory: 8 })
+    host.faults.add({ fault: 'clock-jump', domain: 'mini', by: '5s' })
+    await host.advance('10ms')
+    await expect(host.checkpoint()).rejects.toMatchObject({ code: 'BUSY', message: expect.stringContaining('the clock of domain 1') })
+    await domain.destroy()
+    await host.checkpoint()
+  })
+
   test.skipIf(built.path === undefined)(`waits for a function of the guest’s kernel${built.reason === undefined ? '' : ` (SKIPPED: ${built.reason})`}`, async () => {
     const kernel = readFileSync(built.path!)
     await using host = await testHost({ memory: 64, faults: [

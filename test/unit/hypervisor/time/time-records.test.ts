@@ -33,6 +33,23 @@ describe('time records', () => {
       expect(worst).toBeLessThanOrEqual(limit)
     })
 
+  test.each([2_600_000, 1_000_000, 999_983, 20_000])("at %i kHz the guest's formula passes at the rate of a clock that is wrong, and is never ahead of it", (kilohertz) => {
+    const view = new DataView(new ArrayBuffer(64))
+    const scale = new TscScale(kilohertz)
+    const records = new TimeRecords({ view }, scale)
+    const random = new SeededRandom(kilohertz)
+    const tick = Math.ceil(1e6 / kilohertz)
+    for (const rate of [0.5, 0.75, 0.999_999, 1.000_001, 1.25, 1.5, 40]) {
+      for (let i = 0; i < 200; i += 1) {
+        const [written, later] = [random.next() * i, random.next() % TIME_RECORD_LIFETIME]
+        records.writeRecord(0, { now: written, shown: 7, rate })
+        const behind = later * rate - Number(guestTime(view, 0, ticks(scale, written + later)) - 7n)
+        expect(behind).toBeGreaterThanOrEqual(-tick * rate)
+        expect(behind).toBeLessThanOrEqual((tick + 2) * rate + 2)
+      }
+    }
+  })
+
   test('the version is even after each update and grows, also from what a guest left there', () => {
     const view = new DataView(new ArrayBuffer(64))
     const records = new TimeRecords({ view }, new TscScale(2_600_000))
