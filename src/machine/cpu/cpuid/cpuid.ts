@@ -41,8 +41,11 @@ const VENDOR = [0x6874_7541, 0x444d_4163, 0x6974_6e65] as const
 /** Leaf 1 EBX: 64 bytes flushed by CLFLUSH, in units of 8. */
 const CACHE_LINE = 8 << 8
 const BRAND = 'paravirt x86-64 processor'
-/** As Xen bounds them for its guests on today's processors of AMD's. Beyond them everything is zero, as on AMD's. */
-const [HIGHEST_BASIC, HIGHEST_EXTENDED] = [0xd, 0x8000_0021]
+/**
+ * Those of every processor with AVX, of whichever maker: Xen takes in no domain that was told of more leaves than its own
+ * processor has. Beyond them everything is zero, as on AMD's.
+ */
+const [HIGHEST_BASIC, HIGHEST_EXTENDED] = [0xd, 0x8000_0008]
 /** 32 bits of physical, 48 of virtual address. */
 const ADDRESS_BITS = 0x3020
 
@@ -123,7 +126,6 @@ const LEAVES: ReadonlyMap<number, (question: Question) => CpuidAnswer> = /* @__P
   [0x8000_0005, () => [FIRST_LEVEL_TLB, FIRST_LEVEL_TLB, firstLevelCache(32, 8), firstLevelCache(32, 8)]],
   [0x8000_0006, () => [0, 0, SECOND_LEVEL_CACHE, THIRD_LEVEL_CACHE]],
   [0x8000_0007, (question) => [0, 0, 0, bits(question, EDX)]],
-  [0x8000_0021, (question) => [bits(question, EAX), 0, 0, 0]],
   [0x8000_0008, (question) => [ADDRESS_BITS, bits(question, EBX), coresOf(question.topology) - 1, 0]],
 ] satisfies readonly (readonly [number, (question: Question) => CpuidAnswer])[])
 

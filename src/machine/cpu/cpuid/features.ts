@@ -14,14 +14,15 @@ export type ProcessorLevel = (typeof PROCESSOR_LEVELS)[number]
 export const DEFAULT_LEVEL: ProcessorLevel = 'x86-64-v3'
 
 /**
- * x86-64-v2, random numbers, and what long mode and ring 0 need. Instructions are executed one behind the other, so LFENCE
- * always lets all earlier ones end, and RDTSC behind it tells the time in order.
+ * x86-64-v2, random numbers, and what long mode and ring 0 need. That LFENCE lets all earlier instructions end, as it
+ * always does here, is not told: AMD has a leaf for it that many processors lack, and a domain that knows of it could not
+ * go on there.
  */
 const SECOND_LEVEL: readonly CpuFeature[] = [
   'fpu', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'pge', 'mca', 'cmov', 'pat', 'clflush', 'mmx', 'fxsr', 'sse', 'sse2',
   'sse3', 'ssse3', 'cx16', 'sse4_1', 'sse4_2', 'popcnt', 'rdrand', 'rdseed', 'erms',
   'fsgsbase',
-  'syscall', 'nx', 'rdtscp', 'lm', 'lahf_lm', 'prefetchw', 'nonstop_tsc', 'lfence_rdtsc',
+  'syscall', 'nx', 'rdtscp', 'lm', 'lahf_lm', 'prefetchw', 'nonstop_tsc',
 ]
 
 /** x86-64-v3, and the forms of XSAVE that user code may use. */

@@ -51,9 +51,9 @@ describe('a PV guest sees the processor through the hypervisor', () => {
     // What C libraries, compilers' run-time support and Linux ask for: [leaf, what Xen leaves of it on AMD's processors].
     [0, [0xd, 0x6874_7541, 0x444d_4163, 0x6974_6e65]], [2, [0, 0, 0, 0]], [4, [0, 0, 0, 0]], [5, [0, 0, 0, 0]], [6, [0, 0, 0, 0]],
     [9, [0, 0, 0, 0]], [0xa, [0, 0, 0, 0]], [0xb, [0, 0, 0, 0]], [0xd, [7, 0, 832, 0]], [0xe, [0, 0, 0, 0]], [0x14, [0, 0, 0, 0]],
-    [0x8000_0000, [0x8000_0021, 0x6874_7541, 0x444d_4163, 0x6974_6e65]],
+    [0x8000_0000, [0x8000_0008, 0x6874_7541, 0x444d_4163, 0x6974_6e65]],
     [0x8000_0007, [0, 0, 0, 0]], [0x8000_000a, [0, 0, 0, 0]], [0x8000_001d, [0, 0, 0, 0]], [0x8000_001f, [0, 0, 0, 0]],
-    [0x8000_0022, [0, 0, 0, 0]], [0xc000_0000, [0, 0, 0, 0]], [0x4000_0200, [0, 0, 0, 0]],
+    [0x8000_0021, [0, 0, 0, 0]], [0x8000_0022, [0, 0, 0, 0]], [0xc000_0000, [0, 0, 0, 0]], [0x4000_0200, [0, 0, 0, 0]],
   ])('leaf 0x%x is as Xen bounds it', (leaf, answer) => expect(query(leaf)).toEqual(answer))
 
   test('a leaf without subleaves is the same whatever ECX holds, as the C library of GNU asks without clearing it', () => {
