@@ -86,6 +86,13 @@ describe('an overlay over guest memory', () => {
     expect(abi.DomctlExtVcpucontext.size).toBe(64)
   })
 
+  test('has CR3 of a 32-bit guest turned by twelve bits, as xen_pfn_to_cr3 turns it', () => {
+    const frames = [1, 0xf_ffff, 0x12_3456, 0x8000_0001] as const
+    expect(frames.map((frame) => abi.COMPAT.cr3Of(frame))).toEqual([0x1000, 0xffff_f000, 0x2345_6001, 0x1800])
+    expect(frames.map((frame) => abi.COMPAT.frameOfCr3(abi.COMPAT.cr3Of(frame)))).toEqual(frames)
+    expect(abi.NATIVE.cr3Of(0x12_3456)).toBe(0x1_2345_6000)
+  })
+
   test('reaches the words of shared_info that a two-level event channel uses', () => {
     const view = new DataView(new ArrayBuffer(4096))
     const { evtchnPending, evtchnMask, vcpuInfo } = abi.SharedInfo
