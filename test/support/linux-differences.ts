@@ -22,11 +22,11 @@ export const NEWER_KERNEL = [
 
 /**
  * The same of PVH guests. The capture's processor has protection keys, UMIP and pages of a gigabyte, and is emulated by one
- * that leaves CR0.TS set; there the guest had a disk and an interface before their drivers.
+ * that leaves CR0.TS set.
  */
 export const NOT_HERE_PVH = [
   ...NOT_HERE, /^Using GB pages/, /User Mode Instruction Prevention/, /XSAVE feature 0x200/, /^x86\/fpu: xstate_offset\[9\]/,
-  /1\.00 GiB page/, /^smpboot: CPU0: AMD QEMU/, /^smpboot: Total of/, /Device with no driver/, /^memmap_init_zone_device initialised/,
+  /1\.00 GiB page/, /^smpboot: CPU0: AMD QEMU/, /^smpboot: Total of/, /^memmap_init_zone_device initialised/,
   // Two warnings about CR0.TS, from their first to their last line.
   /cut here/, /^CR0\.TS was set/, /exc_device_not_available/, /^Modules linked in:/, /^CPU: \d+ PID:/, /^RIP: /, /^Code: /, /^R[A-Z0-9]+: /,
   /^[FC]S: /, /^CR2: /, /^PKRU: /, /^Call Trace:/, /^ <\/?TASK>/, /^ (\? )?[a-z_]+\+0x/, /end trace/,
