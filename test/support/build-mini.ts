@@ -4,9 +4,9 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { NativeProgram } from './native-build.ts'
 
@@ -22,17 +22,20 @@ export type MiniKind = (typeof MINI_KINDS)[number]
 export interface MiniBuild {
   /** C files below the root of the project; headers beside them are found. */
   readonly more?: readonly string[]
+  /** Paths of what something else has compiled. */
+  readonly objects?: readonly string[]
   /** Variables of the Makefile that differ, as SOURCES for a kernel with a main of its own. */
   readonly variables?: Readonly<Record<string, string>>
 }
 
 /** All that the result depends on. */
-function hashOf(kind: MiniKind, { more = [], variables = {} }: MiniBuild): string {
+function hashOf(kind: MiniKind, { more = [], objects = [], variables = {} }: MiniBuild): string {
   const hash = createHash('sha256').update(JSON.stringify([kind, more, variables]))
   const folders = new Set([MINI, ...more.map((name) => join(pathOf(name), '..'))])
   for (const folder of folders) {
     for (const name of readdirSync(folder).filter((entry) => /\.[chS]$|\.ld$|^Makefile$/.test(entry))) hash.update(name).update(readFileSync(join(folder, name)))
   }
+  for (const path of objects) hash.update(basename(path)).update(readFileSync(path))
   return hash.digest('hex').slice(0, 16)
 }
 
@@ -47,8 +50,9 @@ export function buildMini(kind: MiniKind, build: MiniBuild = {}): NativeProgram 
   const out = `${path}.${process.pid}`
   mkdirSync(out, { recursive: true })
   try {
-    const { more = [], variables = {} } = build
-    const settings = Object.entries({ KIND: kind, OUT: out, MORE: more.map(pathOf).join(' '), ...variables }).map(([name, value]) => `${name}=${value}`)
+    const { more = [], objects = [], variables = {} } = build
+    for (const path of objects) copyFileSync(path, join(out, basename(path)))
+    const settings = Object.entries({ KIND: kind, OUT: out, MORE: [...more.map(pathOf), ...objects].join(' '), ...variables }).map(([name, value]) => `${name}=${value}`)
     execFileSync('make', ['-s', '-f', join(MINI, 'Makefile'), ...settings], { stdio: ['ignore', 'ignore', 'pipe'] })
     renameSync(join(out, 'mini.elf'), path)
   } catch (error) {

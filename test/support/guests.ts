@@ -15,7 +15,7 @@ export const GUEST_SETS = {
   grub: ['grub-xen-host'],
   busybox: ['busybox-static'],
   linux: ['linux-image-amd64'],
-  tools: ['xen-utils-4.17', 'grub-common'],
+  tools: ['xen-utils-4.17', 'grub-common', 'grub-xen-bin'],
   kernels: ['linux-image-cloud-amd64', 'linux-image-6.12-amd64', 'linux-image-rt-amd64'],
   mach: ['gnumach-image-1.8-xen-486'],
   programs: [
@@ -27,6 +27,7 @@ export const GUEST_SETS = {
   acpi: ['acpica-tools'],
   shim: ['xen-utils-4.17'],
   xen: ['xen-hypervisor-4.17-amd64'],
+  unikernel: ['ocaml', 'musl-dev', 'libcstruct-ocaml-dev', 'libeqaf-ocaml-dev', 'libmirage-crypto-ocaml-dev'],
   dom0: DOM0_PACKAGES,
   etcd: ['etcd-server'],
 } as const satisfies Record<string, readonly string[]>
@@ -70,9 +71,17 @@ const PLACES = {
   programs: { set: 'programs', package: 'libuuid1', folder: 'usr/share/doc', name: 'libuuid1' },
   /** BusyBox, linked statically: a whole user space in one file. */
   busybox: { set: 'busybox', package: 'busybox-static', folder: 'bin', name: 'busybox' },
-  /** Xen's own checker of saved images, a Python program. */
   /** Xen itself, for an emulator to run. */
   xen: { set: 'xen', package: 'xen-hypervisor-4.17-amd64', folder: 'boot', name: /^xen-4\.17-amd64\.gz$/ },
+  /** Folders of the OCaml compiler's standard library, of the C library of musl, and of MirageOS's libraries. */
+  ocaml: { set: 'unikernel', package: 'ocaml', folder: 'usr/lib', name: 'ocaml' },
+  musl: { set: 'unikernel', package: 'musl-dev', folder: 'usr/lib', name: 'x86_64-linux-musl' },
+  cstruct: { set: 'unikernel', package: 'libcstruct-ocaml-dev', folder: 'usr/lib/ocaml', name: 'cstruct' },
+  eqaf: { set: 'unikernel', package: 'libeqaf-ocaml-dev', folder: 'usr/lib/ocaml', name: 'eqaf' },
+  mirageCrypto: { set: 'unikernel', package: 'libmirage-crypto-ocaml-dev', folder: 'usr/lib/ocaml', name: 'mirage-crypto' },
+  /** The OCaml compiler. */
+  ocamlopt: { set: 'unikernel', package: 'ocaml', folder: 'usr/bin', name: 'ocamlopt.opt' },
+  /** Xen's own checker of saved images, a Python program. */
   verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
   /** Xen built to run as a PVH guest around one PV guest. */
   xenShim: { set: 'shim', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/boot', name: 'xen-shim' },
@@ -82,6 +91,9 @@ const PLACES = {
   pygrub: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'pygrub' },
   /** GRUB's own checker of scripts. */
   grubScriptCheck: { set: 'tools', package: 'grub-common', folder: 'usr/bin', name: 'grub-script-check' },
+  /** What makes kernels of GRUB's modules, and folders of those for Xen. */
+  grubMkimage: { set: 'tools', package: 'grub-common', folder: 'usr/bin', name: 'grub-mkimage' },
+  grubModules: { set: 'tools', package: 'grub-xen-bin', folder: 'usr/lib', name: 'grub' },
   /** Folder of the scripts that write a grub.cfg. */
   grubGenerators: { set: 'tools', package: 'grub-common', folder: 'etc', name: 'grub.d' },
   /** Folder of what they share. */
