@@ -284,6 +284,21 @@ describe('TCP', () => {
     expect(heard.join('')).toBe('okay')
   })
 
+  test('of a guest that has come from another host\'s network is over, as it is told at its next segment, and its address stays its own', () => {
+    const one = world()
+    // In the middle of a connection, and of a lease, that this network knows nothing of.
+    one.send(segment(ACK | PSH, 5000, 7000, { data: bytes('and so on') }))
+    one.send(segment(ACK | PSH, 5000, 7000, { data: bytes('and so on') }))
+    expect(tcp(one.take())).toEqual([expect.objectContaining({ flags: RST, sequence: 7000 }), expect.objectContaining({ flags: RST, sequence: 7000 })])
+    const renewal = new Uint8Array(300)
+    renewal.set([1, 1, 6, 0, 1, 2, 3, 4])
+    renewal.set([10, 0, 2, 99], 12)
+    renewal.set([0, 0x16, 0x3e, 0, 0, 7], 28)
+    renewal.set([0x63, 0x82, 0x53, 0x63, 53, 1, 3, 255], 236)
+    one.send({ ...HEAD, from: '10.0.2.99', kind: 'udp', fromPort: 68, toPort: 67, data: renewal })
+    expect(one.network.leases).toMatchObject([{ ip: '10.0.2.99', mac: GUEST_MAC }])
+  })
+
   test('that a guest resets is over for the service, and code that throws is told and loses its connection alone', async () => {
     let how = ''
     const outside = simulatedOutside({
