@@ -51,6 +51,7 @@ static void run_soft_reset(char *rest)
 
 const struct command more_commands[] = {
     { "disk", "disk write SECTOR TEXT, disk read SECTOR", run_disk },
+    { "folder", "folder write NAME TEXT, folder read NAME", run_folder },
     { "net", "net open, net send TEXT; what comes is printed", run_net },
     { "cpus", "cpus                 how many vCPUs have run code", run_cpus },
     { "watchdog", "watchdog SECONDS     ends the domain then", run_watchdog },
@@ -64,6 +65,7 @@ void more_start(const struct start_info *info)
 {
     started = (struct start_info *)info;
     disk_forget();
+    folder_forget();
     net_forget();
     cpus_start(info);
     store_watch("cpu");

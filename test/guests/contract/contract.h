@@ -5,7 +5,7 @@
 #include "mini.h"
 
 /* Numbers of grants; the first is mini's own. */
-enum { REF_DISK_RING = GNTTAB_RESERVED + 1, REF_DISK_DATA, REF_TRANSMIT, REF_SENT, REF_RECEIVE, REF_RECEIVED };
+enum { REF_DISK_RING = GNTTAB_RESERVED + 1, REF_DISK_DATA, REF_FOLDER, REF_FOLDER_IN, REF_FOLDER_OUT, REF_TRANSMIT, REF_SENT, REF_RECEIVE, REF_RECEIVED };
 #define RECEIVE_PAGES 8
 
 /* The part of a shared ring that both sides count in. */
@@ -27,9 +27,11 @@ void device_write_number(const struct device *device, const char *name, word val
 int device_await(const struct device *device, const char *state);
 void ring_push(struct indexes *at, u32 end, u32 port);
 
-/* disk.c, net.c, cpus.c, hostile.c */
+/* disk.c, folder.c, net.c, cpus.c, hostile.c */
 void disk_forget(void);
 void run_disk(char *rest);
+void folder_forget(void);
+void run_folder(char *rest);
 void net_forget(void);
 void run_net(char *rest);
 void net_pump(void);

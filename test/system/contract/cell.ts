@@ -1,5 +1,5 @@
 /** One cell of the contract's table: a row that is run with a guest of a kind, on hosts of its own. */
-import { MemoryBlockStore } from '../../../src/drivers/index.ts'
+import { MemoryBlockStore, MemoryFileStore } from '../../../src/drivers/index.ts'
 import { Host, type Domain, type DomainOptions, type HostOptions, type KernelSource } from '../../../src/index.ts'
 import type { ContractKind, KindName } from './kinds.ts'
 
@@ -27,6 +27,8 @@ export class Cell {
   readonly kind: ContractKind
   /** What the guest's disk holds. */
   readonly disk = new MemoryBlockStore(1 << 20)
+  /** What is in its folder. */
+  readonly folder = new MemoryFileStore({ motd: 'what was there' })
   private readonly hosts: Host[] = []
 
   constructor(kind: ContractKind) {
@@ -34,7 +36,7 @@ export class Cell {
   }
 
   async boot(options: HostOptions = {}): Promise<Host> {
-    const host = await Host.boot({ memory: 48, dom0Memory: 8, seed: 3, openDisk: () => this.disk, ...options })
+    const host = await Host.boot({ memory: 48, dom0Memory: 8, seed: 3, openDisk: () => this.disk, openFolder: () => this.folder, ...options })
     this.hosts.push(host)
     return host
   }

@@ -2,7 +2,7 @@
  * The contract's guest in TypeScript: it answers the commands of test/guests/contract with the same words, so that one row serves
  * every kind. Devices are opened when a command first asks for them.
  */
-import { parseMac, BlockFrontend, NetFrontend, type Nic } from '../../../src/drivers/index.ts'
+import { FILE_ERRORS, FolderFrontend, parseMac, BlockFrontend, NetFrontend, type FileErrorName, type Nic } from '../../../src/drivers/index.ts'
 import { FrontendBus, type GuestKernel, type GuestProgram, type Page } from '../../../src/guest/index.ts'
 import { XenError, type DomId, type EventPort, type GrantRef } from '../../../src/util/index.ts'
 
@@ -13,6 +13,8 @@ const BROADCAST = parseMac('ff:ff:ff:ff:ff:ff')!
 const ETHERTYPE = [0x88, 0xb5]
 /** xvda. */
 const FIRST_DISK = 51712
+/** The contract's folder. */
+const FOLDER_TAG = 'shared'
 
 type Command = (rest: string) => void | Promise<void>
 
@@ -30,7 +32,9 @@ class ContractGuest {
   private readonly bus: FrontendBus
   private readonly disks = new BlockFrontend()
   private readonly nics = new NetFrontend()
+  private readonly folders = new FolderFrontend()
   private disksReady: Promise<void> | undefined
+  private foldersReady: Promise<void> | undefined
   private nic: Nic | undefined
   private typed = ''
   private offered: EventPort | undefined
@@ -42,6 +46,7 @@ class ContractGuest {
     offer: (rest) => this.offer(rest),
     peer: (rest) => this.peer(numbersOf(rest)),
     disk: (rest) => this.disk(rest),
+    folder: (rest) => this.folder(rest),
     net: (rest) => this.net(rest),
     watchdog: (rest) => this.say(`watchdog: ${this.kernel.hypercalls.watchdog(0, Number(rest))}`),
     poweroff: () => this.kernel.shutdown('poweroff'),
@@ -165,6 +170,16 @@ class ContractGuest {
     } else {
       this.say(`disk: status 0: ${textAt(await disk.read(Number(sector), 1), 0)}`)
     }
+  }
+
+  private async folder(rest: string): Promise<void> {
+    const [what = '', name = '', ...words] = rest.split(' ')
+    this.foldersReady ??= this.bus.register(this.folders)
+    await this.foldersReady
+    const folder = await this.folders.folder(FOLDER_TAG)
+    const status = (error: unknown): string => String(XenError.is(error) ? FILE_ERRORS[error.details['errno'] as FileErrorName] : error)
+    if (what === 'write') this.say(await folder.writeFile(name, bytesOf(words.join(' '))).then(() => 'folder: wrote, status 0', (error: unknown) => `folder: wrote, status ${status(error)}`))
+    else this.say(await folder.readFile(name).then((bytes) => `folder: status 0: ${new TextDecoder().decode(bytes)}`, (error: unknown) => `folder: status ${status(error)}: `))
   }
 
   private async net(rest: string): Promise<void> {

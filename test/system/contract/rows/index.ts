@@ -6,6 +6,7 @@ import { boot } from './boot.ts'
 import { coherence } from './coherence.ts'
 import { console } from './console.ts'
 import { crashReport } from './crash-report.ts'
+import { folder } from './folder.ts'
 import { events } from './events.ts'
 import { grants } from './grants.ts'
 import { hostileCode } from './hostile-code.ts'
@@ -21,6 +22,6 @@ import { xenstore } from './xenstore.ts'
 
 /** All rows. */
 export const ROWS: readonly ContractRow[] = [
-  boot, console, xenstore, events, grants, block, net, balloon, vcpuSet, poweroff, reboot, suspend, softReset, crash, watchdog, crashReport,
+  boot, console, xenstore, events, grants, block, folder, net, balloon, vcpuSet, poweroff, reboot, suspend, softReset, crash, watchdog, crashReport,
   saveAndRestore, migrate, moments, invariants, coherence, hostileCode,
 ]
