@@ -23,11 +23,11 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * for tests boots hosts, too, and has faults and exploration (85); the XenAPI and debuggers stand on all of it. For a Linux as dom0:
  * domctl, sysctl and the other calls of Xen's own tools (hypervisor 60, abi 6); in guests the queues of events that many ports
  * need (6); in all parts what tells that nothing has changed since a moment (5). For channels, what `cpuid` says, Remus, hosts that stand between two instructions
- * and counted coverage: 40 in all that boots hosts; for history, traces, profiles, Linux's types and the fuzzer: 70 in debuggers.
+ * and counted coverage: 40 in all that boots hosts; for folders by 9P 50 (drivers 46); for history, traces, profiles, Linux's types and the fuzzer: 70 in debuggers.
  */
 const budgets: Record<string, number> = {
-  '.': 1770, './abi': 43, './machine': 520, './hypervisor': 494, './xenstore': 107, './guest': 104, './drivers': 122,
-  './toolstack': 1770, './testing': 1860, './decompress': 7, './debug': 1810, './xapi': 1740, './fleet': 110, './browser': 1780,
+  '.': 1820, './abi': 43, './machine': 520, './hypervisor': 494, './xenstore': 107, './guest': 104, './drivers': 172,
+  './toolstack': 1820, './testing': 1910, './decompress': 7, './debug': 1860, './xapi': 1790, './fleet': 110, './browser': 1830,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
 const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')
@@ -67,7 +67,7 @@ describe('the package', () => {
     const brought = Object.keys(inputs).filter((file) => inputs[file]!.bytesInOutput > 0 && /^src\/(?!toolstack|util)/.test(file))
     // The names of disks are read by the same table as their numbers; schedulers have their names in one place.
     expect(brought.sort()).toEqual(['src/drivers/block/virtual-device.ts', 'src/hypervisor/scheduler/names.ts'])
-    expect(bytes / 1024).toBeLessThan(92)
+    expect(bytes / 1024).toBeLessThan(96)
   })
 
   test('who only tests drivers pays for no host', { timeout: 60_000 }, async () => {

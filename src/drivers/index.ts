@@ -38,7 +38,7 @@ export {
   fileError, memoryFilesState, rootOf,
 } from './ninepfs/index.ts'
 export type {
-  Answer, FileChanges, FileClientOptions, FileEntry, FileErrorName, FileKind, FilePath, FileSpace, FileStat, FileStore, FileTime, FileTree, FolderBackendOptions,
+  Answer, FileChanges, FileClientOptions, FileEntry, FileErrorName, FileKind, FilePath, FileSpace, FileStat, FileStore, FileTime, FileTree, FolderBackendOptions, FolderEffect, FolderInterference, FolderRequestKind,
   FolderFrontendOptions, FolderNode, FolderRequest, LinkEntry, ListedFile, MemoryFilesOptions, MemoryFilesState, MemoryNodeState, MountedStat, NewFile,
   OpenFile, OpenHow, ServedFolder, TreeNode,
 } from './ninepfs/index.ts'

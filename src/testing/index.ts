@@ -95,6 +95,6 @@ export type { FaultInjectorOptions } from './faults/fault-injector.ts'
 export type { FaultFiring, FaultParameters, FaultPlan, FaultSpec, FaultTriggers } from './faults/fault-spec.ts'
 export { FAULTS, checkFaults } from './faults/catalogue.ts'
 export type {
-  DiskEffect, DiskFacts, FaultContext, FaultParameter, FaultRow, FrameOpportunity, MigrationFacts, NetEffect, Seam, SeamEffects, SeamFacts, SeamRow, TimedRow,
+  DiskEffect, DiskFacts, FolderFacts, FaultContext, FaultParameter, FaultRow, FrameOpportunity, MigrationFacts, NetEffect, Seam, SeamEffects, SeamFacts, SeamRow, TimedRow,
 } from './faults/fault-row.ts'
 export type { Check } from '../util/index.ts'

@@ -1,9 +1,10 @@
 /** Folders of a host's domains: from description files, attached and detached, counted, saved, and in moments. */
 import { describe, expect, test } from 'vitest'
-import { FolderFrontend, MemoryFileStore, type FileStore } from '../../src/drivers/index.ts'
+import { FolderFrontend, MemoryFileStore, NINEPFS_TYPE, type FileStore } from '../../src/drivers/index.ts'
 import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import { resourceSnapshot } from '../../src/testing/index.ts'
 import { XenError, type Domain, type Host, type HostOptions } from '../../src/index.ts'
+import { FOLDER } from '../../src/toolstack/device-kinds/folder/folder.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 96, dom0Memory: 16 })
@@ -35,6 +36,10 @@ async function start(stores: Readonly<Record<string, FileStore>>, options: HostO
 }
 
 describe('folders of a domain', () => {
+  test('are of the kind that their driver serves', () => {
+    expect(FOLDER.name).toBe(NINEPFS_TYPE)
+  })
+
   test('are served, listed and counted, each by its tag, and read-only ones stay as they are', async () => {
     const stores = { a: new MemoryFileStore({ f: 'from a' }), b: new MemoryFileStore({ f: 'from b' }, { readOnly: true }) }
     const { host, domain } = await start(stores)

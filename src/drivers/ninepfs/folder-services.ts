@@ -1,6 +1,7 @@
 /** What the 9pfs back-end is made with, what it shows of a folder that it serves, and what a folder asks of it. */
 import type { DomId } from '../../util/index.ts'
 import type { Answer, FileStore, FileTime } from './file-store.ts'
+import type { FolderInterference } from './interference.ts'
 import type { MemoryFileStore } from './memory-file-store.ts'
 
 /** Which folder a guest is to be given. */
@@ -18,6 +19,8 @@ export interface FolderRequest {
 export interface FolderBackendOptions {
   /** Opens the store of a folder. A rejection is told to the toolstack in `hotplug-error`. */
   open(request: FolderRequest): Answer<FileStore>
+  /** What comes between front-ends and what is done for them, for tests. */
+  readonly interference?: FolderInterference | undefined
   /** Calendar time, for stores that keep times of their own. Default: 1970, at rest. */
   now?(): FileTime
   /** A store that was waited for has answered: `take` carries the answer on. Default: at once. */

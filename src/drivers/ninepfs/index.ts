@@ -17,6 +17,7 @@ export type { MemoryFilesOptions, MemoryFilesState } from './memory-file-store.t
 export type { MemoryNodeState } from './memory-nodes.ts'
 export { FolderBackend } from './backend.ts'
 export type { FolderBackendOptions, FolderRequest, ServedFolder } from './folder-services.ts'
+export type { FolderEffect, FolderInterference, FolderRequestKind } from './interference.ts'
 export { FolderFrontend } from './frontend.ts'
 export type { FolderFrontendOptions } from './frontend.ts'
 export { MountedFolder } from './mounted-folder.ts'

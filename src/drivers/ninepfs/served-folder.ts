@@ -5,6 +5,7 @@ import type { FlexPlace } from '../../rings/index.ts'
 import { badState, shape, thrownMessage, XenError, type EventPort, type GrantRef, type StateOf } from '../../util/index.ts'
 import { checkFileStore, type FileStore } from './file-store.ts'
 import type { FolderRequest, FolderServices, ServedFolder } from './folder-services.ts'
+import { requestKind, type FolderEffect, type FolderInterference } from './interference.ts'
 import { MemoryFileStore } from './memory-file-store.ts'
 import { MAX_RINGS, MAX_RING_ORDER, TRANSPORT_VERSION } from './protocol.ts'
 import { FileServer, fileServerState } from './server.ts'
@@ -199,8 +200,20 @@ export class FolderInstance implements BackendInstance, ServedFolder {
         if (options.answered === undefined) post()
         else options.answered(request, post)
       },
+      ...(options.interference !== undefined && { interfere: this.interfere(options.interference) }),
+      after: (nanoseconds, act) => void kernel.after(nanoseconds, () => {
+        kernel.turn()
+        act()
+      }),
       onStoreFailed: (error) => options.onStoreFailed?.(request, error),
     })
+  }
+
+  private interfere(interference: FolderInterference): (type: number) => FolderEffect | undefined {
+    return (type) => {
+      const kind = requestKind(type)
+      return kind && interference.message(this.request, kind)
+    }
   }
 
   async disconnect(): Promise<void> {

@@ -11,8 +11,9 @@
 import type { HypercallPort } from '../../guest/index.ts'
 import { FlexConsumer, FlexProducer, flexConsumerState, flexProducerState, type FlexPlace } from '../../rings/index.ts'
 import { badState, shape, type Quiescible, type StateOf } from '../../util/index.ts'
-import type { FileStore, OpenFile } from './file-store.ts'
+import type { Answer, FileStore, OpenFile } from './file-store.ts'
 import type { FileCounts } from './fids.ts'
+import type { FolderEffect } from './interference.ts'
 import { HEADER, MAX_MESSAGE, MAX_RINGS } from './protocol.ts'
 import { headerOf, Session, sessionState, type ReopeningStore } from './session.ts'
 
@@ -50,6 +51,10 @@ export interface FileServerOptions {
   pause?(): Promise<void>
   /** The store has answered what was asked before: `take` carries that on. Default: at once. */
   answered?(take: () => void): void
+  /** What becomes of a message, by its type, for tests. */
+  interfere?(type: number): FolderEffect | undefined
+  /** Does something so many nanoseconds from now. */
+  after?(nanoseconds: number, act: () => void): void
   /** The store has thrown what is no error of a file. */
   onStoreFailed?(error: unknown): void
 }
@@ -146,7 +151,12 @@ export class FileServer implements Quiescible {
     if (ring.waiting !== undefined && !this.put(ring, at, ring.waiting)) return 0
     const message = this.nextMessage(ring)
     if (message === undefined) return 0
-    const answer = this.session.handle(message)
+    const effect = this.options.interfere?.(message[4]!)
+    const answer = effect?.errno === undefined ? this.session.handle(message) : this.session.refused(message, effect.errno)
+    if (effect?.delay !== undefined) {
+      this.delay(effect.delay, answer, (late) => this.finish(ring, at, late))
+      return message.length
+    }
     if (answer instanceof Promise) {
       this.workOn(answer, (late) => this.finish(ring, at, late))
       return message.length
@@ -204,6 +214,24 @@ export class FileServer implements Quiescible {
     }
     const { answered } = this.options
     this.working = { release, done: answer.then((late) => (answered === undefined ? take(late) : answered(() => take(late)))) }
+  }
+
+  /** Has an answer wait while everybody else goes on. */
+  private delay(nanoseconds: number, answer: Answer<Uint8Array>, done: (answer: Uint8Array) => void): void {
+    let release = (): void => undefined
+    const passed = new Promise<void>((resolve) => {
+      release = resolve
+      this.options.after?.(nanoseconds, resolve)
+    })
+    this.working = {
+      release,
+      done: passed.then(() => answer).then((late) => {
+        this.working = undefined
+        if (this.stopped) return
+        done(late)
+        this.serve()
+      }),
+    }
   }
 
   /**

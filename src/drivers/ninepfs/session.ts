@@ -5,7 +5,7 @@
  * Reference: diod, 9P2000.L protocol.
  */
 import { shape, XenError, type StateOf } from '../../util/index.ts'
-import { FILE_ERRORS } from './file-errors.ts'
+import { FILE_ERRORS, type FileErrorName } from './file-errors.ts'
 import { errnoOf, fileError, type Answer, type FileStore, type OpenFile, type OpenHow } from './file-store.ts'
 import { Fids, type Fid, type FileCounts, type SessionView } from './fids.ts'
 import { MessageReader, MessageWriter } from './message.ts'
@@ -81,6 +81,12 @@ export class Session implements SessionView {
   /** Carries one message out; the answer, at once or later. Never throws, never rejects. */
   handle(bytes: Uint8Array): Answer<Uint8Array> {
     return perform(this.answer(new MessageReader(bytes)))
+  }
+
+  /** The answer to a message that is not carried out. */
+  refused(bytes: Uint8Array, errno: FileErrorName): Uint8Array {
+    this.counts.requests += 1
+    return this.refuse(fileError(errno), new MessageReader(bytes).tag)
   }
 
   private *answer(message: MessageReader): Steps<Uint8Array> {

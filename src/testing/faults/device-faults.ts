@@ -1,6 +1,7 @@
-/** Faults of disks and networks. */
+/** Faults of disks, folders and networks. */
+import type { FileErrorName } from '../../drivers/index.ts'
 import { below, oneOf, text } from '../../util/index.ts'
-import { atSeam, type DiskFacts, type FaultContext, type FaultParameter, type FaultRow, type FrameOpportunity } from './fault-row.ts'
+import { atSeam, type DiskFacts, type FaultContext, type FaultParameter, type FaultRow, type FolderFacts, type FrameOpportunity } from './fault-row.ts'
 import type { FaultParameters } from './fault-spec.ts'
 import { lengthOfTime, wholeNumber } from './parameters.ts'
 
@@ -64,6 +65,26 @@ const DISKS: readonly FaultRow[] = [
   }),
 ]
 
+const folderRequest: FaultParameter = { name: 'request', text: 'read, write (also fsync), change (make, rename, remove, attributes), look (walk, list, attributes), or any', check: oneOf('read', 'write', 'change', 'look', 'any'), otherwise: 'any' }
+const folder: FaultParameter = { name: 'folder', text: 'the folder, by its tag; any unless given', check: text, isOptional: true }
+const isOfFolder = (facts: FolderFacts, parameters: FaultParameters): boolean =>
+  (parameters['folder'] === undefined || parameters['folder'] === facts.folder) && (parameters['request'] === 'any' || parameters['request'] === facts.kind)
+
+/** The rows of folders. */
+const FOLDERS: readonly FaultRow[] = [
+  atSeam('folder', {
+    name: 'folder-error', family: 'Folders', where: 'a message about a folder: it is not done, and answered with an error number',
+    parameters: [folderRequest, folder, { name: 'error', text: 'EIO, ENOSPC, EACCES, EROFS, ESTALE or EDQUOT', check: oneOf('EIO', 'ENOSPC', 'EACCES', 'EROFS', 'ESTALE', 'EDQUOT'), otherwise: 'EIO' }],
+    peer: 'its program is told the number, and it goes on', accepts: isOfFolder,
+    // The check has let no other name in.
+    act: ({ folder: tag, kind }, { error }) => ({ effect: { errno: error as FileErrorName }, text: `${kind} of ${tag} failed with ${error}` }),
+  }),
+  atSeam('folder', {
+    name: 'folder-latency', family: 'Folders', where: 'a message about a folder: its answer comes later, and those behind it wait', parameters: [folderRequest, folder, lengthOfTime('delay', 'how much later', 1e7)],
+    peer: 'waits', accepts: isOfFolder, act: ({ folder: tag, kind }, { delay }) => ({ effect: { delay: Number(delay) }, text: `${kind} of ${tag} was answered ${delay} ns later` }),
+  }),
+]
+
 /** The rows of networks. */
 const NETWORKS: readonly FaultRow[] = [
   atSeam('net', {
@@ -102,4 +123,4 @@ const NETWORKS: readonly FaultRow[] = [
 ]
 
 /** The rows. */
-export const DEVICE_FAULTS: readonly FaultRow[] = [...DISKS, ...NETWORKS]
+export const DEVICE_FAULTS: readonly FaultRow[] = [...DISKS, ...FOLDERS, ...NETWORKS]

@@ -256,6 +256,9 @@ export class FaultInjector {
       disk: {
         through: (request, store, services) => new FaultyStore(store, services, (facts) => (this.isIdle ? undefined : this.ask('disk', { ...facts, domid: request.domid, disk: request.name })?.effect)),
       },
+      folder: {
+        message: (request, kind) => (this.isIdle ? undefined : this.ask('folder', { domid: request.domid, folder: request.tag, kind })?.effect),
+      },
       net: this.netFace(),
       underWay: () => this.underWay(),
     }

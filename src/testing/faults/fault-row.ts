@@ -2,6 +2,7 @@
  * What a fault of the catalogue is: where it comes between, what it does there, with which parameters, and what a right peer makes of it.
  * The rows are all that there is to know: checks, the injector and docs/faults.md come from them.
  */
+import type { FolderEffect, FolderRequestKind } from '../../drivers/index.ts'
 import type { EventFacts, GrantFacts, HypercallFacts, InterferenceSeat } from '../../hypervisor/index.ts'
 import type { Host } from '../../toolstack/index.ts'
 import type { Check, Random } from '../../util/index.ts'
@@ -16,6 +17,14 @@ export interface DiskFacts {
   /** Bytes. */
   readonly offset: number
   readonly length: number
+}
+
+/** A message about a folder. */
+export interface FolderFacts {
+  readonly domid: number
+  /** Its tag. */
+  readonly folder: string
+  readonly kind: FolderRequestKind
 }
 
 /** What becomes of a request to a disk. */
@@ -61,6 +70,7 @@ export interface SeamFacts {
   readonly wait: { readonly domid: number }
   readonly disk: DiskFacts
   readonly net: FrameOpportunity
+  readonly folder: FolderFacts
   readonly migration: MigrationFacts
 }
 
@@ -78,6 +88,7 @@ export interface SeamEffects {
   readonly wait: number
   readonly disk: DiskEffect
   readonly net: NetEffect
+  readonly folder: FolderEffect
   /** Bytes behind which the pipe is cut. */
   readonly migration: number
 }

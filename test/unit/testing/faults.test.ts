@@ -5,9 +5,9 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { BlockFrontend, MemoryBlockStore } from '../../../src/drivers/index.ts'
+import { BlockFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore } from '../../../src/drivers/index.ts'
 import { FrontendBus } from '../../../src/guest/index.ts'
-import type { Domain, GuestProgram } from '../../../src/index.ts'
+import { XenError, type Domain, type GuestProgram } from '../../../src/index.ts'
 import { FAULTS, FaultInjector, expectSector, migrateBetween, networkPeer, testHost, type FaultPlan, type FaultSpec, type TestHost } from '../../../src/testing/index.ts'
 import { buildMini } from '../../support/build-mini.ts'
 import { pingResponder } from '../../support/ping.ts'
@@ -90,6 +90,32 @@ const ofDisk = (fault: FaultSpec, expected: string, more?: (setting: Setting & {
     expect(await rounds(domain)).toBe(expected)
     expect(times(host)).toBeGreaterThan(0)
     await more?.({ host, disk, domain })
+  })
+
+/** Writes a file and reads it back, three times; says what came of it, and how many milliseconds it all took. */
+const folderWorker: GuestProgram = async (kernel) => {
+  const folders = new FolderFrontend()
+  await new FrontendBus(kernel).register(folders)
+  const folder = await folders.folder('shared')
+  const began = kernel.now()
+  for (let round = 0; round < 3; round += 1) {
+    const text = `round ${round}`
+    const came = async (): Promise<string> => {
+      await folder.writeFile('file', new TextEncoder().encode(text))
+      return new TextDecoder().decode(await folder.readFile('file')) === text ? 'same' : 'other'
+    }
+    kernel.console!.log(`${round} ${await came().catch((error: XenError) => String(error.details['errno']))}`)
+  }
+  kernel.console!.log(`took ${Math.floor((kernel.now() - began) / 1e6)} ms\ndone`)
+}
+
+/** What a worker's rounds are under a fault of its folder, and how long they take at least. */
+const ofFolder = (fault: FaultSpec, expected: string, least = 0): (() => Promise<void>) => () =>
+  testHost({ memory: 64, faults: [{ domain: 'worker', ...fault }], openFolder: () => new MemoryFileStore() }, async (host) => {
+    const domain = await host.createDomain({ name: 'worker', memory: 4, kernel: folderWorker, folders: [{ tag: 'shared', path: 'any' }] })
+    expect(await rounds(domain)).toBe(expected)
+    expect(times(host)).toBeGreaterThan(0)
+    expect(Number(/took (\d+) ms/.exec(domain.console.text())![1])).toBeGreaterThanOrEqual(least)
   })
 
 /** Five pings under a fault of the network: how long each took in milliseconds, or that it was lost. */
@@ -242,6 +268,8 @@ const TESTS: Readonly<Record<string, () => Promise<void>>> = {
   'disk-lost-write': ofDisk({ fault: 'disk-lost-write', nth: 2 }, 'same other same same same same', ({ disk }) => expectSector(disk, 8, new Uint8Array(512))),
   'disk-flip': ofDisk({ fault: 'disk-flip', nth: 1 }, SAME.replace('same', 'other'), ({ disk }) => expectSector(disk, 0, pattern(0))),
   'disk-latency': ofDisk({ fault: 'disk-latency', request: 'read', delay: '40ms' }, SAME, ({ domain }) => expect(domain.console.text()).toMatch(/0 same 40 ms/)),
+  'folder-error': ofFolder({ fault: 'folder-error', request: 'write', error: 'ENOSPC', nth: 2, count: 1 }, 'same ENOSPC same'),
+  'folder-latency': ofFolder({ fault: 'folder-latency', request: 'read', delay: '40ms' }, 'same same same', 160),
   'net-delay': ofNetwork({ fault: 'net-delay', delay: '10ms' }, (pings) => {
     for (const ping of pings) expect(ping).toBeGreaterThanOrEqual(20)
   }),

@@ -25,7 +25,7 @@ function serveFolders(host: BackendHost<FolderConfig>): FolderService {
         throw error
       }
     },
-    now: () => host.calendar(),
+    now: () => host.calendar(), interference: host.interference?.folder,
     onStoreFailed: (request, error) => {
       const folder = attached(request)
       if (folder !== undefined) folder.lastError = error

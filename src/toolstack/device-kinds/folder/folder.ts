@@ -1,10 +1,12 @@
 /** Folders: `9pfs` devices. Reference: xl.cfg(5), p9; libxl_9pfs.c; libxl_types.idl, libxl_device_p9. */
 import * as z from 'zod/mini'
-import { NINEPFS_TYPE } from '../../../drivers/index.ts'
 import { XenError } from '../../../util/index.ts'
 import type { DescribedDevice, DeviceSaved } from '../described-device.ts'
 import { unlessDefault } from '../saved-fields.ts'
 import { formatFolder, parseFolder, resolveFolder, type FolderConfig, type FolderDescription } from './folder-specification.ts'
+
+/** As the driver has it; said here once more, so that who only describes folders brings no driver along. */
+const NAME = '9pfs'
 
 const text = /* @__PURE__ */ z.string()
 const schema = /* @__PURE__ */ z.object({ backend_domname: z.optional(text), tag: text, path: text, security_model: z.optional(z.literal('none')) })
@@ -22,7 +24,7 @@ const SAVED: DeviceSaved<FolderConfig> = {
 
 /** Folders. */
 export const FOLDER = {
-  name: NINEPFS_TYPE,
+  name: NAME,
   title: 'folder',
   about: 'Folders, which the guest mounts by 9P: `mount -t 9p -o trans=xen,version=9p2000.L TAG /mnt`.',
   words: { option: 'p9' as const, parse: (specification: string) => parseFolder(specification), format: formatFolder },
@@ -37,7 +39,7 @@ export const FOLDER = {
   hostNames: ({ path }) => ({ files: path }),
   settle: (config, { isFree, hasName }) => {
     const { tag } = config
-    if (hasName(tag)) throw new XenError('DEVICE_EXISTS', `the domain has a folder with the tag ${tag} already`, { details: { kind: NINEPFS_TYPE, tag } })
+    if (hasName(tag)) throw new XenError('DEVICE_EXISTS', `the domain has a folder with the tag ${tag} already`, { details: { kind: NAME, tag } })
     let id = 0
     while (!isFree(id)) id += 1
     return { id, config }

@@ -13,7 +13,7 @@ const FRONT = '/local/domain/1/device/9pfs/0'
 const PAGES = 512
 
 async function setUp(open: FolderBackendOptions['open'] = () => new MemoryFileStore({ motd: 'hello\n' })) {
-  const hub = new FakeHypervisor(8192)
+  const hub = new FakeHypervisor(2048)
   const store = new TestStore()
   const backend = new FolderBackend({ open })
   const frontend = new FolderFrontend()
