@@ -1,19 +1,8 @@
 /** What the 9pfs back-end is made with, what it shows of a folder that it serves, and what a folder asks of it. */
-import type { DomId } from '../../util/index.ts'
 import type { Answer, FileStore, FileTime } from './file-store.ts'
+import type { FolderRequest } from './folder-request.ts'
 import type { FolderInterference } from './interference.ts'
 import type { MemoryFileStore } from './memory-file-store.ts'
-
-/** Which folder a guest is to be given. */
-export interface FolderRequest {
-  readonly domid: DomId
-  /** Number of the device in its domain. */
-  readonly device: string
-  /** What the configuration names: a folder of the host, or what its opener understands. */
-  readonly path: string
-  /** By which the guest mounts it. */
-  readonly tag: string
-}
 
 /** How the back-end is made. */
 export interface FolderBackendOptions {

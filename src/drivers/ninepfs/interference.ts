@@ -1,6 +1,6 @@
 /** What may come between a front-end's messages and what is done, so that tests see what guests do when a folder fails. */
 import type { FileErrorName } from './file-errors.ts'
-import type { FolderRequest } from './folder-services.ts'
+import type { FolderRequest } from './folder-request.ts'
 import { MESSAGE } from './protocol.ts'
 
 /** What a message asks for: reading or writing contents, or changing what there is, or looking. */
