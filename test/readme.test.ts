@@ -47,7 +47,7 @@ describe('the README', () => {
     const { status, out, err } = await run(example)
     expect([status, err]).toEqual([0, ''])
     const lines = out.trimEnd().split('\n')
-    expect(lines.slice(0, 2)).toEqual(['FAILED: race, run 10 (pct) from seed 1', '  always: every count is kept'])
+    expect(lines.slice(0, 2)).toEqual(['FAILED: race, run 9 (random) from seed 1', '  always: every count is kept'])
     // Numbers may come to be others; what is said of them is not.
     const words = (text: readonly string[]): string[] => text.map((line) => line.replace(/[\d.]+/g, 'N').replace(/differ .*/, 'differ').trim())
     const shown = readme.split('\n').filter((line) => line.startsWith('    ')).map((line) => line.trim())
