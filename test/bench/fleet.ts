@@ -79,8 +79,8 @@ async function deaths(cluster: EtcdCluster): Promise<number[]> {
   return took
 }
 
-/** Milliseconds for moving eight domains with their memory off a host, from the call to the last one running at the other. */
-async function evacuation(store: ClusterStore): Promise<number> {
+/** Milliseconds for moving eight domains with their memory off a host, from the call to the last one running at the other; and of processor meanwhile. */
+async function evacuation(store: ClusterStore): Promise<{ readonly took: number; readonly processor: number }> {
   const network = memoryMoves()
   const fleet = new Fleet({ store })
   const hosts: Host[] = []
@@ -96,14 +96,15 @@ async function evacuation(store: ClusterStore): Promise<number> {
   for (const domain of hosts[0]!.domains()) await domain.console.waitFor('tick 3')
   await agents[1]!.start()
   const uuids = new Set(hosts[0]!.domains().map(({ uuid }) => uuid))
-  const begun = performance.now()
+  const [begun, before] = [performance.now(), process.cpuUsage()]
   await fleet.drain('anna')
   await until(() => hosts[0]!.domains().length === 0 && hosts[1]!.domains().length === DOMAINS && hosts[1]!.domains().every((domain) => !domain.info().paused))
   const took = performance.now() - begun
+  const { user, system } = process.cpuUsage(before)
   if (hosts[1]!.domains().some(({ uuid }) => !uuids.has(uuid))) throw new Error('a domain was started anew instead of moved')
   for (const agent of agents) await agent.stop()
   for (const host of hosts) await host.shutdown()
-  return took
+  return { took, processor: (user + system) / 1000 }
 }
 
 /** A fleet as data. */
@@ -157,7 +158,12 @@ export async function run(report: Report): Promise<void> {
   const placed = largeFleet(100, 1000, true)
   report({ case: 'plan of emptying one of 100 hosts', value: timed(() => void planDrain(placed, 'h0')), unit: 'ms', ...plain })
   report({ case: 'which of 100 failures can be borne', value: timed(() => void bearableFailures(placed)), unit: 'ms', ...plain })
-  limited(`emptying a host: ${DOMAINS} domains of ${MEGABYTES} MB`, await evacuation(memoryStore()), TARGET.evacuation)
+  const emptied = async (what: string, store: ClusterStore): Promise<void> => {
+    const { took, processor } = await evacuation(store)
+    limited(`emptying a host, ${what}: ${DOMAINS} domains of ${MEGABYTES} MB`, took, TARGET.evacuation)
+    report({ case: '  processor, of both hosts', value: processor, unit: 'ms', ...plain })
+  }
+  await emptied('memory', memoryStore())
   report({ case: 'an agent at rest, store in memory', value: await restingAgent(memoryStore()), unit: 'ms CPU / s', ...plain })
   if (guestFile('etcd') === undefined) {
     report({ case: 'death of a host, leases of 1 s', value: NaN, unit: 'ms', ...plain, baseline: 'absent: npm run guests -- etcd' })
@@ -166,7 +172,7 @@ export async function run(report: Report): Promise<void> {
   const cluster = await EtcdCluster.start()
   try {
     report({ case: 'an agent at rest, etcd', value: await restingAgent(etcdStore({ endpoints: cluster.endpoints, prefix: 'rest/' })), unit: 'ms CPU / s', ...plain })
-    limited(`emptying a host, etcd: ${DOMAINS} domains of ${MEGABYTES} MB`, await evacuation(etcdStore({ endpoints: cluster.endpoints, prefix: 'evacuation/' })), TARGET.evacuation)
+    await emptied('etcd', etcdStore({ endpoints: cluster.endpoints, prefix: 'evacuation/' }))
     const took = await deaths(cluster)
     limited('death of a host to its domain running, 1 s', median(took), TARGET.death)
     report({ case: `  the worst of ${DEATHS}`, value: Math.max(...took), unit: 'ms', ...plain })

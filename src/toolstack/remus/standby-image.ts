@@ -5,6 +5,7 @@
  * Reference: tools/libs/guest/xg_sr_restore.c, handle_checkpoint (the rule that an epoch counts as a whole, not the code).
  */
 import { XenError } from '../../util/index.ts'
+import { ZeroPages } from '../save/zero-pages.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import {
   hasContents, MAX_BATCH_PAGES, readHead, SaveStreamWriter, writeHead, writeTail,
@@ -26,8 +27,10 @@ const bad = (what: string): XenError => new XenError('INVALID_STREAM', what)
 
 /** Pages by number. */
 class Pages {
-  private readonly places = new Map<number, { place: number; type: number }>()
+  /** `place` is where a page's contents are among the slabs; one that was never anything but zero has none. */
+  private readonly places = new Map<number, { place: number | undefined; type: number }>()
   private readonly slabs: Uint8Array[] = []
+  private slots = 0
   private readonly most: number
 
   constructor(most: number) {
@@ -40,12 +43,13 @@ class Pages {
 
   /** Takes a batch: the newest contents count. */
   put({ pfns, types, contents }: PageBatch): void {
+    const zeros = new ZeroPages(contents)
     let at = 0
     for (let i = 0; i < pfns.length; i += 1) {
       const entry = this.entry(pfns[i]!)
       entry.type = types[i]!
       if (!hasContents(types[i]!)) continue
-      this.slot(entry.place).set(contents.subarray(at, at + PAGE_SIZE))
+      if (entry.place !== undefined || !zeros.has(at)) this.slot(entry.place ??= this.newSlot()).set(contents.subarray(at, at + PAGE_SIZE))
       at += PAGE_SIZE
     }
   }
@@ -59,18 +63,25 @@ class Pages {
     return this.places.get(pfn)!.type
   }
 
-  contents(pfn: number): Uint8Array {
-    return this.slot(this.places.get(pfn)!.place)
+  /** Undefined for zeros. */
+  contents(pfn: number): Uint8Array | undefined {
+    const { place } = this.places.get(pfn)!
+    return place === undefined ? undefined : this.slot(place)
   }
 
-  private entry(pfn: number): { readonly place: number; type: number } {
+  private entry(pfn: number): { place: number | undefined; type: number } {
     const known = this.places.get(pfn)
     if (known !== undefined) return known
     if (this.count >= this.most) throw bad(`the image holds more pages than the domain may own (${this.most})`)
-    const made = { place: this.count, type: 0 }
-    if (made.place % SLAB === 0) this.slabs.push(new Uint8Array(SLAB * PAGE_SIZE))
+    const made = { place: undefined, type: 0 }
     this.places.set(pfn, made)
     return made
+  }
+
+  private newSlot(): number {
+    if (this.slots % SLAB === 0) this.slabs.push(new Uint8Array(SLAB * PAGE_SIZE))
+    this.slots += 1
+    return this.slots - 1
   }
 
   private slot(place: number): Uint8Array {
@@ -165,7 +176,9 @@ export class StandbyImage {
           let at = 0
           for (let i = 0; i < pfns.length; i += 1) {
             if (!hasContents(types[i]!)) continue
-            into.set(this.pages.contents(pfns[i]!), at)
+            const contents = this.pages.contents(pfns[i]!)
+            if (contents === undefined) into.fill(0, at, at + PAGE_SIZE)
+            else into.set(contents, at)
             at += PAGE_SIZE
           }
         },

@@ -149,14 +149,16 @@ export async function migratePaper(profile: PaperProfile): Promise<PaperFigures>
   receiving.progress.on('permission-given', () => { running = time })
   const sending = domain.migrate(link.ends[0])
   sending.progress.on('suspended', () => { stopped = time })
-  const both = Promise.all([sending, receiving]).finally(() => { isOver = true })
-  both.catch(() => undefined)
+  sending.progress.on('running-there', () => { isOver = true })
+  const both = Promise.all([sending, receiving])
+  both.catch(() => { isOver = true })
   while (!isOver) {
     await settle()
     if (!await link.carry(run)) await run(10_000)
   }
-  const [{ rounds }] = await both
+  // What is left to do takes no time that anybody waits for.
   for (const host of held) host.release()
+  const [{ rounds }] = await both
   await first.shutdown()
   await second.shutdown()
   return { factor: link.carried / (profile.memory * 2 ** 20), downtime: (running - stopped) / 1e6, total: (running - begun) / 1e6, rounds }
