@@ -98,6 +98,11 @@ export class Machine {
     return (this.engine ??= new Engine(this.own, this.level, this.settings && { settings: this.settings, makers: makeRegions }))
   }
 
+  /** Makes now what its first processor of 64 bits would make. */
+  prepare(): void {
+    this.shared().interpreter(64)
+  }
+
   /** Adds a processor: a hosted one for a hypervisor, or one with a kernel of its own, bare or within a host. */
   createProcessor(options: ProcessorOptions & { readonly mode: 'virtualised'; readonly physical: PhysicalSource }): VirtualisedProcessor
   createProcessor(options: ProcessorOptions & { readonly mode: 'bare' }): BareProcessor

@@ -1,13 +1,17 @@
 /** Moments of fixtures in a folder. */
-import { closeSync, createWriteStream, existsSync, fstatSync, openSync, read } from 'node:fs'
+import { closeSync, createWriteStream, existsSync, fstatSync, openSync, readSync, readv } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { FixtureCache } from '../testing/index.ts'
-import { NO_COMPRESSION, openOutput, type GivenChunks } from '../toolstack/index.ts'
+import { NO_COMPRESSION, openOutput, type HeldFile } from '../toolstack/index.ts'
+import { XenError } from '../util/index.ts'
 
-const readAt = promisify(read)
+const readRows = async (file: number, rows: readonly Uint8Array[], at: number): Promise<number> => (await promisify(readv)(file, rows, at)).bytesRead
+
+/** Rows that systems read at once. */
+const MOST_ROWS = 1024
 
 /** Parts of a file that are read at once, each by a thread of Node's. */
 const READERS = 4
@@ -15,34 +19,77 @@ const READERS = 4
 /** Where fixtures are kept unless told otherwise: `PARAVIRT_CACHE`, or `.cache/paravirt` of the user. */
 export const cacheFolder = (): string => process.env['PARAVIRT_CACHE'] ?? join(homedir(), '.cache', 'paravirt')
 
-/** Reads part of a file to its end, or to the file's; how many bytes that were. */
-async function readPart(file: number, into: Uint8Array, from: number): Promise<number> {
-  let length = 0
-  while (length < into.length) {
-    const { bytesRead } = await readAt(file, into, length, into.length - length, from + length)
-    if (bytesRead === 0) break
-    length += bytesRead
+/** Files whose holder was forgotten. */
+const forgotten = new FinalizationRegistry((file: number) => closeSync(file))
+
+/** A file that stays open until it is released. */
+class OpenFile implements HeldFile {
+  readonly given = true
+  readonly size: number
+  private readonly file: number
+  private isOpen = true
+
+  constructor(path: string) {
+    this.file = openSync(path, 'r')
+    this.size = fstatSync(this.file).size
+    forgotten.register(this, this.file, this)
   }
-  return length
+
+  async fill(rows: readonly Uint8Array[], from: number): Promise<void> {
+    this.check()
+    for (let [left, at] = [rows.filter(({ length }) => length > 0), from]; left.length > 0;) {
+      const bytesRead = await readRows(this.file, left.slice(0, MOST_ROWS), at)
+      if (bytesRead === 0) throw ended(at)
+      at += bytesRead
+      left = behind(left, bytesRead)
+    }
+  }
+
+  fillNow(row: Uint8Array, from: number): void {
+    this.check()
+    for (let done = 0; done < row.length;) {
+      const bytesRead = readSync(this.file, row, done, row.length - done, from + done)
+      if (bytesRead === 0) throw ended(from + done)
+      done += bytesRead
+    }
+  }
+
+  /** Its number may be another file's by now. */
+  private check(): void {
+    if (!this.isOpen) throw new XenError('IO', 'the file is closed')
+  }
+
+  release(): void {
+    if (!this.isOpen) return
+    this.isOpen = false
+    forgotten.unregister(this)
+    closeSync(this.file)
+  }
+
+  /** All of it at once, in parts that are read beside each other. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    try {
+      const bytes = new Uint8Array(this.size)
+      const size = Math.ceil(bytes.length / READERS)
+      await Promise.all(Array.from({ length: READERS }, (_, i) => this.fill([bytes.subarray(i * size, (i + 1) * size)], i * size)))
+      yield bytes
+    } finally {
+      this.release()
+    }
+  }
 }
 
-/** A file whole: its memory is the reader's, so that nothing is copied. Reading begins when it is asked for, and goes on beside JavaScript. */
-function wholeFile(path: string): GivenChunks {
-  return {
-    given: true,
-    async *[Symbol.asyncIterator]() {
-      const file = openSync(path, 'r')
-      try {
-        const bytes = new Uint8Array(fstatSync(file).size)
-        const size = Math.ceil(bytes.length / READERS)
-        const starts = Array.from({ length: READERS }, (_, i) => i * size)
-        const lengths = await Promise.all(starts.map((from) => readPart(file, bytes.subarray(from, from + size), from)))
-        yield bytes.subarray(0, lengths.reduce((sum, length) => sum + length, 0))
-      } finally {
-        closeSync(file)
-      }
-    },
-  }
+const ended = (at: number): XenError => new XenError('IO', `a file ends at ${at}, where it went on`, { details: { at } })
+
+/** What is left of rows that so many bytes were read into. */
+function behind(rows: readonly Uint8Array[], bytesRead: number): Uint8Array[] {
+  let left = bytesRead
+  const first = rows.findIndex(({ length }) => {
+    if (left < length) return true
+    left -= length
+    return false
+  })
+  return first < 0 ? [] : [rows[first]!.subarray(left), ...rows.slice(first + 1)]
 }
 
 /**
@@ -53,7 +100,7 @@ export function folderCache(folder = cacheFolder()): FixtureCache {
   const pathOf = (key: string): string => join(folder, `${key}.moment`)
   return {
     compression: NO_COMPRESSION,
-    read: async (key) => (existsSync(pathOf(key)) ? wholeFile(pathOf(key)) : undefined),
+    read: async (key) => (existsSync(pathOf(key)) ? new OpenFile(pathOf(key)) : undefined),
     write: async (key, save) => {
       await mkdir(folder, { recursive: true })
       const own = `${pathOf(key)}.${process.pid}`

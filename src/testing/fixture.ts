@@ -2,7 +2,6 @@
  * Fixtures: hosts that are built once - booted, brought to where tests begin - and begin there from then on. The first run
  * keeps a moment in a cache, by what it was built from; later ones load it.
  */
-import { prepareProcessors } from '../machine/index.ts'
 import {
   Host, knowBytes, type BranchOptions, type ByteInput, type ByteOutput, type Compression, type KnownBytes, type LoadMomentOptions, type Moment,
 } from '../toolstack/index.ts'
@@ -97,10 +96,7 @@ export class Fixture {
     if (file === undefined) return undefined
     try {
       const loading = { ...this.options.load, compression: this.options.cache?.compression, apart, trusted: true }
-      const moment = Host.loadMoment(file, loading)
-      // The disk is read meanwhile.
-      prepareProcessors()
-      const ready = firstOf(await moment, options)
+      const ready = firstOf(await Host.loadMoment(file, loading), options)
       const failure = await ready.first.then(() => undefined, (error: unknown) => error)
       return isStale(failure) ? undefined : ready
     } catch (error) {

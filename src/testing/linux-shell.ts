@@ -43,6 +43,16 @@ export class LinuxShell {
     return this
   }
 
+  /**
+   * Waits for the shell and has it run a command of each kind that there is: what Linux does for the first time then - pages of the shell, of the terminal, of a
+   * process - it need not do in each host that begins behind it.
+   */
+  async warm(): Promise<this> {
+    await this.ready()
+    await this.run('cat /dev/null; echo $((6 * 7))')
+    return this
+  }
+
   /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
   async run(command: string, { status = 0, timeout = 600 * SECOND }: CommandOptions = {}): Promise<string> {
     const { console } = this.domain

@@ -83,7 +83,7 @@ export class LinuxFixture {
         name: 'linux', memory, vcpus, maxVcpus: vcpus, kernel, ramdisk, commandLine: 'console=hvc0 panic=-1 rdinit=/init',
         folders: paths.map((path, at) => ({ tag: `folder${at}`, path })),
       })
-      await new LinuxShell(host, domain).ready()
+      await new LinuxShell(host, domain, { terminal: 'wide' }).warm()
       return host
     }
     this.fixture = new Fixture(`linux ${JSON.stringify({ vcpus, memory, modules })}`, build, { cache, inputs: [kernel, ramdisk, ...[...trees.values()].map(treeBytes)], load: { decompress } })

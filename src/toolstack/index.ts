@@ -90,7 +90,7 @@ export type { ProtectionEnd, ProtectionStatistics, ProtectionSummary, ProtectOpt
 export type { StandByOptions, StandByProgress } from './remus/stand-by.ts'
 export { SaveStreamReader, SaveStreamWriter, iterate as iterateBytes, openOutput } from './stream/index.ts'
 export type {
-  BulkRecord, ByteChunks, ChunkIterator, ByteInput, ByteOutput, ByteSink, CpuidLeaf, GivenChunks, HvmParam, ImageHeader, ImageRecord, LendingChunks,
+  BulkRecord, ByteChunks, ChunkIterator, ByteInput, ByteOutput, ByteSink, CpuidLeaf, GivenChunks, HeldFile, HvmParam, ImageHeader, ImageRecord, LendingChunks,
   LibxlRecord, MsrEntry, NodeWritable, OpenOutput, PageBatch, PageEntry, PageSource, ReadMemory, VcpuBlobType, XlHeader,
 } from './stream/index.ts'
 export type { HostCapabilities, TypeCapabilities } from './create/capabilities.ts'

@@ -1,5 +1,5 @@
 /**
- * `npm run bench` lists the benchmarks, `npm run bench -- NAME` runs one and prints a table,
+ * `npm run bench` lists the benchmarks, `npm run bench -- NAME [PART ...]` runs one, or those parts of it that are named, and prints a table,
  * `--json` prints one object a line instead. Each benchmark is a file of this folder that exports `run`; it is built
  * first, with what it measures, as the published package is built.
  */
@@ -15,13 +15,13 @@ const names = readdirSync(import.meta.dirname)
   .sort()
 
 const json = process.argv.includes('--json')
-const name = process.argv.slice(2).find((word) => !word.startsWith('--'))
+const [name, ...parts] = process.argv.slice(2).filter((word) => !word.startsWith('--'))
 
 /** The program that runs one benchmark and prints its rows. */
 const program = (benchmark: string): string => `
   import { run } from './${benchmark}.ts'
   import { formatRow } from './report.ts'
-  await run((row) => console.log(${json ? `JSON.stringify({ bench: '${benchmark}', ...row })` : 'formatRow(row)'}))
+  await run((row) => console.log(${json ? `JSON.stringify({ bench: '${benchmark}', ...row })` : 'formatRow(row)'}), ${JSON.stringify(parts)})
 `
 
 /** Builds and runs a benchmark; its exit status. */
@@ -37,7 +37,7 @@ async function measure(benchmark: string): Promise<number> {
 }
 
 if (name === undefined) {
-  console.log(`Benchmarks: ${names.join(', ')}\nRun one with: npm run bench -- NAME [--json]`)
+  console.log(`Benchmarks: ${names.join(', ')}\nRun one with: npm run bench -- NAME [PART ...] [--json]`)
 } else if (!names.includes(name)) {
   console.error(`No benchmark '${name}'. There are: ${names.join(', ')}`)
   process.exitCode = 2

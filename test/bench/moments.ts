@@ -7,11 +7,13 @@
  * with 256 dirty pages 200 us; a file of at most 15 MB; a file to the first answer of the shell 300 ms; 100 moments along a run in
  * at most 5 % more than the pages that differ; a host that has a moment at most 2 % slower.
  *
+ * `npm run bench -- moments resets fixture` measures only these parts of it; see PARTS.
+ *
  * A first branch takes the machine that the first checkpoint has made ready; where none is, it waits for memory that the process has never
  * touched, which is the system's time and has a row of its own. Dirty pages that lie in a row are copied at once, those that lie apart one by one.
  */
 import { guestFile } from '../support/guests.ts'
-import { bootLinux } from '../support/linux.ts'
+import { bootLinux, type LinuxGuest } from '../support/linux.ts'
 import { nodeCompressions } from '../../src/node/index.ts'
 import { DEFLATE, Host, NO_COMPRESSION, type LoadMomentOptions, type Moment, type MomentSaveOptions } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
@@ -269,22 +271,39 @@ function familyPages(moments: readonly Moment<Host>[]): number {
   return moments.slice(1).reduce((sum, moment) => sum + moment.newPages, 0)
 }
 
-/** Runs the benchmark. */
-export async function run(report: Report): Promise<void> {
+/** What parts are measured with. */
+interface Measured {
+  readonly linux: LinuxGuest
+  readonly host: Host
+  /** At the shell. */
+  moment(): Promise<Moment<Host>>
+}
+
+/** What can be measured by itself, in this order. */
+const PARTS: Readonly<Record<string, (report: Report, measured: Measured) => Promise<void>>> = {
+  tracking: (report, { host }) => measureTracking(report, host),
+  first: (report, { host }) => measureFirstBranch(report, host),
+  resets: async (report, { host, moment }) => measureResets(report, host, await moment()),
+  branches: async (report, { moment }) => measureBranches(report, await moment()),
+  files: async (report, { linux, moment }) => {
+    const { kernel, ramdisk } = linux.domain.config
+    await measureFiles(report, await moment(), [kernel, ramdisk].filter((bytes) => bytes instanceof Uint8Array))
+  },
+  fixture: (report) => measureFixture(report),
+  memory: (report, { host }) => measureMemory(report, host),
+}
+
+/** Runs the benchmark, or those of its parts that are named. */
+export async function run(report: Report, only: readonly string[] = []): Promise<void> {
   if (guestFile('linux') === undefined || guestFile('busybox') === undefined) {
     console.error('absent: Linux and BusyBox (npm run guests -- linux busybox)')
     return
   }
+  const unknown = only.find((name) => PARTS[name] === undefined)
+  if (unknown !== undefined) throw new Error(`no part ${unknown}; there are ${Object.keys(PARTS).join(', ')}`)
   const linux = await (await bootLinux({ domain: { memory: 256 } })).ready()
-  const { host } = linux
-  await measureTracking(report, host)
-  await measureFirstBranch(report, host)
-  const moment = await host.checkpoint({ label: 'shell' })
-  await measureResets(report, host, moment)
-  await measureBranches(report, moment)
-  const { kernel, ramdisk } = linux.domain.config
-  await measureFiles(report, moment, [kernel, ramdisk].filter((bytes) => bytes instanceof Uint8Array))
-  await measureFixture(report)
-  await measureMemory(report, host)
-  await host.shutdown()
+  let shell: Promise<Moment<Host>> | undefined
+  const measured = { linux, host: linux.host, moment: () => (shell ??= linux.host.checkpoint({ label: 'shell' })) }
+  for (const [name, measure] of Object.entries(PARTS)) if (only.length === 0 || only.includes(name)) await measure(report, measured)
+  await linux.host.shutdown()
 }

@@ -1,13 +1,14 @@
 /**
- * `npm run chains -- [VERSION ...] [--linux]` runs the tests of chains of hashes with one version of Node after the other (20, 22 and 24 unless told
+ * `npm run chains -- [VERSION ...] [--linux] [--arm64]` runs the tests of chains of hashes with one version of Node after the other (20, 22 and 24 unless told
  * otherwise; npm brings each), and holds the chains of each against those of the first: the same links, the same hashes. `--linux`: those of
- * Debian's Linux too, some minutes each. Exit status 1 where one differs.
+ * Debian's Linux too, some minutes each. `--arm64`: what a processor of 64-bit Arm makes of them (see arm64.ts), and nothing else. Exit status 1 where one differs.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { compareArm64 } from './arm64.ts'
 
 const VERSIONS = ['20', '22', '24']
 const SMALL = 'test/system/chains.test.ts'
@@ -53,4 +54,4 @@ function main(versions: readonly string[]): number {
   }
 }
 
-process.exitCode = main(given.length > 0 ? given : VERSIONS)
+process.exitCode = words.includes('--arm64') ? Number(!await compareArm64()) : main(given.length > 0 ? given : VERSIONS)

@@ -30,6 +30,7 @@ export const GUEST_SETS = {
   unikernel: ['ocaml', 'musl-dev', 'libcstruct-ocaml-dev', 'libeqaf-ocaml-dev', 'libmirage-crypto-ocaml-dev'],
   dom0: DOM0_PACKAGES,
   etcd: ['etcd-server'],
+  arm64: ['libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross', 'libc6-arm64-cross', 'qemu-user-static'],
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -104,6 +105,9 @@ const PLACES = {
   dom0Tools: { set: 'dom0', package: 'libcom-err2', folder: 'usr/share/doc', name: 'libcom-err2' },
   /** A server of the store that fleets are kept in. */
   etcd: { set: 'etcd', package: 'etcd-server', folder: 'usr/bin', name: 'etcd' },
+  /** QEMU for programs of 64-bit Arm, and the folder of their C library. */
+  qemuArm64: { set: 'arm64', package: 'qemu-user-static', folder: 'usr/bin', name: 'qemu-aarch64-static' },
+  armLibc: { set: 'arm64', package: 'libc6-arm64-cross', folder: 'usr', name: 'aarch64-linux-gnu' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

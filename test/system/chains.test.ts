@@ -6,20 +6,19 @@
  */
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
-import { chainDifference, Host, transportPair, type ChainLink, type ChainOptions, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
+import { chainDifference, type ChainLink, type ChainOptions, type Host, type Moment } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import { buildMini } from '../support/build-mini.ts'
 import { chainAgain, chainOf, differenceAcross, elsewhere, type Act } from '../support/chains.ts'
-
-const OPTIONS: HostOptions = { memory: 48, dom0Memory: 8, seed: 7, cpus: 2 }
+import { bootSmall, KIND_LINKS, kindHost, kindLoad, migrationChains, STORE_LINKS, storeHost, storeLoad, type Boot } from '../support/small-chains.ts'
 
 const hosts: Host[] = []
 afterEach(async () => {
   for (const host of hosts.splice(0)) await host.shutdown()
 })
 
-async function boot(options: HostOptions = {}): Promise<Host> {
-  const host = await Host.boot({ ...OPTIONS, ...options })
+const boot: Boot = async (options) => {
+  const host = await bootSmall(options)
   hosts.push(host)
   return host
 }
@@ -32,20 +31,11 @@ async function chainFrom(moment: Moment<Host>, options: ChainOptions, act: Act):
   return found
 }
 
-/** Both guests of a host read, list and write XenStore all the time, and so does the host. */
-const load: Act = (host) => (link) => {
-  for (const { id, console } of host.domains()) {
-    void console.write(`write data/key${link % 5} value${link}\rls data\rread data/key${(link + id) % 5}\rls /local/domain\r`).catch(() => undefined)
-  }
-  host.store.write(`/tool/link-${link % 3}`, String(link))
-}
-
 describe('a chain', () => {
   test('of XenStore under load is the same twice, from a moment in the middle, in a branch and in one that compiles', { timeout: 60_000 }, async () => {
-    const host = await boot()
-    for (const name of ['one', 'two']) await (await host.createDomain({ name, memory: 4 })).console.waitFor('mini> ')
+    const host = await storeHost(boot, ['one', 'two'])
     const begin = await host.checkpoint()
-    const whole = { every: 60_000, links: 16 }
+    const [whole, load] = [STORE_LINKS, storeLoad]
     const first = await chainAgain(host, begin, whole, load)
     expect(differenceAcross('store', first)).toBeUndefined()
     expect(new Set(first.map(({ parts }) => parts['xenstore.store'])).size).toBeGreaterThan(8)
@@ -56,10 +46,9 @@ describe('a chain', () => {
   })
 
   test('is the same from a moment that was taken on the way, and says when and where a run was led astray', { timeout: 60_000 }, async () => {
-    const host = await boot()
-    await (await host.createDomain({ name: 'one', memory: 4 })).console.waitFor('mini> ')
+    const host = await storeHost(boot, ['one'])
     const begin = await host.checkpoint()
-    const half = { every: 60_000, links: 6 }
+    const [half, load] = [{ ...STORE_LINKS, links: 6 }, storeLoad]
     await chainOf(host, half, load)
     const middle = await host.checkpoint()
     const first = await chainAgain(host, middle, half, load)
@@ -81,19 +70,7 @@ describe('a chain', () => {
   })
 
   test('goes on alike at the other host behind a migration', { timeout: 60_000 }, async () => {
-    const runs: (readonly ChainLink[])[][] = []
-    for (let run = 0; run < 2; run += 1) {
-      const [source, target] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
-      const domain = await source.createDomain({ name: 'one', memory: 4 })
-      await domain.console.waitFor('tick 3')
-      const { ends } = transportPair()
-      const [there] = await Promise.all([target.receiveMigration(ends[1]), domain.migrate(ends[0], { live: true })])
-      await there.console.waitFor('mini: restored')
-      const links = { every: 60_000, links: 6 }
-      runs.push([
-        await chainOf(target, links, () => () => void there.console.write('mem\r').catch(() => undefined)), await chainOf(source, links, () => () => undefined),
-      ])
-    }
+    const runs = [await migrationChains(boot), await migrationChains(boot)]
     expect(differenceAcross('migration', runs[0]![0]!)).toBeUndefined()
     for (const which of [0, 1]) expect(chainDifference(runs[0]![which]!, runs[1]![which]!)).toBeUndefined()
   })
@@ -101,15 +78,11 @@ describe('a chain', () => {
   const pv32 = buildMini('pv32')
 
   test.each([
-    ['PVH', 'pvh', undefined], ...(pv32.reason === undefined ? [['32-bit PV', 'pv', pv32.path] as const] : []),
-  ] as const)(`of a %s guest is the same brought back, in a branch and from a file${pv32.reason === undefined ? '' : ` (32 bits SKIPPED: ${pv32.reason})`}`, { timeout: 60_000 }, async (kind, type, path) => {
-    const host = await boot()
-    const kernel = path === undefined ? undefined : readFileSync(path)
-    const domain = await host.createDomain({ name: 'one', type, memory: 8, vcpus: 1, ...(kernel === undefined ? {} : { kernel }) })
-    await domain.console.waitFor('mini> ')
+    ['PVH', undefined], ...(pv32.reason === undefined ? [['32-bit PV', pv32.path] as const] : []),
+  ] as const)(`of a %s guest is the same brought back, in a branch and from a file${pv32.reason === undefined ? '' : ` (32 bits SKIPPED: ${pv32.reason})`}`, { timeout: 60_000 }, async (kind, path) => {
+    const host = await kindHost(boot, kind, path === undefined ? undefined : readFileSync(path))
     const moment = await host.checkpoint()
-    const links = { every: 100_000, links: 6 }
-    const act: Act = (of) => (link) => void of.domain('one').console.write(link === 0 ? 'spin 1\rmem\r' : `echo ${link}\r`).catch(() => undefined)
+    const [links, act] = [KIND_LINKS, kindLoad]
     const first = await chainAgain(host, moment, links, act)
     expect(differenceAcross(kind, first)).toBeUndefined()
     expect(chainDifference(first, await chainAgain(host, moment, links, act))).toBeUndefined()

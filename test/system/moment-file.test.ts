@@ -11,7 +11,7 @@ import { readMomentFile } from '../../src/toolstack/moment-file/read-moment.ts'
 import { FILE_VERSION, MAGIC, recordBytes } from '../../src/toolstack/moment-file/records.ts'
 import { writeMomentFile } from '../../src/toolstack/moment-file/write-moment.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
-import { DEFLATE, Host, NO_COMPRESSION, verifyMomentFile, type Compression, type GivenChunks, type HostOptions } from '../../src/toolstack/index.ts'
+import { DEFLATE, Host, NO_COMPRESSION, verifyMomentFile, type Compression, type GivenChunks, type HeldFile, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
 import { SeededRandom, XenError, below } from '../../src/util/index.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
@@ -59,6 +59,25 @@ function fieldsOf(file: Uint8Array): readonly { readonly name: string; readonly 
     at += 24 + length
   }
   return fields
+}
+
+/** Bytes as a file that is held, with how many were read of it, and whether it was released. */
+function heldFile(bytes: Uint8Array): HeldFile & { fill: HeldFile['fill']; read: number; released: number } {
+  const fillNow = (row: Uint8Array, from: number): void => {
+    if (from + row.length > bytes.length) throw new Error('it ends before')
+    row.set(bytes.subarray(from, from + row.length))
+    held.read += row.length
+  }
+  const held = {
+    given: true as const, size: bytes.length, read: 0, released: 0, fillNow,
+    fill: async (rows: readonly Uint8Array[], from: number) => {
+      await Promise.resolve()
+      for (let [i, at] = [0, from]; i < rows.length; at += rows[i]!.length, i += 1) fillNow(rows[i]!, at)
+    },
+    release: () => { held.released += 1 },
+    async *[Symbol.asyncIterator]() { yield bytes.slice() },
+  }
+  return held
 }
 
 async function begin() {
@@ -154,6 +173,54 @@ describe('a moment goes through a file', () => {
     for (const damaged of [before.subarray(0, before.length - 5000), before.slice().fill(0, before.length >> 1, (before.length >> 1) + 8192)]) {
       await expect(Host.loadMoment(given(damaged.slice()), { trusted: true })).rejects.toMatchObject({ code: 'INVALID_STREAM' })
     }
+  })
+
+  test('that is held, whose pages are read to where a branch wants them, and again only where somebody asks', { timeout: 60_000 }, async () => {
+    const { moment } = await begin()
+    const target = collector()
+    await moment.save(target, { compression: NO_COMPRESSION })
+    const { openDisk } = OPTIONS
+    const file = heldFile(target.bytes())
+    const loaded = await Host.loadMoment(file, { openDisk, trusted: true })
+    const [read] = [file.read]
+    expect(read).toBeLessThan(file.size * 1.1)
+    const still = async (from: Moment<Host>): Promise<Host> => {
+      const host = await from.branch()
+      branches.push(host)
+      halted.push(await insidesOf(host).parts.loop.halt())
+      return host
+    }
+    const [first, other] = [await still(loaded), await still(await Host.loadMoment(target.bytes(), { openDisk }))]
+    const memories = [first, other].map((host) => insidesOf(host).parts.machine.memory)
+    // All of memory, byte by byte: hashes know of pages that were written since alone.
+    const [one, two] = memories.map(({ bytes, firstFrame, endFrame }) => Buffer.from(bytes.buffer, firstFrame * 4096, (endFrame - firstFrame) * 4096))
+    expect(one!.equals(two!)).toBe(true)
+    expect(file.read - read).toBeLessThan(file.size / 4)
+    expect(await first.stateHash()).toEqual(await other.stateHash())
+    expect(loaded.hashes()).toEqual(moment.hashes())
+    expect(await (await still(loaded)).stateHash()).toEqual(moment.hashes())
+    expect(file.released).toBe(1)
+  })
+
+  test('that is held and damaged is refused, and let go', { timeout: 60_000 }, async () => {
+    const { moment } = await begin()
+    const target = collector()
+    await moment.save(target, { compression: NO_COMPRESSION })
+    const file = target.bytes()
+    const torn = file.slice().fill(0, file.length >> 1, (file.length >> 1) + 8192)
+    for (const bytes of [torn, file.subarray(0, file.length - 5000), file.subarray(0, 10), Uint8Array.of(), file.slice().fill(7, 30, 40), file.slice().fill(7, 0, 4)]) {
+      const held = heldFile(bytes)
+      await expect(Host.loadMoment(held, { trusted: true })).rejects.toMatchObject({ code: 'INVALID_STREAM' })
+      expect(held.released).toBe(1)
+    }
+    const ending = heldFile(file)
+    ending.fill = async () => { throw new Error('the disk is gone') }
+    await expect(Host.loadMoment(ending, { trusted: true })).rejects.toMatchObject({ code: 'IO' })
+    expect(ending.released).toBe(1)
+    // Who does not trust it reads it as any other.
+    const whole = heldFile(file)
+    expect((await Host.loadMoment(whole, { openDisk: OPTIONS.openDisk })).hashes()).toEqual(moment.hashes())
+    expect(whole.released).toBe(1)
   })
 
   test.each([['pages', 9 << 20], ['head', 2 << 20], ['end', 4]] as const)('and a record %s of %i bytes is refused before it is read', async (kind, length) => {

@@ -49,6 +49,11 @@ export class MachineImages {
     return this.history.restore(image, silent)
   }
 
+  /** The same for a machine that nothing has been done with, where somebody has written the image's frames already. */
+  restoreFilled(image: MemoryImage): Restoration {
+    return this.history.restoreFilled(image)
+  }
+
   /** The same for whoever brings the processors back: they are kept, and forget their translations. */
   rewind(image: MemoryImage, silent: Uint32Array): Restoration {
     for (const processor of this.processors) processor.flushTlb()

@@ -106,13 +106,22 @@ export class MemoryHistory {
 
   /** Makes memory what it was when the image was captured, of this memory or of another of the same size. */
   restore(image: MemoryImage, silent: Uint32Array): Restoration {
+    return this.bringTo(image, silent, (changed) => this.copyIn(image, changed))
+  }
+
+  /** The same for a memory that nothing has been done with, where somebody has written the image's frames already. */
+  restoreFilled(image: MemoryImage): Restoration {
+    return this.bringTo(image, new Uint32Array(0), () => undefined)
+  }
+
+  private bringTo(image: MemoryImage, silent: Uint32Array, copyIn: (changed: Uint32Array) => void): Restoration {
     const { marks, memory } = this
     this.markSilent(silent)
     this.base.pages.compare(image.pages, (page) => marks.add(page))
     const changed = marks.take()
     let code = 0
     for (const page of changed) if (page >= memory.firstFrame && memory.dropCode(page)) code += 1
-    this.copyIn(image, changed)
+    copyIn(changed)
     code += this.restoreLines(image, changed)
     memory.handedOut.restore(image.handedOut)
     this.restoreClean(image.clean)

@@ -272,9 +272,11 @@ const wholeTree = ({ parts, guests }: HostInsides): Part => treeFor(guests)(part
 const treeFor = /* @__PURE__ */ onceFor((guests: Guests) =>
   onceFor((parts: HostParts) => hostTree(lowerPartsOnImage(parts, { trusted: true }), upperParts(parts, () => guests))))
 
+/** Ascending, and each once. */
 function silentFrames({ control, plan, programs }: HostParts): Uint32Array {
-  const all = new Set<number>([...control.silentFrames(), ...plan.silentFrames(), ...programs.silentFrames()])
-  return Uint32Array.from(all).sort()
+  const own = control.silentFrames()
+  const others = [...plan.silentFrames(), ...programs.silentFrames()]
+  return others.length === 0 ? own : Uint32Array.from(new Set([...own, ...others])).sort()
 }
 
 function programsOf({ parts, guests }: HostInsides): ReadonlyMap<number, GuestProgram> {

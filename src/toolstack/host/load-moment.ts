@@ -7,7 +7,7 @@ import { partsOf, type FileContent } from '../moment-file/content.ts'
 import { readMomentFile } from '../moment-file/read-moment.ts'
 import { Family, type Brancher } from '../moments/family.ts'
 import type { Moment } from '../moments/moment.ts'
-import { PagePool } from '../../machine/index.ts'
+import { PagePool, prepareProcessors } from '../../machine/index.ts'
 import { byteInput, type ByteInput } from '../stream/index.ts'
 import { findPrograms, type ProgramFinder } from './stand-up.ts'
 
@@ -40,7 +40,10 @@ export async function loadMoment<H>(input: ByteInput, loading: LoadMomentOptions
   const hash = trusted ? 'sample' : 'all'
   const { moments } = resolveHostOptions(given)
   const family = new Family<H>(moments, brancher)
-  const content = await readMomentFile(input, { pool: family.pool, room: moments.memory * PAGES_PER_MEBIBYTE, compression, apart, hash })
+  const reading = readMomentFile(input, { pool: family.pool, room: moments.memory * PAGES_PER_MEBIBYTE, compression, apart, hash })
+  // Whatever it takes to read, processors take a while, too; of a file that is held its pages come later.
+  if (!('fillNow' in input)) prepareProcessors()
+  const content = await reading
   return family.adopt(content, { options: optionsOf(content, given), programs: findPrograms(content.tree, program), trusted })
 }
 

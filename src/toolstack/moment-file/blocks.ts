@@ -8,7 +8,7 @@ import type { Compression } from './compression.ts'
 import { badFile } from './records.ts'
 
 /** Bytes before what is packed: its length, and that of the block. */
-const FRAME_BYTES = 8
+export const FRAME_BYTES = 8
 /** Blocks begin at multiples of this, so that what is not packed can be taken as words. */
 const ALIGNMENT = 8
 /** Largest block: two thousand pages, with what belongs to a record. */
@@ -83,7 +83,8 @@ function* cut(bytes: Uint8Array): Generator<Uint8Array> {
   for (let from = 0; from < bytes.length; from += MOST_BLOCK_BYTES) yield bytes.subarray(from, from + MOST_BLOCK_BYTES)
 }
 
-const paddingOf = (size: number): number => -size & (ALIGNMENT - 1)
+/** Bytes that fill a block of so many up. */
+export const paddingOf = (size: number): number => -size & (ALIGNMENT - 1)
 
 /** A block as it lies in a file. */
 async function packedBlock(block: Uint8Array, compression: Compression): Promise<readonly Uint8Array[]> {

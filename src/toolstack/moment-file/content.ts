@@ -1,6 +1,6 @@
 /** What a moment's file holds: a head, pages at their numbers in memory and in the frame table, facts of memory, and the parts of a host. */
 import { shape, type SavedPart, type SavedTree, type StateOf } from '../../util/index.ts'
-import type { PageIndex } from '../../machine/index.ts'
+import type { PageIndex, PhysicalMemory } from '../../machine/index.ts'
 
 /** Frames that a memory can have, at most, and words of a map of them. */
 const MOST_FRAMES = 2 ** 20
@@ -30,6 +30,12 @@ export const partShape = /* @__PURE__ */ shape.record({
   leaf: shape.flag, state: (_: unknown): string | undefined => undefined,
 })
 
+/** Pages that have not been read yet. */
+export interface HeldContent {
+  /** Reads what stands at memory's frames into a memory that nothing has been done with. Rejects with INVALID_STREAM, IO. */
+  fill(memory: PhysicalMemory): Promise<void>
+}
+
 /** All of it. */
 export interface FileContent {
   readonly head: FileHead
@@ -37,6 +43,8 @@ export interface FileContent {
   readonly rows: PageIndex
   readonly facts: FileFacts
   readonly tree: SavedTree
+  /** For a machine that begins there, where the file is held. */
+  readonly held?: HeldContent | undefined
 }
 
 /** The parts of a tree, each before those below it. */

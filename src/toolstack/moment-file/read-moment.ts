@@ -4,13 +4,14 @@
  */
 import { PageIndex, type PagePool } from '../../machine/index.ts'
 import { XenError, type SavedPart, type SavedTree, type Shape } from '../../util/index.ts'
-import { ByteSource, type ByteInput } from '../stream/index.ts'
+import { ByteSource, type ByteInput, type HeldFile } from '../stream/index.ts'
 import { apartShape, findApart, type KnownBytes } from './apart.ts'
 import { readBlocks } from './blocks.ts'
-import { compressionOf, NO_COMPRESSION, type Compression } from './compression.ts'
-import { factsShape, headShape, partShape, type FileContent, type FileFacts, type FileHead } from './content.ts'
+import { compressionNumber, compressionOf, NO_COMPRESSION, type Compression } from './compression.ts'
+import { factsShape, headShape, partShape, type FileContent, type FileFacts, type FileHead, type HeldContent } from './content.ts'
+import { HeldBlocks, HeldPages, unreadable, type HeldPlaces } from './held-pages.ts'
 import { decodePlain } from './plain-data.ts'
-import { badFile, FILE_VERSION, HEADER_BYTES, MAGIC, readRecord, type RecordHash } from './records.ts'
+import { badFile, FILE_VERSION, HEADER_BYTES, MAGIC, readRecord, type PageRecord, type RecordHash } from './records.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 
 const PAGE_WORDS = PAGE_SIZE / 4
@@ -75,11 +76,15 @@ class Reading {
   private readonly indexes: PageIndex[] = []
   private apart: Promise<readonly Uint8Array[]> | undefined
   private readonly isOurs: boolean
+  /** Of a file that is held. */
+  private readonly held: HeldPages | undefined
+  private places: HeldPlaces | undefined
 
   /** `isOurs`: nobody else has what is taken. */
-  constructor(settings: ReadSettings, { isOurs }: { readonly isOurs: boolean }) {
+  constructor(settings: ReadSettings, { isOurs, held }: { readonly isOurs: boolean; readonly held?: HeldPages }) {
     this.settings = settings
     this.isOurs = isOurs
+    this.held = held
   }
 
   async take(kind: string, payload: Uint8Array, where: string): Promise<void> {
@@ -108,11 +113,22 @@ class Reading {
     if (payload.length === 0 || payload.length % PAGE_SIZE !== 0) throw badFile(where, 'it has no whole pages')
     const own = payload.byteOffset % 4 === 0 ? payload : new Uint8Array(payload)
     const words = new Uint32Array(own.buffer, own.byteOffset, own.length / 4)
-    if (this.ids.length + words.length / PAGE_WORDS > room) {
-      throw new XenError('OUT_OF_MEMORY', `the file has more pages than moments may take (${room})`, { details: { room } })
-    }
+    this.checkRoom(words.length / PAGE_WORDS, room)
     if (this.isOurs) this.ids.push(...pool.adopt(words))
     else for (let at = 0; at < words.length; at += PAGE_WORDS) this.ids.push(pool.take(words, at))
+    while (this.isGiven.length < this.ids.length) this.isGiven.push(false)
+  }
+
+  private checkRoom(count: number, room: number): void {
+    if (this.ids.length + count <= room) return
+    throw new XenError('OUT_OF_MEMORY', `the file has more pages than moments may take (${room})`, { details: { room } })
+  }
+
+  /** Pages that stay in a file that is held. */
+  passPages({ record, offset }: { readonly record: PageRecord; readonly offset: number }, where: string): void {
+    const { pool, room } = this.settings
+    this.checkRoom(record.count, room)
+    this.ids.push(...pool.awaitPages(record.count, this.held!.add({ ...record, offset, where, number: this.ids.length })))
     while (this.isGiven.length < this.ids.length) this.isGiven.push(false)
   }
 
@@ -126,6 +142,7 @@ class Reading {
     const count = (words.length - 1) / 2
     const numbers = new Uint32Array(count)
     const ids = new Uint32Array(count)
+    const pages = new Uint32Array(count)
     for (let i = 0; i < count; i += 1) {
       const number = words[1 + 2 * i]!
       const page = words[2 + 2 * i]! - 1
@@ -134,8 +151,10 @@ class Reading {
       }
       numbers[i] = number
       ids[i] = this.ids[page]!
+      pages[i] = page
     }
-    for (let i = 0; i < count; i += 1) this.give(words[2 + 2 * i]! - 1, pool)
+    if (space === 0) this.places = { numbers, pages }
+    for (const page of pages) this.give(page, pool)
     const zero = PageIndex.zero(pool, length)
     this.indexes.push(zero.edit(numbers, ids))
     zero.release()
@@ -151,9 +170,17 @@ class Reading {
     await this.apart
     const { head, facts, indexes: [memory, rows] } = this
     if (head === undefined || facts === undefined || memory === undefined || rows === undefined) throw badFile('its end', 'something is missing')
-    const content = { head, facts, memory, rows, tree: this.tree.finish() }
+    const content = { head, facts, memory, rows, tree: this.tree.finish(), held: this.heldContent() }
     this.dropRest()
     return content
+  }
+
+  private heldContent(): HeldContent | undefined {
+    const { held, ids, places, settings: { pool } } = this
+    if (held === undefined) return undefined
+    // Its sample is looked at where its pages go.
+    if (this.isGiven.includes(false)) throw badFile('its indexes', 'a page stands nowhere')
+    return { fill: (memory) => held.fill(memory, places!, (page) => pool.wordsOf(ids[page]!)) }
   }
 
   /** Lets everything go. */
@@ -169,6 +196,8 @@ class Reading {
   }
 }
 
+const packingOf = (header: Uint8Array): number => new DataView(header.buffer, header.byteOffset, HEADER_BYTES).getUint32(12, true)
+
 /** The way in which the body behind a header is packed. Throws INVALID_STREAM, NOT_SUPPORTED. */
 function compressionBehind(header: Uint8Array, given: ReadSettings['compression']): Compression {
   const view = new DataView(header.buffer, header.byteOffset, HEADER_BYTES)
@@ -176,23 +205,62 @@ function compressionBehind(header: Uint8Array, given: ReadSettings['compression'
   const version = view.getUint32(8, true)
   if (version !== FILE_VERSION) throw new XenError('NOT_SUPPORTED', `the file is of version ${version}, not ${FILE_VERSION}`, { details: { version } })
   if (view.getUint32(16, true) !== 0 || view.getUint32(20, true) !== 0) throw badFile('the header', 'what is reserved is not zero')
-  return compressionOf(view.getUint32(12, true), [given ?? []].flat())
+  return compressionOf(packingOf(header), [given ?? []].flat())
+}
+
+/** Takes records until the last. Throws INVALID_STREAM, where something follows it, too. */
+async function takeAll(body: ByteSource, reading: Reading, { hash = 'all', blocks }: Pick<ReadSettings, 'hash'> & { readonly blocks?: HeldBlocks }): Promise<void> {
+  for (let place = 1; ; place += 1) {
+    const passed = body.ahead === 0 ? blocks?.passPages() : undefined
+    if (passed !== undefined) {
+      reading.passPages(passed, `record ${place} (pages)`)
+      continue
+    }
+    const { kind, payload } = await readRecord(body, place, hash)
+    if (kind === 'end') break
+    await reading.take(kind, payload, `record ${place} (${kind})`)
+  }
+  if (!await body.isAtEnd('the end')) throw badFile('its end', 'something follows it')
 }
 
 /** Reads a file whole. Rejects with INVALID_STREAM, naming the record; NOT_SUPPORTED; OUT_OF_MEMORY; IO. Then no page is left in the pool. */
-export async function readMomentFile(input: ByteInput, settings: ReadSettings): Promise<FileContent> {
+export const readMomentFile = (input: ByteInput, settings: ReadSettings): Promise<FileContent> =>
+  ('fillNow' in input ? readHeldFile(input, settings) : readStream(input, settings))
+
+/** A file that is trusted and not packed keeps its pages until they are wanted; every other is read as it comes. */
+async function readHeldFile(file: HeldFile, settings: ReadSettings): Promise<FileContent> {
+  const held = new HeldPages(file)
+  try {
+    const header = new Uint8Array(Math.min(HEADER_BYTES, file.size))
+    file.fillNow(header, 0)
+    const isUnpacked = header.length === HEADER_BYTES && packingOf(header) === compressionNumber(NO_COMPRESSION)
+    if (settings.hash !== 'sample' || !isUnpacked) return await readStream(file, settings)
+    compressionBehind(header, undefined)
+    return await takeHeld(new Reading(settings, { isOurs: true, held }), new HeldBlocks(file, HEADER_BYTES))
+  } catch (error) {
+    throw unreadable(error)
+  } finally {
+    held.release()
+  }
+}
+
+async function takeHeld(reading: Reading, blocks: HeldBlocks): Promise<FileContent> {
+  try {
+    await takeAll(new ByteSource(blocks), reading, { hash: 'sample', blocks })
+    return await reading.finish()
+  } catch (error) {
+    reading.abandon()
+    throw error
+  }
+}
+
+async function readStream(input: ByteInput, settings: ReadSettings): Promise<FileContent> {
   const outer = new ByteSource(input)
   let reading: Reading | undefined
   try {
     const compression = compressionBehind(await outer.read(HEADER_BYTES, 'the header'), settings.compression)
     reading = new Reading(settings, { isOurs: compression.name !== NO_COMPRESSION.name || 'given' in input })
-    const body = new ByteSource(readBlocks(outer, compression))
-    for (let place = 1; ; place += 1) {
-      const { kind, payload } = await readRecord(body, place, settings.hash ?? 'all')
-      if (kind === 'end') break
-      await reading.take(kind, payload, `record ${place} (${kind})`)
-    }
-    if (!await body.isAtEnd('the end')) throw badFile('its end', 'something follows it')
+    await takeAll(new ByteSource(readBlocks(outer, compression)), reading, settings.hash === undefined ? {} : { hash: settings.hash })
     return await reading.finish()
   } catch (error) {
     reading?.abandon()

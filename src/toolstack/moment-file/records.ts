@@ -4,6 +4,7 @@
  * hot path: the hash of all pages is a tenth of the time in which a file is read; the sample's is nothing.
  */
 import { StateHasher, XenError } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 import type { ByteSource } from '../stream/index.ts'
 
 /** What a file begins with: a byte that is no text, letters, and an end of line that other programs would change. */
@@ -97,4 +98,51 @@ export async function readRecord(source: ByteSource, place: number, hash: Record
     if (stands.getUint32(i * 8, true) !== first || stands.getUint32(i * 8 + 4, true) !== second) throw badFile(`${where} (${name})`, 'its hash is another')
   }
   return { kind: name, payload }
+}
+
+/** A record of pages as it lies in a file, without the pages. */
+export interface PageRecord {
+  /** Where its pages begin, from its own beginning. */
+  readonly at: number
+  readonly count: number
+  /** The hash of its sample. */
+  readonly first: number
+  readonly second: number
+}
+
+/** What stands at an offset of a block. */
+type ReadBlock = (row: Uint8Array, from: number) => void
+
+/** The record of pages that a block of `length` bytes is; undefined where it is something else, or more. */
+export function pageRecordBehind(read: ReadBlock, length: number): PageRecord | undefined {
+  const size = length - FRAME_BYTES - TAIL_BYTES
+  if (size <= 0 || size % PAGE_SIZE !== 0) return undefined
+  const row = new Uint8Array(TAIL_BYTES)
+  const view = new DataView(row.buffer)
+  read(row.subarray(0, FRAME_BYTES), 0)
+  if (view.getUint32(0, true) !== RECORD_KIND.pages || view.getUint32(4, true) !== size) return undefined
+  read(row, FRAME_BYTES + size)
+  return { at: FRAME_BYTES, count: size / PAGE_SIZE, first: view.getUint32(8, true), second: view.getUint32(12, true) }
+}
+
+/** The hash of the sample of a record of pages, which come one by one. */
+export class RecordSample {
+  private readonly hasher = new StateHasher()
+
+  /** `size`: bytes of its pages. */
+  constructor(size: number) {
+    this.hasher.word(RECORD_KIND.pages)
+    this.hasher.word(size)
+  }
+
+  /** Takes the next page, which begins at a word. */
+  page(words: Uint32Array, at: number): void {
+    for (let i = at; i < at + PAGE_SIZE / 4; i += SAMPLE_STEP) this.hasher.word(words[i]!)
+  }
+
+  /** True where it is that of a record, behind all of its pages. */
+  isThat({ first, second }: PageRecord): boolean {
+    const found = this.hasher.pair()
+    return found.first === first && found.second === second
+  }
 }

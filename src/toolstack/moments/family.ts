@@ -126,7 +126,10 @@ export class Family<H> implements MomentKeeper<H> {
   prepare(moment: Moment<H>, count: number): void {
     const { ground, options } = this.find(moment)
     while (this.spare.length < count) this.spare.push(new GroundImages(machineFor(options), this.pool))
-    for (const images of this.spare.slice(-count)) images.restore(ground, new Uint32Array(0))
+    for (const images of this.spare.slice(-count)) {
+      images.restore(ground, new Uint32Array(0))
+      images.machine.prepare()
+    }
   }
 
   isKept(moment: Moment<H>): boolean {
@@ -160,10 +163,24 @@ export class Family<H> implements MomentKeeper<H> {
     return writeMomentFile(target, { head, memory: memory.pages, rows, facts, tree }, { pool: this.pool, compression, apart }).finally(() => held.release())
   }
 
-  /** Takes in what was read of a file into its pool, with a machine that a branch of it will have. Throws INVALID_STATE. */
-  adopt({ head, memory, rows, facts, tree }: FileContent, more: Pick<Kept, 'options' | 'programs' | 'trusted'>): Moment<H> {
+  /**
+   * Takes in what was read of a file into its pool, with a machine that a branch of it will have; what of it is still in the file is read into that one.
+   * Rejects with INVALID_STATE, and with INVALID_STREAM and IO where it is.
+   */
+  async adopt({ head, memory, rows, facts, tree, held }: FileContent, more: Pick<Kept, 'options' | 'programs' | 'trusted'>): Promise<Moment<H>> {
     const images = new GroundImages(machineFor(more.options), this.pool)
     const ground = images.adopt({ pages: memory, ...facts }, rows)
+    const filled = held?.fill(images.machine.memory)
+    // Whatever it takes to read, processors take a while, too.
+    if (filled !== undefined) images.machine.prepare()
+    try {
+      await filled
+    } catch (error) {
+      ground.release()
+      images.end()
+      throw error
+    }
+    if (filled !== undefined) images.restoreFilled(ground)
     this.spare.push(images)
     return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: ground.newPages, written: new Uint32Array(0) }, { ground, tree, stamps: new Map(), ...more })
   }

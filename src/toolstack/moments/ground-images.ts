@@ -100,6 +100,11 @@ export class GroundImages {
     return this.restoreRows(image, this.images.restore(image.memory, silent))
   }
 
+  /** The same for a ground that nothing has been done with, where somebody has written the image's frames already. */
+  restoreFilled(image: GroundImage): void {
+    this.restoreRows(image, this.images.restoreFilled(image.memory))
+  }
+
   /** The same for whoever brings the processors back in place. */
   rewind(image: GroundImage, silent: Uint32Array): number {
     return this.restoreRows(image, this.images.rewind(image.memory, silent))

@@ -17,8 +17,23 @@ export interface GivenChunks extends AsyncIterable<Uint8Array> {
   readonly given: true
 }
 
+/**
+ * A file that nobody changes while it is held: any part of it is read when it is wanted, into where it is wanted. Iterated over, it is its
+ * pieces, which are given away.
+ */
+export interface HeldFile extends GivenChunks {
+  /** Bytes that there are. */
+  readonly size: number
+  /** Fills rows, one behind the other, with what stands from an offset on. Rejects where the file cannot be read so far. */
+  fill(rows: readonly Uint8Array[], from: number): Promise<void>
+  /** The same at once, for little, or where somebody waits. Throws. */
+  fillNow(row: Uint8Array, from: number): void
+  /** Lets it go, once; it may be called again. */
+  release(): void
+}
+
 /** What a stream may be read from. */
-export type ByteInput = ByteChunks | LendingChunks | GivenChunks | ReadableStream<Uint8Array> | Uint8Array
+export type ByteInput = ByteChunks | LendingChunks | GivenChunks | HeldFile | ReadableStream<Uint8Array> | Uint8Array
 
 /** Whose memory a reader gives out: memory for the caller to keep, or memory that is used again by the next read. */
 export type ReadMemory = 'fresh' | 'reused'
@@ -77,6 +92,11 @@ export class ByteSource {
   /** Bytes read so far. */
   get offset(): number {
     return this.consumed
+  }
+
+  /** Bytes that have come and were not read yet. */
+  get ahead(): number {
+    return this.available
   }
 
   /** The next `size` bytes. Throws INVALID_STREAM when the stream ends before, IO when it fails, ABORTED. */
