@@ -63,6 +63,8 @@ const where = (found: Import): string => `${relative(root, found.file)} imports 
 function complaint(found: Import): string | undefined {
   const layer = layerOf(found.file)
   if (!found.target.startsWith('.')) {
+    // Types of a protocol's messages, of which nothing is left when it runs.
+    if (found.target === '@vscode/debugprotocol' && found.typesOnly && layer === 'debug') return undefined
     const builtin = found.target.startsWith('node:')
     // Who imports the matchers has the runner that they are for.
     if (found.target === 'vitest' && relative(source, found.file).startsWith('testing/vitest/')) return undefined

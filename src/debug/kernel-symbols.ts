@@ -8,7 +8,7 @@ export interface KernelSymbolTable {
   functions(): readonly NamedFunction[]
   /** Where a function begins, a signed number; undefined where there is none of that name. */
   addressOf(name: string): number | undefined
-  /** The table as an ELF file that holds nothing else, for gdb. */
+  /** Functions and data as an ELF file that holds nothing else, for gdb. */
   toElf(): Uint8Array
 }
 
@@ -22,5 +22,5 @@ export interface KernelSymbolTable {
  */
 export function kernelSymbols(host: Host, reference: DomainReference): KernelSymbolTable | undefined {
   const found = kernelTablesOf(host, reference)
-  return found && { functions: () => found.functions(), addressOf: (name) => found.addressOf(name), toElf: () => symbolElf(found.functions()) }
+  return found && { functions: () => found.functions(), addressOf: (name) => found.addressOf(name), toElf: () => symbolElf(found.functions(), found.objects()) }
 }

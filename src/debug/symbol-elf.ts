@@ -12,8 +12,10 @@ const MACHINE_X86_64 = 62
 const TYPE = { SYMBOLS: 2, STRINGS: 3, NOBITS: 8 } as const
 /** Allocated, executable. */
 const CODE = 6
-/** A global symbol of a function. */
-const GLOBAL_FUNCTION = 0x12
+/** Global symbols: of a function, of data. */
+const GLOBAL = { FUNCTION: 0x12, OBJECT: 0x11 } as const
+/** Sections that symbols are in: the one of code; none, whose addresses stand as they are. */
+const PLACE = { CODE: 1, ABSOLUTE: 0xfff1 } as const
 const NAMES = '\0.text\0.symtab\0.strtab\0.shstrtab\0'
 
 interface Section {
@@ -53,33 +55,38 @@ function writeHeader(file: Uint8Array, view: DataView, sectionsAt: number): void
   view.setUint16(62, 4, true)
 }
 
-/** The file of these functions, which are sorted by address. All are said to lie in one section of code. */
-export function symbolElf(functions: readonly NamedFunction[]): Uint8Array {
-  const strings = new TextEncoder().encode(`\0${functions.map(({ name }) => `${name}\0`).join('')}`)
+/** Writes symbols behind the first, which is none. Names follow each other as they do in the table of strings. */
+function writeSymbols(view: DataView, names: readonly NamedFunction[], functions: number): void {
+  let nameAt = 1
+  for (const [i, { address, name, size }] of names.entries()) {
+    const at = HEADER + (i + 1) * SYMBOL
+    view.setUint32(at, nameAt, true)
+    view.setUint8(at + 4, i < functions ? GLOBAL.FUNCTION : GLOBAL.OBJECT)
+    view.setUint16(at + 6, i < functions ? PLACE.CODE : PLACE.ABSOLUTE, true)
+    view.setBigUint64(at + 8, BigInt.asUintN(64, BigInt(address)), true)
+    view.setBigUint64(at + 16, BigInt(size), true)
+    nameAt += name.length + 1
+  }
+}
+
+/** The file of these functions, which are sorted by address, and of data. All functions are said to lie in one section of code; data lie in none, since theirs would lie in that one. */
+export function symbolElf(functions: readonly NamedFunction[], objects: readonly NamedFunction[] = []): Uint8Array {
+  const all = [...functions, ...objects]
+  const strings = new TextEncoder().encode(`\0${all.map(({ name }) => `${name}\0`).join('')}`)
   const symbolsAt = HEADER
-  const stringsAt = symbolsAt + (functions.length + 1) * SYMBOL
+  const stringsAt = symbolsAt + (all.length + 1) * SYMBOL
   const namesAt = stringsAt + strings.length
   const sectionsAt = (namesAt + NAMES.length + 7) & ~7
   const file = new Uint8Array(sectionsAt + 5 * SECTION)
   const view = new DataView(file.buffer)
   writeHeader(file, view, sectionsAt)
-  let nameAt = 1
-  for (const [i, { address, name, size }] of functions.entries()) {
-    // The first symbol is none.
-    const at = symbolsAt + (i + 1) * SYMBOL
-    view.setUint32(at, nameAt, true)
-    file[at + 4] = GLOBAL_FUNCTION
-    view.setUint16(at + 6, 1, true)
-    view.setBigUint64(at + 8, BigInt.asUintN(64, BigInt(address)), true)
-    view.setBigUint64(at + 16, BigInt(size), true)
-    nameAt += name.length + 1
-  }
+  writeSymbols(view, all, functions.length)
   file.set(strings, stringsAt)
   file.set(new TextEncoder().encode(NAMES), namesAt)
   const [first, last] = [functions[0], functions.at(-1)]
   const sections: readonly Section[] = [
     { name: '.text', type: TYPE.NOBITS, flags: CODE, address: BigInt.asUintN(64, BigInt(first?.address ?? 0)), offset: HEADER, size: last === undefined ? 0 : last.address + last.size - first!.address },
-    { name: '.symtab', type: TYPE.SYMBOLS, offset: symbolsAt, size: (functions.length + 1) * SYMBOL, link: 3, info: 1, entry: SYMBOL },
+    { name: '.symtab', type: TYPE.SYMBOLS, offset: symbolsAt, size: (all.length + 1) * SYMBOL, link: 3, info: 1, entry: SYMBOL },
     { name: '.strtab', type: TYPE.STRINGS, offset: stringsAt, size: strings.length },
     { name: '.shstrtab', type: TYPE.STRINGS, offset: namesAt, size: NAMES.length },
   ]

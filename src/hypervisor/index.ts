@@ -12,6 +12,8 @@ export type {
 } from './control/core/records.ts'
 export type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './domains/vcpu-registers.ts'
 export type { RunLimits, RunResult, StandingRun } from './execution/run-limits.ts'
+export type { PortRecord, PortState } from './events/index.ts'
+export type { GrantRecord } from './grants/index.ts'
 export { FRAME_KIND } from './control/core/records.ts'
 export { Hypervisor } from './hypervisor.ts'
 export { HYPERCALL_CLASSES } from './domains/access.ts'

@@ -145,7 +145,7 @@ describe('the package, installed', { timeout: 300_000 }, () => {
 
   test('its command says what it can, and where guests come from', async () => {
     const help = (await run('npx', ['paravirt', '--help'], { cwd: folder })).stdout
-    for (const word of ['run', 'explore', 'replay', 'guests', 'verify', 'xl', 'debug']) expect(help).toContain(word)
+    for (const word of ['run', 'explore', 'replay', 'guests', 'verify', 'xl', 'debug', 'dap']) expect(help).toContain(word)
     expect((await run('npx', ['paravirt', '--version'], { cwd: folder })).stdout.trim()).toContain(MANIFEST.version)
     expect((await run('npx', ['paravirt', 'guests', '--help'], { cwd: folder })).stdout).toMatch(/Debian/)
   })

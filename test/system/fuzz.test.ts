@@ -1,6 +1,6 @@
 /** The fuzzer finds what was planted in a kernel, with its seed, and nothing of it reaches the host that the moment is of. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fuzz, runInput, type FuzzOptions } from '../../src/debug/index.ts'
+import { fuzz, minimiseCorpus, runInput, type FuzzOptions } from '../../src/debug/index.ts'
 import { Host, type Moment } from '../../src/toolstack/index.ts'
 import { GUARD, plantedKernel, REQUEST } from '../support/planted-kernel.ts'
 
@@ -45,6 +45,22 @@ describe('a fuzzer', () => {
     expect(await few()).toEqual(await few())
     expect((await runInput(options(), found!.input)).findings).toMatchObject([{ kind: 'crash', signature: found!.signature }])
     expect((await runInput(options(), Uint8Array.of(1, 2, 3))).findings).toEqual([])
+  })
+
+  test('keeps of a corpus what is needed to reach all that it reaches', { timeout: 60_000 }, async () => {
+    const { corpus } = await fuzz(options({ executions: 1500 }))
+    const twice = [...corpus, ...corpus.map((input) => Uint8Array.of(...input, 0, 0, 0))]
+    const kept = await minimiseCorpus(options(), twice)
+    expect(kept.length).toBeLessThan(twice.length / 2)
+    const reached = async (inputs: readonly Uint8Array[]): Promise<ReadonlySet<string>> => {
+      const found = new Set<string>()
+      for (const input of inputs) (await runInput(options(), input)).classes.forEach((bits, edge) => { for (let bit = 1; bit < 256; bit <<= 1) if ((bits & bit) !== 0) found.add(`${edge} ${bit}`) })
+      return found
+    }
+    const all = await reached(twice)
+    expect(await reached(kept)).toEqual(all)
+    expect((await minimiseCorpus(options(), kept)).length).toBeLessThanOrEqual(kept.length)
+    await expect(minimiseCorpus(options(), [1] as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
   })
 
   test('finds what breaks an invariant, and where shared memory is read twice', { timeout: 60_000 }, async () => {

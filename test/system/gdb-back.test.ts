@@ -5,7 +5,7 @@ import { recordRun } from '../../src/debug/index.ts'
 import { Host, type Domain } from '../../src/index.ts'
 import { listenGdb } from '../../src/node/index.ts'
 import { buildMini } from '../support/build-mini.ts'
-import { gdb } from '../support/gdb.ts'
+import { gdb, maskedTranscript } from '../support/gdb.ts'
 import { whyNoProgram } from '../support/programs.ts'
 
 const hosts: Host[] = []
@@ -15,14 +15,6 @@ afterEach(async () => {
 
 const mini = buildMini('pv64', { variables: { STRIP: '', WARNINGS: '-g' } })
 const lacking = whyNoProgram('gdb', '--version') ?? mini.reason
-
-/** What differs from machine to machine, and from one build to the next. */
-const masked = (text: string): string => text
-  .replace(/\/\S*\/examples\/guests\/mini\//g, '').replace(/0x[0-9a-f]{4,}/g, '0x…').replace(/:\d+$/gm, ':…').replace(/line \d+/g, 'line …')
-  .replace(/\d+\.\d{9} s/g, '… s').replace(/instruction \d+/g, 'instruction …').replace(/ of \d+/g, ' of …').replace(/^\d+\t/gm, '…\t')
-  .replace(/^.*No such file or directory\.\n/gm, '').replace(/localhost:\d+/g, 'localhost:…').replace(/\/\S*\/mini-pv64\S*?(?=[\s\])]|$)/g, 'mini').replace(/^.*packet reply is too long.*\n/gm, '')
-  .replace(/\(\d{3,}\)/g, '(…)')
-  .replace(/in \S+\.c$/gm, 'in …').replace(/^.*warning:.*\n/gm, '').split('\n').map((line) => line.trimEnd()).join('\n').trim()
 
 async function boot(): Promise<Host> {
   const host = await Host.boot({ memory: 64, dom0Memory: 16, idle: 'wait', seed: 3, bootTime: new Date(0) })
@@ -68,7 +60,7 @@ describe.skipIf(lacking !== undefined)(`gdb${lacking === undefined ? '' : `, SKI
     expect(out).toContain('there=1')
     expect(out).toMatch(/No more reverse-execution history/)
     expect(out).toContain('same=1')
-    await expect(masked(out)).toMatchFileSnapshot('../golden/gdb-back.txt')
+    await expect(maskedTranscript(out)).toMatchFileSnapshot('../golden/gdb-back.txt')
     held.release()
     await domain.console.write('hot 0\necho and on it goes\n')
     await domain.console.waitFor(/^and on it goes$/)
@@ -107,7 +99,7 @@ describe.skipIf(lacking !== undefined)(`gdb${lacking === undefined ? '' : `, SKI
       'detach inferiors 1', 'monitor domains', 'delete', 'kill inferiors 2',
     ])
     expect(out).toContain('rest=<to the second>')
-    await expect(masked(out)).toMatchFileSnapshot('../golden/gdb-domains.txt')
+    await expect(maskedTranscript(out)).toMatchFileSnapshot('../golden/gdb-domains.txt')
     await host.until('the second is gone', () => !second.exists)
     await first.console.write('echo alone\n')
     await first.console.waitFor(/^alone$/)

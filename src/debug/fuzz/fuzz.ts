@@ -7,6 +7,7 @@ import { below, callable, checkArgument, checkOptions, abortSignal, having, list
 import { EDGE_CLASSES } from '../coverage/coverage.ts'
 import { Executor } from './executor.ts'
 import type { Finding, FuzzFinding, FuzzOptions, FuzzReport, Outcome } from './fuzz-types.ts'
+import { checkCorpus, choose, type ReachedClasses } from './minimise-corpus.ts'
 import { mutate, shrink } from './mutate.ts'
 
 const MOST_INPUT = 4096
@@ -141,6 +142,29 @@ export async function runInput(options: FuzzOptions, input: Uint8Array): Promise
   try {
     const { classes, findings } = await executor.outcome(input)
     return { classes, findings: [...findings, ...await executor.doubleFetches(input)] }
+  } finally {
+    await executor.end()
+  }
+}
+
+/**
+ * The inputs of a corpus that are needed to reach all that it reaches, each executed once from the moment on: what a campaign goes on with, or a test keeps. Rejects as `fuzz` does.
+ *
+ * @example
+ * const { corpus } = await fuzz({ moment, target: 'app', seconds: 60, input })
+ * const kept = await minimiseCorpus({ moment, target: 'app', input }, corpus)
+ */
+export async function minimiseCorpus(options: FuzzOptions, corpus: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+  check('minimiseCorpus', options)
+  checkCorpus('minimiseCorpus', corpus)
+  const executor = await Executor.begin(options)
+  try {
+    const reached: ReachedClasses[] = []
+    for (const input of corpus) {
+      if (options.signal?.aborted === true) throw new XenError('ABORTED', 'minimising was aborted', { cause: options.signal.reason })
+      reached.push({ input, classes: (await executor.outcome(input)).classes.slice() })
+    }
+    return choose(reached)
   } finally {
     await executor.end()
   }

@@ -3,6 +3,7 @@ import type { Domain, Host } from '../../toolstack/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { Ground } from '../inferior/ground.ts'
 import type { Inferior } from '../inferior/inferior.ts'
+import { linux } from '../linux/linux-view.ts'
 
 /** Whom it is about. */
 export interface MonitorSubject {
@@ -81,6 +82,14 @@ function tlb({ host, domain, vcpu }: Question): string {
   return translations.map((one) => `0x${BigInt.asUintN(64, BigInt(one.address)).toString(16).padStart(16, '0')} frame 0x${one.frame.toString(16)} ${rights(one)}`).join('\n') || 'none is remembered'
 }
 
+/** What ps would show: number, parent, state, processor, name; kernel threads in brackets. */
+function tasks({ host, domain }: Question): string {
+  const view = linux(host, domain)
+  if (view === undefined) return 'no Linux that carries its types and symbols with it'
+  return view.tasks().map(({ pid, parent, state, vcpu, name, isKernel }) =>
+    `${String(pid).padStart(6)} ${String(parent).padStart(6)} ${state} ${vcpu === undefined ? ' -' : String(vcpu).padStart(2)} ${isKernel ? `[${name}]` : name}`).join('\n')
+}
+
 const COMMANDS: Readonly<Record<string, Command>> = {
   now: { usage: 'now', says: 'host time, how long the domain has run, and which instruction of a recorded run comes next', answer: now },
   domains: { usage: 'domains', says: 'the domains of the host', answer: ({ host }) => host.listDomains().map(({ id, name, state }) => `${id} ${name} ${state}`).join('\n') },
@@ -91,6 +100,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   crash: { usage: 'crash', says: 'the report of its crash', answer: ({ domain }) => domain.crash?.text ?? 'it has not crashed' },
   faults: { usage: 'faults', says: 'its crash, how often its vCPUs left it and why, and what of the host does not add up', answer: faults },
   info: { usage: 'info tlb', says: 'translations that the vCPU remembers', answer: (question) => (question.word === 'tlb' ? tlb(question) : 'info tlb is all that there is') },
+  tasks: { usage: 'tasks', says: 'the processes of a Linux: number, parent, state, processor, name', answer: tasks },
   checkpoint: { usage: 'checkpoint [NAME]', says: 'names the present place of a recorded run', answer: checkpoint },
   goto: { usage: 'goto NAME|NUMBER', says: 'goes to a place of a recorded run, by its name or its instruction', answer: goTo },
 }

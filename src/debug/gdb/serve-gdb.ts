@@ -2,6 +2,7 @@
 import { Host, checkTransport, iterateBytes, openOutput, type DomainReference, type ServiceTransport } from '../../toolstack/index.ts'
 import { checkOptions, XenError } from '../../util/index.ts'
 import { RecordedRun } from '../history/recorded-run.ts'
+import { claimDomains } from '../inferior/claims.ts'
 import { FreeGround } from '../inferior/free-ground.ts'
 import { HeldGround } from '../inferior/held-ground.ts'
 import { GdbSession } from './session.ts'
@@ -23,20 +24,6 @@ export interface DebugOptions {
   readonly run?: RecordedRun | undefined
 }
 
-/** Domains under a debugger: one each. */
-const debugged = new WeakMap<Host, Set<number>>()
-
-/** The domains that are meant. Throws DOMAIN_NOT_FOUND, INVALID_STATE, BUSY, INVALID_ARGUMENT. */
-function domainsOf(host: Host, reference: DomainReference | readonly DomainReference[]): number[] {
-  const ids = (Array.isArray(reference) ? reference as readonly DomainReference[] : [reference as DomainReference]).map((one) => host.domain(one).id)
-  if (ids.length === 0) throw new XenError('INVALID_ARGUMENT', 'serveGdb wants a domain at least')
-  for (const id of ids) {
-    if (!host.domain(id).info().hasRegisters) throw new XenError('INVALID_STATE', `domain ${id} has no registers: it is a guest in TypeScript`, { details: { domid: id } })
-    if (debugged.get(host)?.has(id) === true) throw new XenError('BUSY', `domain ${id} has a debugger`, { details: { domid: id } })
-  }
-  return [...new Set<number>(ids)]
-}
-
 /**
  * Lets a debugger that speaks GDB's remote protocol have a domain, or several: they stand until the debugger lets them go on, and go on by themselves when the
  * connection ends. A domain is a process, its vCPUs are threads. Breakpoints and watchpoints are nothing that the guest could see. Other domains of the host go on, unless
@@ -51,10 +38,7 @@ export function serveGdb(host: Host, reference: DomainReference | readonly Domai
   if (!(host instanceof Host)) throw new XenError('INVALID_ARGUMENT', 'serveGdb wants a host')
   checkTransport('serveGdb', transport)
   checkOptions('serveGdb', options, { run: (value) => (value instanceof RecordedRun && value.host === host ? undefined : 'must be a recorded run of this host') })
-  const domids = domainsOf(host, reference)
-  const own = debugged.get(host) ?? new Set()
-  debugged.set(host, own)
-  for (const id of domids) own.add(id)
+  const claim = claimDomains(host, 'serveGdb', reference)
 
   const output = openOutput(transport.writable)
   const release = host.expectInput()
@@ -70,7 +54,7 @@ export function serveGdb(host: Host, reference: DomainReference | readonly Domai
     end()
   }
   const ground = options.run === undefined ? new FreeGround(host) : new HeldGround(options.run)
-  const session = new GdbSession({ host, domids, ground, send: (bytes) => void output.write(bytes).catch(close), left: (domid) => own.delete(domid), ended: close })
+  const session = new GdbSession({ host, domids: claim.domids, ground, send: (bytes) => void output.write(bytes).catch(close), left: (domid) => claim.leave(domid), ended: close })
   void listen(session, transport, close)
   return { close, closed }
 }

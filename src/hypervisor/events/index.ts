@@ -1,6 +1,8 @@
 /** Event channels: ports, their two ABIs, VIRQs and polling. */
 export { EventChannels } from './event-channels.ts'
 export type { PortStatus } from './event-channels.ts'
+export { portRecords } from './port-records.ts'
+export type { PortRecord, PortState } from './port-records.ts'
 export { DomainEvents } from './domain-events.ts'
 export { eventShape } from './event-state.ts'
 export type { DomainEventState, EventState } from './event-state.ts'

@@ -4,6 +4,8 @@ export type { CacheFlushRequest } from './grant-tables.ts'
 export { grantShape } from './grant-state.ts'
 export type { DomainGrantState, GrantState } from './grant-state.ts'
 export { GrantTable } from './grant-table.ts'
+export { grantRecords } from './grant-records.ts'
+export type { GrantRecord } from './grant-records.ts'
 export type { ActiveEntry } from './pins.ts'
 export type { Mapping } from './maptrack.ts'
 export type {

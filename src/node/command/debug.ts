@@ -27,13 +27,15 @@ export const debugCommand: Command = {
   name: 'debug', usage: 'FILE [OPTION ...]', summary: 'has a domain of a description file wait for gdb', takes: [1, 1],
   run: ({ args: [file], values }, terminal) => {
     const port = portOf(textOf(values, 'port'))
-    return runDomain(file!, values, async (host, domain) => {
+    const isRecorded = values['no-history'] !== true
+    const before = async (host: Host, domain: Domain): Promise<void> => {
       const symbols = textOf(values, 'symbols')
       if (symbols !== undefined) await writeSymbols(host, domain, symbols)
-      const run = values['no-history'] === true ? undefined : await recordRun(host)
+      const run = isRecorded ? await recordRun(host) : undefined
       const listener = await listenGdb(host, domain, { port, run })
       terminal.error(`waiting before the first instruction: gdb -ex 'target remote localhost:${listener.port}' ${symbols ?? 'KERNEL'}`)
-    })
+    }
+    return runDomain(file!, values, { before, isRecorded })
   },
   help: [
     'FILE is a description file, as those of /etc/xen. The domain stands before its first instruction until a debugger lets it go on;',

@@ -6,6 +6,7 @@ import { nodeCompressions } from '../compressions.ts'
 import { nearestWord, thrownMessage, XenError } from '../../util/index.ts'
 import { fetchDebianGuests } from '../debian-guests.ts'
 import { parseable, type Command, type OptionValues, type Terminal } from './command.ts'
+import { dapCommand } from './dap.ts'
 import { debugCommand } from './debug.ts'
 import { exploreCommand } from './explore.ts'
 import { fleetCommand } from './fleet.ts'
@@ -45,7 +46,7 @@ const verifyCommand: Command = {
   },
 }
 
-const COMMANDS: readonly Command[] = [runCommand, debugCommand, exploreCommand, replayCommand, guestsCommand, verifyCommand, xlCommand, fleetCommand]
+const COMMANDS: readonly Command[] = [runCommand, debugCommand, dapCommand, exploreCommand, replayCommand, guestsCommand, verifyCommand, xlCommand, fleetCommand]
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map(({ name, usage: rest }) => name.length + rest.length)) + 1

@@ -64,19 +64,35 @@ async function untilEnd(host: Host, domain: Domain, pattern: string | undefined)
 /** What happens with a domain before it runs; without it, it runs. */
 type Before = (host: Host, domain: Domain) => Promise<void>
 
-/** Runs the domain of a description file on a host of its own, with its console on this terminal. */
-export async function runDomain(file: string, values: OptionValues, before?: Before): Promise<number> {
+/** How a description file's domain is started. */
+export interface DescribedStart {
+  /** The host's. Default 1G. */
+  readonly memory: string | undefined
+  readonly clock: 'realtime' | 'virtual'
+  readonly paused: boolean
+}
+
+/** The domain of a description file on a host of its own, which the caller shuts down; kernels and disks are taken from where the file is. Rejects with IO, and as `host.createDomain`. */
+export async function startDescribed(file: string, { memory = '1G', clock, paused }: DescribedStart): Promise<{ readonly host: Host; readonly domain: Domain }> {
   const text = await readFile(file, 'utf8').catch((error: unknown) => {
     throw new XenError('IO', `${file} cannot be read: ${thrownMessage(error)}`, { cause: error })
   })
   const folder = dirname(file)
-  const isWatched = process.stdin.isTTY
-  const host = await Host.boot({
-    memory: textOf(values, 'memory') ?? '1G', clock: isWatched ? 'realtime' : 'virtual', files: nodeFiles(folder), openDisk: nodeDisks(folder), openFolder: nodeFolders(folder), decompress: optionalDecompressor,
-  })
+  const host = await Host.boot({ memory, clock, files: nodeFiles(folder), openDisk: nodeDisks(folder), openFolder: nodeFolders(folder), decompress: optionalDecompressor })
   try {
     host.events.on('warning', ({ warning }) => console.error(`warning: ${warning.message}`))
-    const domain = await host.createDomain(text, { paused: before !== undefined })
+    return { host, domain: await host.createDomain(text, { paused }) }
+  } catch (error) {
+    await host.shutdown()
+    throw error
+  }
+}
+
+/** Runs the domain of a description file on a host of its own, with its console on this terminal. What was recorded cannot follow the wall's time. */
+export async function runDomain(file: string, values: OptionValues, { before, isRecorded }: { readonly before?: Before; readonly isRecorded?: boolean } = {}): Promise<number> {
+  const clock = process.stdin.isTTY && isRecorded !== true ? 'realtime' : 'virtual'
+  const { host, domain } = await startDescribed(file, { memory: textOf(values, 'memory'), clock, paused: before !== undefined })
+  try {
     domain.console.events.on('output', ({ bytes }) => { process.stdout.write(bytes) })
     process.stdout.write(domain.console.history())
     await before?.(host, domain)

@@ -30,6 +30,8 @@ const DIGITS = 20
 const ZERO = 0x30
 /** Types of symbols that are code. */
 const CODE: ReadonlySet<number> = /* @__PURE__ */ new Set([...'tTwW'].map((letter) => letter.charCodeAt(0)))
+/** Types of symbols that are data: written, zero at first, read only. */
+const DATA: ReadonlySet<number> = /* @__PURE__ */ new Set([...'dDbBrRvV'].map((letter) => letter.charCodeAt(0)))
 /** Addresses of kernels, as signed numbers. */
 const LOWEST = -(2 ** 47)
 
@@ -304,6 +306,19 @@ export class Kallsyms implements SymbolLookup {
       if (addresses[i]! >= 0 || !CODE.has(this.letterOf(i))) continue
       while (addresses[this.code[place]!]! < addresses[i]!) place += 1
       found.push({ address: addresses[i]!, name: this.nameOf(i), size: this.ends[place]! - addresses[i]! })
+    }
+    return found
+  }
+
+  /** All data by address, where the kernel has its names (CONFIG_KALLSYMS_ALL); what lies in processors' own areas has no address here. */
+  objects(): readonly NamedFunction[] {
+    const { addresses } = this.tables
+    const found: NamedFunction[] = []
+    let next = 0
+    for (let i = 0; i < addresses.length; i += 1) {
+      if (addresses[i]! >= 0 || !DATA.has(this.letterOf(i))) continue
+      for (next = Math.max(next, i + 1); next < addresses.length && addresses[next] === addresses[i];) next += 1
+      found.push({ address: addresses[i]!, name: this.nameOf(i), size: (addresses[next] ?? addresses[i]! + 1) - addresses[i]! })
     }
     return found
   }

@@ -33,6 +33,8 @@ export interface SymbolPlace {
 export interface SymbolLookup {
   /** The function that holds an address (a signed number); undefined when none does. */
   find(address: number): SymbolPlace | undefined
+  /** Where a function of a name begins, a signed number; undefined where there is none. */
+  addressOf(name: string): number | undefined
 }
 
 /** A function of a kernel. */
@@ -61,6 +63,7 @@ export const symbolTableState = /* @__PURE__ */ shape.record<SymbolSections>({
 /** Functions by address. The table is sorted when it is first asked. */
 export class SymbolTable {
   private readonly sections: SymbolSections
+  private byName: ReadonlyMap<string, number> | undefined
   private sorted: { readonly addresses: Float64Array; readonly places: Uint32Array } | undefined
 
   /** A table never changes. */
@@ -121,6 +124,17 @@ export class SymbolTable {
     const offset = address - addresses[low - 1]!
     if (size > 0 ? offset >= size : offset >= REACH) return undefined
     return { name: this.nameAt(Symbol64.name.get(this.view, at)), offset, size }
+  }
+
+  /** Where a function of a name begins, a signed number; undefined where there is none. Of several the one at the lowest address. */
+  addressOf(name: string): number | undefined {
+    if (this.byName === undefined) {
+      const { addresses, places } = (this.sorted ??= this.sort())
+      const found = new Map<string, number>()
+      for (let i = places.length - 1; i >= 0; i -= 1) found.set(this.nameAt(Symbol64.name.get(this.view, places[i]!)), addresses[i]!)
+      this.byName = found
+    }
+    return this.byName.get(name)
   }
 
   private get view(): DataView {

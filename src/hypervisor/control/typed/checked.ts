@@ -86,7 +86,7 @@ const ARGUMENTS: { readonly [Call in Exclude<keyof ControlInterface, Unchecked>]
   setAffinity: [DOMAIN, VCPU, argument('an affinity', fields({}, { hard: cpus, soft: cpus }))], translate: [DOMAIN, argument('an address', big)],
   // Event channels and grants
   allocUnbound: [DOMAIN, number('the other domain')], closePort: [DOMAIN, number('a port')], sendEvent: [DOMAIN, number('a port')],
-  sendVirq: [DOMAIN, number('a VIRQ'), optional('a vCPU', anyNumber)],
+  listPorts: [DOMAIN], listGrants: [DOMAIN], sendVirq: [DOMAIN, number('a VIRQ'), optional('a vCPU', anyNumber)],
   seedGrant: [DOMAIN, number('a grant'), argument('an entry', fields({ remote: anyNumber, frame: anyNumber }))], port: [DOMAIN],
   // The host and its pools
   readConsole: [optional('options', fields({}, { clear: flag }))], log: [argument('lines', listOf(text))], typeConsole: [BYTES],

@@ -12,6 +12,8 @@ import type { CpuPolicy, MsrEntry } from '../../domains/cpu-policy.ts'
 import type { CrashReport } from '../../domains/crash-report.ts'
 import type { CompatEntries } from '../../domains/guest-vcpu.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
+import type { PortRecord } from '../../events/index.ts'
+import type { GrantRecord } from '../../grants/index.ts'
 import type { RunLimits, RunResult } from '../../execution/run-limits.ts'
 import type { TscInfo } from '../../time/index.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
@@ -243,6 +245,10 @@ export interface SharingControl {
   sendVirq(domid: DomId, virq: number, vcpu?: number): void
   /** Writes a grant entry into a domain's table, as the builder does for console and XenStore. */
   seedGrant(domid: DomId, ref: GrantRef, entry: { readonly remote: DomId; readonly frame: Mfn }): void
+  /** Ports of the domain that are in use. Changes nothing. */
+  listPorts(domid: DomId): readonly PortRecord[]
+  /** What it grants, and what of it others have mapped. Changes nothing. */
+  listGrants(domid: DomId): readonly GrantRecord[]
   /** The typed hypercall door of a domain. */
   port(domid: DomId): HypercallPort
 }

@@ -2,6 +2,8 @@
 import type { DomId, EventPort } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { HypercallPort } from '../../../abi/index.ts'
+import { portRecords, type DomainEvents } from '../../events/index.ts'
+import { grantRecords, type GrantTable } from '../../grants/index.ts'
 import type { SharingControl } from './control-interface.ts'
 import { type DomainFinder, foundDomain } from './found.ts'
 import { accepted } from './refusals.ts'
@@ -14,9 +16,11 @@ export interface SharingFaceParts {
     close(domid: DomId, port: number): number
     send(domid: DomId, port: number): number
     raiseVirq(domid: DomId, virq: number, vcpu?: number): void
+    of(domid: DomId): DomainEvents | undefined
   }
   readonly grants: {
     seed(domid: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): number
+    of(domid: number): GrantTable | undefined
   }
   typedHypercallsOf(domain: Domain): HypercallPort
 }
@@ -38,6 +42,14 @@ export function sharingFace({ domains, events, grants, typedHypercallsOf }: Shar
     sendVirq: (domid, virq, vcpu = 0) => events.raiseVirq(find(domid), virq, vcpu),
     seedGrant(domid, ref, entry) {
       accepted(grants.seed(find(domid), ref, entry), 'seedGrant', { domid, ref })
+    },
+    listPorts(domid) {
+      const found = events.of(find(domid))
+      return found === undefined ? [] : portRecords(found)
+    },
+    listGrants(domid) {
+      const found = grants.of(find(domid))
+      return found === undefined ? [] : grantRecords(found)
     },
     port: (domid) => typedHypercallsOf(foundDomain(domains, domid)),
   }
