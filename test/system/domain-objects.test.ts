@@ -28,11 +28,12 @@ describe.skipIf(lacking !== undefined)(`a domain as objects${lacking === undefin
     let pages = 0
     for (const page of tables.pages()) {
       pages += 1
+      // Before the hypervisor's own walk, which marks what it passes through as accessed.
+      if (pages <= 64) expect(tables.walk(page.address + BigInt(page.size - 1)).page).toEqual(page)
       const found = host.hypervisor.translate(domain.id, page.address)
       const frame = type === 'pvh' ? host.hypervisor.frameOfGfn(domain.id, page.frame) : page.frame
       // What it maps of others, or where its physical map has nothing, is nobody's to look at.
       if (found !== undefined && frame !== undefined) expect(found.frame).toBe(frame)
-      if (pages <= 64) expect(tables.walk(page.address + BigInt(page.size - 1)).page).toEqual(page)
     }
     expect(pages).toBeGreaterThan(3)
     const regions = tables.regions()
@@ -54,7 +55,7 @@ describe.skipIf(lacking !== undefined)(`a domain as objects${lacking === undefin
     const own = objects.ports()
     const channels = own.filter(({ state }) => state === 'interdomain')
     expect(channels.length).toBeGreaterThanOrEqual(2)
-    const other = inspectDomain(host, 0).ports()
+    const other = host.hypervisor.listPorts(0 as Domain['id'])
     for (const { port, remotePort } of channels) expect(other.find((one) => one.port === remotePort)).toMatchObject({ state: 'interdomain', remote: domain.id, remotePort: port })
     expect(new Set(channels.map(({ remote }) => remote))).toEqual(new Set([0]))
 
@@ -79,7 +80,8 @@ describe.skipIf(lacking !== undefined)(`a domain as objects${lacking === undefin
     expect(() => objects.pageTables({ vcpu: 9 })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
     expect(() => objects.pageTables({ of: 'nobody' as never })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
     expect(() => objects.pageTables({ root: 0xdead_0000_0000n })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
-    expect(() => inspectDomain(host, 0).pageTables()).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+    await host.createDomain({ name: 'typescript', memory: 4, kernel: () => undefined })
+    expect(() => inspectDomain(host, 'typescript').pageTables()).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
     await host.domain('app').destroy()
     expect(() => objects.ports()).toThrow(expect.objectContaining({ code: 'DOMAIN_NOT_FOUND' }))
   })

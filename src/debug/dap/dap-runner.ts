@@ -34,6 +34,8 @@ export class DapRunner {
   vcpu = 0
   private running = false
   private isOver = false
+  /** The editor has seen it stand: what it stands before does not stop it again. */
+  private hasStood = false
   /** Breakpoints have changed while it runs: it stops and goes on with them. */
   private isChanged = false
 
@@ -150,6 +152,7 @@ export class DapRunner {
     this.running = true
     this.isChanged = false
     this.parts.values.forget()
+    if (this.hasStood) this.parts.inferior.pass()
     void work().then((stop) => this.stopped(stop), (error: unknown) => this.failed(error))
   }
 
@@ -171,6 +174,7 @@ export class DapRunner {
   }
 
   private tell(body: Omit<DebugProtocol.StoppedEvent['body'], 'threadId'>): undefined {
+    this.hasStood = true
     this.parts.event('stopped', { ...body, threadId: this.vcpu + 1, allThreadsStopped: true })
   }
 }

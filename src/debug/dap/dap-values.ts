@@ -112,7 +112,8 @@ export class DapValues {
       stackFrames: shown.map((frame, i): DebugProtocol.StackFrame => {
         this.frames.push({ vcpu, index: start + i, frame })
         // A return address may lie right behind the end of a function whose last instruction is a call.
-        const name = frame.isExact ? placeText(symbols, frame.ip) : placeText(symbols, frame.ip - 1n).replace(/\+0x[0-9a-f]+/, (offset) => `+0x${(Number(offset) + 1).toString(16)}`)
+        const before = symbols?.find(signed(frame.ip) - 1)
+        const name = frame.isExact || before === undefined ? placeText(symbols, frame.ip) : `${before.name}+0x${(before.offset + 1).toString(16)}`
         return {
           id: this.frames.length, name: frame.isCertain ? name : `? ${name}`, line: 0, column: 0, instructionPointerReference: addressText(frame.ip),
           ...(frame.isCertain ? {} : { presentationHint: 'subtle' as const }),

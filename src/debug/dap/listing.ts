@@ -1,7 +1,7 @@
 /** Machine code as an editor's disassembly shows it: so many instructions from so many before an address on, whatever stands there. */
 import type { DebugProtocol } from '@vscode/debugprotocol'
 import { Disassembler } from '../../machine/index.ts'
-import { symbolText, type SymbolLookup } from '../../toolstack/index.ts'
+import type { SymbolLookup } from '../../toolstack/index.ts'
 import { addressText } from './dap-arguments.ts'
 
 /** Bytes of an instruction at most. */
@@ -85,8 +85,9 @@ export function listing(code: ListedCode, { address, first, count }: ListedRange
   return lines.slice(0, count)
 }
 
-/** `name+0x12/0x40`, or the address. */
+/** `name`, `name+0x12`, or the address. */
 export function placeText(symbols: SymbolLookup | undefined, address: bigint): string {
   const place = symbols?.find(signed(address))
-  return place === undefined ? addressText(address) : symbolText(place)
+  if (place === undefined) return addressText(address)
+  return place.offset === 0 ? place.name : `${place.name}+0x${place.offset.toString(16)}`
 }

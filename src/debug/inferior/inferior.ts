@@ -37,7 +37,7 @@ export class Inferior {
   private readonly breakpoints = new Set<bigint>()
   private readonly watchpoints = new Set<Watchpoint>()
   /** Where vCPUs were stopped before an instruction, by its address and number: hooks are not asked for it again. */
-  private readonly standing = new Map<number, { readonly address: number; readonly count: number }>()
+  private readonly standing = new Map<number, { readonly address: number; readonly count: number | undefined }>()
 
   constructor(domid: number, ground: InferiorGround) {
     this.domid = domid
@@ -109,6 +109,14 @@ export class Inferior {
     this.standing.clear()
   }
 
+  /** What its vCPUs stand before is not what stops them next, wherever they were brought: a debugger that does not step over its breakpoints itself says so before it lets them go on. */
+  pass(): void {
+    for (const vcpu of this.vcpus()) {
+      const rip = this.context(vcpu)?.user.rip
+      if (rip !== undefined && !this.standing.has(vcpu)) this.standing.set(vcpu, { address: signed(rip), count: undefined })
+    }
+  }
+
   /** It was brought elsewhere. */
   moved(): void {
     this.standing.clear()
@@ -129,8 +137,10 @@ export class Inferior {
       return 'stop'
     }
     const known = this.standing.get(vcpu)
-    const isKnown = ({ address, count }: TracedInstruction): boolean => known?.count === count && known.address === address
     const stand = ({ address, count }: TracedInstruction): void => void this.standing.set(vcpu, { address, count })
+    let first = known?.count
+    // Of one that was brought there the first time counts, whatever its number.
+    const isKnown = ({ address, count }: TracedInstruction): boolean => known?.address === address && (first ??= count) === count
     const stopAt = ({ address }: TracedInstruction): Stop =>
       (breakpoints.has(address) ? { type: 'breakpoint', domid, vcpu, address: unsigned(address) } : { type: 'step', domid, vcpu })
     return {

@@ -15,6 +15,9 @@ describe.each<Layout>(['to 6.1', 'to 6.4', 'from 6.4'])('the tables of Linux %s'
     // Data, areas of processors and what lies outside name nothing.
     for (const other of [BASE + 303 * 32, 64, BASE, BASE + 5 * 32 - 1, BASE + COUNT * 32, 0, NaN]) expect([other, kallsyms.find(other)]).toEqual([other, undefined])
     expect(kallsyms.addressOf('name_303')).toBeUndefined()
+    // Of data there is what every third symbol is, but for areas of processors.
+    expect(kallsyms.objects().map(({ name }) => name)).toEqual(Array.from({ length: COUNT }, (_, i) => i).filter((i) => i >= 5 && i % 3 === 0 && i !== 300).map((i) => `name_${i}`))
+    expect(kallsyms.objects().find(({ name }) => name === 'name_303')).toEqual({ address: BASE + 303 * 32, name: 'name_303', size: 32 })
   })
 
   test('are found nowhere, or in part, and nothing is thrown, whatever is changed', () => {
