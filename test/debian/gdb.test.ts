@@ -50,7 +50,7 @@ describe.skipIf(lacking !== undefined)(`gdb at a stock Linux${lacking === undefi
     typeOnceItRuns(host, domain, 'taskset 2 mkdir /made; echo 7 > /proc/sys/kernel/panic\r')
     const out = await gdb(symbols, port, [
       'info threads', 'break vfs_mkdir', 'continue', 'info threads', 'backtrace 2', 'stepi', 'stepi', 'info symbol $pc', 'delete',
-      'watch (int)panic_timeout', 'continue', 'backtrace 1', 'print (int)panic_timeout', 'delete', 'monitor tasks', 'detach',
+      'watch *(int *)&panic_timeout', 'continue', 'backtrace 1', 'print *(int *)&panic_timeout', 'delete', 'monitor tasks', 'detach',
     ])
     expect(out).toMatch(/Breakpoint 1, 0x[0-9a-f]+ in vfs_mkdir \(\)/)
     expect(out).toMatch(/Old value = -1\nNew value = 7/)
@@ -65,7 +65,8 @@ describe.skipIf(lacking !== undefined)(`gdb at a stock Linux${lacking === undefi
     await using shell = await start()
     const { host, domain } = shell
     const kernel = view(host, domain)!
-    const name = BigInt.asUintN(64, BigInt(kernel.addressOf('init_uts_ns')!)) + BigInt(kernel.btf.member(kernel.btf.find('uts_namespace')!, 'name.nodename')!.offset / 8)
+    const at = BigInt.asUintN(64, BigInt(kernel.addressOf('init_uts_ns')!)) + BigInt(kernel.btf.member(kernel.btf.find('uts_namespace')!, 'name.nodename')!.offset / 8)
+    const name = `0x${at.toString(16)}`
     const run = await recordRun(host)
     await shell.run('hostname right; sleep 0.05; hostname corrupt; sleep 0.05; mkdir /behind')
     const { port, close } = await listenGdb(host, domain, { run })

@@ -35,14 +35,14 @@ function nativeCalls(command: readonly string[]): string[] {
   const file = join(folder, 'strace.txt')
   const { error } = spawnSync('strace', ['-s', '32', '-o', file, ...command], { env: { PATH: '/bin', HOME: '/' } })
   if (error !== undefined) throw error
-  return [...readFileSync(file, 'utf8').matchAll(/^(\w+)\((?:(?:AT_FDCWD, )?("(?:[^"\\]|\\.)*"))?/gm)].map(([, name, text]) => callOf(name!, text))
+  return [...readFileSync(file, 'utf8').matchAll(/^(\w+)\((?:(?:\w+, )?("(?:[^"\\]|\\.)*"))?/gm)].map(([, name, text]) => callOf(name!, text))
 }
 
 const callOf = (name: string, text: string | undefined): string => `${name}${text === undefined ? '' : ` ${text}`}`
 
-/** Without what differs from place to place: where files are, and bytes that are written. */
+/** Without what differs from place to place: where files are, bytes that are written or drawn, a name given as a number; the kernel's source has another name for one of them. */
 const comparable = (calls: readonly string[], places: readonly (readonly [string, string])[]): readonly string[] =>
-  calls.map((call) => places.reduce((all, [from, to]) => all.replaceAll(from, to), call).replace(/^(write|read) .*/, '$1'))
+  calls.map((call) => places.reduce((all, [from, to]) => all.replaceAll(from, to), call).replace(/^(write|read|getrandom|prctl) .*/, '$1').replace(/^sendfile64/, 'sendfile'))
 
 describe.skipIf(lacking !== undefined)(`inside a stock Linux${lacking ?? ''}`, PATIENCE, () => {
   test('page tables of a process have the pages and the rights that its /proc tells', async () => {
@@ -74,8 +74,9 @@ describe.skipIf(lacking !== undefined)(`inside a stock Linux${lacking ?? ''}`, P
     expect([...new Set(own.map(({ state }) => state))].sort()).toEqual(['interdomain', 'ipi', 'virq'])
     const rings = objects.rings().filter((ring): ring is SharedRing => ring.kind === 'requests')
     expect(rings.length).toBeGreaterThan(0)
-    const [reads, , , , writes, , , , , , , , , , , flushes] = statistics.trim().split(/\s+/).map(Number)
-    expect(rings.reduce((all, { requests }) => all + requests, 0)).toBe(reads! + writes! + flushes!)
+    // A flush is a write without sectors there.
+    const [reads, , , , writes] = statistics.trim().split(/\s+/).map(Number)
+    expect(rings.reduce((all, { requests }) => all + requests, 0)).toBe(reads! + writes!)
     for (const ring of rings) {
       expect(ring).toMatchObject({ device: 'vbd/51712', slots: 32, outstanding: 0 })
       if (ring.requests > 0) expect(ring.response(ring.requests - 1)).toMatchObject({ status: 0 })
@@ -83,7 +84,8 @@ describe.skipIf(lacking !== undefined)(`inside a stock Linux${lacking ?? ''}`, P
     }
   })
 
-  test.each([['cat', '/tmp/known'], ['ls', '/tmp/empty'], ['head', '-c', '3', '/tmp/known'], ['cat', '/tmp/nobody'], ['echo', 'said']])('BusyBox makes the system calls for %s %s that strace sees', async (...words) => {
+  test.each(['cat /tmp/known', 'ls /tmp/empty', 'head -c 3 /tmp/known', 'cat /tmp/nobody', 'echo said'])('BusyBox makes the system calls for %s that strace sees', async (command) => {
+    const words = command.split(' ')
     const root = mkdtempSync(join(folder, 'root-'))
     const native = words.map((word) => word.replace(/^\/tmp\//, `${root}/`))
     writeFileSync(join(root, 'known'), 'known words\n')
@@ -95,7 +97,8 @@ describe.skipIf(lacking !== undefined)(`inside a stock Linux${lacking ?? ''}`, P
     const { host, domain } = shell
     await shell.run('mkdir -p /tmp/empty; printf "known words\\n" > /tmp/known')
     const trace = followSystemCalls(host, domain)
-    await shell.run(`/bin/busybox ${words.join(' ')} || true`)
+    // Into a pipe, as strace's.
+    await shell.run(`/bin/busybox ${command} | cat`)
     trace.stop()
     const records = trace.records()
     const process = records.find(({ name, text }) => name === 'execve' && text.includes('"/bin/busybox"'))!.process

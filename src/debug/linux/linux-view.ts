@@ -61,7 +61,7 @@ export interface LinuxView {
   current(vcpu?: number): LinuxTask
   /** Modules that are loaded. */
   modules(): readonly LinuxModule[]
-  /** Names of system calls by number. */
+  /** Names of system calls by number, as the kernel's source has them: `newuname`, `sendfile64`. */
   systemCalls(): readonly (string | undefined)[]
 }
 
@@ -131,7 +131,8 @@ class Linux implements LinuxView {
     for (let number = 0; number * 8 + 8 <= table.length; number += 1) {
       const name = this.nameAt(Number(view.getBigInt64(number * 8, true)))
       if (name === undefined) break
-      found.push(/^__(?:x64|ia32)_sys_(?!ni_syscall)(\w+)$/.exec(name)?.[1])
+      // Of calls without arguments several names are one place.
+      found.push(/^__(?:x64|ia32|se|do)_sys_(?!ni_syscall)(\w+)$/.exec(name)?.[1])
     }
     return found
   }

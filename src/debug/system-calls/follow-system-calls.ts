@@ -172,9 +172,12 @@ class Follower {
     if (known === undefined) return
     this.pending.delete(at)
     attempt(() => {
-      const bytes = this.tables(vcpu).read(at + BigInt(RESULT_AT), 8)
+      const tables = this.tables(vcpu)
+      const bytes = tables.read(at + BigInt(RESULT_AT), 8)
       const result = bytes.length < 8 ? undefined : new DataView(bytes.buffer, bytes.byteOffset).getBigInt64(0, true)
-      const call = { ...known.call, result, ended: this.host.now(), text: callText(known.call.name, known.call.arguments, result) }
+      // A text that nobody had touched before was not there when the call began.
+      const given = known.call.arguments.map((one) => (typeof one.value === 'bigint' ? { ...one, value: valueOf(one.type, one.raw, (address, length) => tables.read(address, length)) } : one))
+      const call = { ...known.call, arguments: given, result, ended: this.host.now(), text: callText(known.call.name, given, result) }
       if (this.kept[known.index]?.began === known.call.began) this.kept[known.index] = call
       this.hub.emit(call)
     })
