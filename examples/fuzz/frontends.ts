@@ -29,18 +29,18 @@ const ringOf = (host: Host, domain: Domain, { device, ring }: RingTarget): Share
   return found
 }
 
-/** Writes what is said to be responses into a ring, counts them, and rings the bell. The first byte is how far the index goes on, whatever was written. */
+/** Writes what is said to be responses into a ring, counts them, and rings the bell. The first two bytes are how far the index goes on, whatever was written. */
 function answer(host: Host, domain: Domain, target: RingTarget, bytes: Uint8Array): void {
   const objects = inspectDomain(host, domain)
   const { refs: [ref], slots, responses } = ringOf(host, domain, target)
   const frame = objects.grants().find((grant) => grant.ref === ref)!.frame! as Parameters<Host['hypervisor']['markWritten']>[0]
   const page = host.hypervisor.frameBytes(domain.id, frame)
-  const [step = 1, ...rest] = bytes
+  const [low = 1, high = 0, ...rest] = bytes
   for (let at = 0; at < rest.length; at += target.response) {
     const number = (responses + at / target.response) >>> 0
     page.set(rest.slice(at, at + target.response), SLOTS_AT + (number % slots) * target.slot)
   }
-  new DataView(page.buffer, page.byteOffset).setUint32(RSP_PROD, (responses + step) >>> 0, true)
+  new DataView(page.buffer, page.byteOffset).setUint32(RSP_PROD, (responses + low + 256 * high) >>> 0, true)
   host.hypervisor.markWritten(frame)
   const folder = `/local/domain/${domain.id}/device/${target.device}`
   const bells = ['event-channel', 'event-channel-rx', 'queue-0/event-channel', 'queue-0/event-channel-rx'].flatMap((name) => {
@@ -63,7 +63,7 @@ export const netfront = (device = 'vif/0'): FrontendTarget => ({
   until: waits,
   input: {
     most: 256, inject: (bytes, { host, domain }) => answer(host, domain, { device, ring: 'rx-ring-ref', slot: 8, response: 8 }, bytes),
-    seeds: [bytesOf([1], [0, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2], [0, 0, 0, 0, 4, 0, 60, 0], [1, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2], [0, 0, 0, 0, 8, 0, 60, 0], [1, 0, 1, 0, 0xdc, 5, 1, 0])],
+    seeds: [bytesOf([1, 0], [0, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2, 0], [0, 0, 0, 0, 4, 0, 60, 0], [1, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2, 0], [0, 0, 0, 0, 8, 0, 60, 0], [1, 0, 1, 0, 0xdc, 5, 1, 0])],
   },
 })
 
@@ -72,7 +72,7 @@ export const blkfront = (device = 'vbd/51712'): FrontendTarget => ({
   until: waits,
   input: {
     most: 384, inject: (bytes, { host, domain }) => answer(host, domain, { device, ring: 'ring-ref', slot: 112, response: 12 }, bytes),
-    seeds: [bytesOf([1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), bytesOf([1], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), bytesOf([2], new Array<number>(24).fill(0))],
+    seeds: [bytesOf([1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), bytesOf([1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), bytesOf([2, 0], new Array<number>(24).fill(0))],
   },
 })
 

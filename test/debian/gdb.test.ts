@@ -54,6 +54,7 @@ describe.skipIf(lacking !== undefined)(`gdb at a stock Linux${lacking === undefi
     ])
     expect(out).toMatch(/Breakpoint 1, 0x[0-9a-f]+ in vfs_mkdir \(\)/)
     expect(out).toMatch(/Old value = -1\nNew value = 7/)
+    expect(out).toContain('[Inferior 1 (process 1) detached]')
     await expect(`${maskedTranscript(out.replace(/^ +\d+ +\d+ \S +\S+ .*\n/gm, (line) => (/ (sh|swapper\/0|\[swapper\/0\])\n/.test(line) ? line : '')))}\n`).toMatchFileSnapshot('../golden/gdb-linux.txt')
     release()
     await close()

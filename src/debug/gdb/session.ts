@@ -99,7 +99,8 @@ export class GdbSession {
   private accept(one: Incoming): void {
     switch (one.type) {
       case 'interrupt': return this.isRunning ? this.ground.interrupt() : undefined
-      case 'again': return this.last === undefined ? undefined : this.options.send(this.last)
+      // Where nothing is acknowledged nothing is lost: gdb only waits for what takes long, and would take what comes twice for the next answer.
+      case 'again': return this.last === undefined || !this.acknowledges ? undefined : this.options.send(this.last)
       case 'damaged': return this.acknowledges ? this.options.send(Uint8Array.of(0x2d)) : undefined
       case 'acknowledged': return undefined
       case 'packet':

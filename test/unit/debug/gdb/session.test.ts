@@ -78,6 +78,18 @@ describe('a session', () => {
     await domain.console.waitFor(/^on$/)
   })
 
+  test('sends an answer again where packets are acknowledged, and once where they are not', async () => {
+    const client = new Client()
+    const connection = serveGdb(host, domain, client.transport)
+    expect(await client.ask('qC')).toBe('QC1')
+    client.send(Uint8Array.of(0x2d))
+    await client.ask('QStartNoAckMode')
+    client.send(Uint8Array.of(0x2d, 0x2d))
+    expect(await client.ask('qAttached')).toBe('1')
+    expect(client.heard.filter((one) => one !== 'acknowledged')).toEqual(['QC1', 'QC1', 'OK', '1'])
+    connection.close()
+  })
+
   test.each([
     ['m8,4', 'E0e'], ['mffffffffffffffff,ffffffff', 'E0e'], ['m', 'E16'], ['mzz,4', 'E16'], ['M8,4:00000000', 'E0e'], ['M8,4:00', 'E16'], ['Mx', 'E16'], ['X8,1:', 'E16'],
     ['p99', 'E16'], ['p', 'E16'], ['P0=00', 'E16'], ['P99=00', 'E16'], ['G00', 'E16'], ['Gzz', 'E16'], ['H', 'E01'], ['Hg9', 'E01'], ['T9', 'E01'], ['T-1', 'OK'], ['Tx', 'E01'],
