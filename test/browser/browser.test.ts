@@ -69,6 +69,11 @@ describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout:
     expect(await page.evaluate(() => offered.run('kept'))).toEqual({ found: [7, 7, 0, 1 << 20, 7, 7, 0, 1 << 20], codes: ['BUSY', 'IO'] })
   })
 
+  test('a guest works in a private folder, whose files the browser then has', async () => {
+    const large = new Uint8Array(100_000).map((_, at) => at).reduce((sum, byte) => sum + byte, 0)
+    expect(await page.evaluate(() => offered.run('folder'))).toEqual({ said: 'read "written by a guest", ENOENT, large,note', note: 'written by a guest', large })
+  })
+
   test('of a disk at a URL what is asked for is fetched, and a little ahead', async () => {
     const body = new Uint8Array(1 << 20).map((_, at) => at % 251)
     server.set('/disk.img', { type: 'application/octet-stream', body })

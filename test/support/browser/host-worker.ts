@@ -1,7 +1,8 @@
 /** A worker with a host, for tests: which one is said by its name. */
 import { Host } from '../../../src/index.ts'
-import { BlobBlockStore, connectTabs, fetchMoment, httpStore, indexedDbStore, opfsStore, serveWorker } from '../../../src/browser/index.ts'
-import { OverlayBlockStore } from '../../../src/drivers/index.ts'
+import { BlobBlockStore, connectTabs, DirectoryFileStore, fetchMoment, httpStore, indexedDbStore, opfsStore, serveWorker, type DirectoryHandleLike } from '../../../src/browser/index.ts'
+import { FolderFrontend, OverlayBlockStore } from '../../../src/drivers/index.ts'
+import { FrontendBus } from '../../../src/guest/index.ts'
 import { echo } from './echo.ts'
 import { blockStoreContract } from '../../../src/testing/index.ts'
 
@@ -60,6 +61,29 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
     const codes = [await opfsStore('kept').catch((error: { code: string }) => error.code), await indexedDbStore('none').catch((error: { code: string }) => error.code)]
     first.close()
     return { found, codes }
+  },
+  /** A guest works in a private folder, whose files are then read by the browser's own calls. */
+  folder: async () => {
+    const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('shared', { create: true })
+    const host = await Host.boot({ memory: 64, dom0Memory: 16, openFolder: () => new DirectoryFileStore(root as unknown as DirectoryHandleLike) })
+    const domain = await host.createDomain({
+      name: 'files', memory: 8, folders: [{ tag: 'shared', path: 'any' }],
+      kernel: async (kernel) => {
+        const folders = new FolderFrontend()
+        await new FrontendBus(kernel).register(folders)
+        const folder = await folders.folder('shared')
+        await folder.makeFolder('made')
+        await folder.writeFile('made/large', new Uint8Array(100_000).map((_, at) => at))
+        await folder.writeFile('made/note', new TextEncoder().encode('written by a guest'))
+        const [note, none] = [new TextDecoder().decode(await folder.readFile('made/note')), await folder.stat('none').catch((error: { details: { errno: string } }) => error.details.errno)]
+        kernel.console!.log(`read "${note}", ${none}, ${(await folder.list('made')).join()}`)
+      },
+    })
+    const [said] = await domain.console.waitFor(/^read.*$/m)
+    await host.shutdown()
+    const made = await root.getDirectoryHandle('made')
+    const read = async (name: string): Promise<Uint8Array> => new Uint8Array(await (await (await made.getFileHandle(name)).getFile()).arrayBuffer())
+    return { said, note: new TextDecoder().decode(await read('note')), large: (await read('large')).reduce((sum, byte) => sum + byte, 0) }
   },
   http: async () => {
     const store = await httpStore(argument, { pieceSize: 4096 })
