@@ -3,7 +3,7 @@
  * done is planned first, as data; `carryOut` does it where the records still are those that the plan was made from.
  */
 import { checkOptions, listOf, oneOf, real, text, whole, XenError, type OptionChecks } from '../util/index.ts'
-import { isName, readRecord, writeRecord, type FleetDomain, type FleetState } from './plan/fleet-state.ts'
+import { isName, readRecord, writeRecord, type FleetDomain, type FleetState, type Ownership } from './plan/fleet-state.ts'
 import { bearableFailures, planDrain, planRebalance, planRollingRestart, type FailureOutlook, type Plan, type RebalanceOptions } from './plan/plans.ts'
 import { absent, KEY, readFleet, unchanged, type FleetView } from './records.ts'
 import type { ClusterStore, StoreBatch, StoreChange, StoreOperation } from './store/cluster-store.ts'
@@ -34,6 +34,9 @@ function recordOf(definition: DomainDefinition): string {
   if (readRecord('domain', value) === undefined) throw new XenError('INVALID_ARGUMENT', `the definition of ${definition.name} has what no record has`, { details: { domain: definition.name } })
   return value
 }
+
+/** An owner's record that has the domain move. Nothing that was handed to another host is this one's. */
+const movedTo = ({ isHanded: _, ...owner }: Ownership, to: string): Ownership => ({ ...owner, to })
 
 /** What happens in a fleet; `revision` is where to go on from. */
 export type FleetEvent =
@@ -117,7 +120,7 @@ export class Fleet {
     this.domain(view, name)
     const owner = view.owners.get(name)
     if (owner === undefined || !view.hosts.has(to)) throw new XenError('INVALID_STATE', owner === undefined ? `no host has domain ${name}` : `there is no host ${to}`, { details: { domain: name, host: to } })
-    if (owner.host !== to) await this.write(view, KEY.owner(name), { type: 'put', key: KEY.owner(name), value: writeRecord('owner', { ...owner, to }) })
+    if (owner.host !== to) await this.write(view, KEY.owner(name), { type: 'put', key: KEY.owner(name), value: writeRecord('owner', movedTo(owner, to)) })
   }
 
   /** What emptying a host would come to: its steps, and which domains prevent it and why. */
@@ -163,7 +166,7 @@ export class Fleet {
       if (owner?.host !== step.from || owner.to !== undefined) continue
       const [key, own] = [KEY.owner(step.domain), KEY.domain(step.domain)]
       const put: StoreOperation = step.type === 'move'
-        ? { type: 'put', key, value: writeRecord('owner', { ...owner, to: step.to }) } : { type: 'put', key: own, value: writeRecord('domain', { ...this.domain(view, step.domain), wanted: 'stopped' }) }
+        ? { type: 'put', key, value: writeRecord('owner', movedTo(owner, step.to)) } : { type: 'put', key: own, value: writeRecord('domain', { ...this.domain(view, step.domain), wanted: 'stopped' }) }
       const { succeeded } = await this.store.txn([unchanged(view, key), unchanged(view, own)], [put])
       if (succeeded) begun += 1
     }

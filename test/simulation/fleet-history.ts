@@ -54,7 +54,7 @@ class CountingMachine implements Machine {
     this.clock = clock
     this.side = side
     this.memory = memory
-    this.live = network && new CountingMoves(this, network)
+    this.live = network && new CountingMoves(this, { network, after: (milliseconds, act) => void clock.after(side, milliseconds, act) })
   }
 
   facts(): MachineFacts {
@@ -111,21 +111,33 @@ function distant(clock: SimClock, side: Side, store: MemoryConnection, latency: 
   }
 }
 
+/** Milliseconds of silence after which the other host of a move counts as lost. */
+const SILENCE = 2000
+
 /** Domains that go from machine to machine with their memory, as far as a fleet has to do with it: bytes over a wire that say when the other has them. */
 class CountingMoves implements LiveMachine {
   readonly network: MoveNetwork
   private readonly machine: CountingMachine
+  private readonly after: (milliseconds: number, act: () => void) => void
 
-  constructor(machine: CountingMachine, network: MoveNetwork) {
+  constructor(machine: CountingMachine, { network, after }: { readonly network: MoveNetwork; readonly after: (milliseconds: number, act: () => void) => void }) {
     this.machine = machine
     this.network = network
+    this.after = after
+  }
+
+  /** Tells of each word of the other host; resolves when it is lost. */
+  private async hear({ readable }: MigrationTransport, act: () => void): Promise<void> {
+    const words = (readable as AsyncIterable<Uint8Array>)[Symbol.asyncIterator]()
+    const silence = new Promise<undefined>((resolve) => this.after(SILENCE, () => resolve(undefined)))
+    while ((await Promise.race([words.next(), silence]))?.done === false) act()
   }
 
   protect(name: string, transport: MigrationTransport, { arbiter }: { readonly arbiter: Arbiter }): ReturnType<LiveMachine['protect']> {
     let tell = (): void => undefined
     const sent = (async (): Promise<boolean> => {
       await openOutput(transport.writable).write(Uint8Array.of(1))
-      for await (const _ of transport.readable as AsyncIterable<Uint8Array>) tell()
+      await this.hear(transport, () => tell())
       // Nobody knows what the other has: the arbiter says.
       if (await arbiter.claim('primary', {})) return false
       this.machine.running.delete(name)
@@ -139,10 +151,10 @@ class CountingMoves implements LiveMachine {
     const arriving = new Promise<() => boolean>((resolve) => { arrive = resolve })
     const ended = (async (): Promise<void> => {
       let hasAll = false
-      for await (const _ of transport.readable as AsyncIterable<Uint8Array>) {
+      await this.hear(transport, () => {
         hasAll = true
-        await openOutput(transport.writable).write(Uint8Array.of(2)).catch(() => undefined)
-      }
+        openOutput(transport.writable).write(Uint8Array.of(2)).catch(() => undefined)
+      })
       if (!hasAll || !await arbiter.claim('standby', {})) return
       const mayRun = await arriving
       if (!mayRun()) throw new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`)

@@ -1,7 +1,7 @@
 /**
  * The live half of an agent: a domain goes to another host with its memory and its disks. It is protected by the other host, as by a standby, until
- * that has a complete epoch; then the pipe is cut, and the store is the arbiter: whoever puts its name into the owner's record has the domain. So a move that
- * fails anywhere is a protection whose hosts have lost each other, and is as safe.
+ * that has a complete epoch; then it is held here, which the owner's record says, the pipe is cut, and the store is the arbiter: whoever puts its name into the
+ * record has the domain. The other host never does before the record says that it is held: not even while what a protected domain says is held back does it run twice.
  */
 import type { Arbiter } from '../../toolstack/index.ts'
 import { XenError } from '../../util/index.ts'
@@ -68,8 +68,9 @@ export class Mover {
         protection.onProtected(() => resolve(undefined))
         protection.ended.then(resolve, reject)
       })
-      // From here on at most the other host runs it.
       machine.hold(name)
+      // From here on at most the other host runs it. One that was not told so does not take it, and the domain goes on here.
+      await this.hand(name, to).catch(() => undefined)
       pipe.cut()
       const isGone = await protection.ended
       if (!isGone && !isKept) throw new XenError('IO', `host ${to} did not take domain ${name}`, { details: { domain: name, host: to } })
@@ -79,6 +80,15 @@ export class Mover {
       this.sending.delete(abort)
       pipe.cut()
     }
+  }
+
+  /** Has the record say that the domain stands still here. */
+  private async hand(name: string, to: string): Promise<void> {
+    const { store, host } = this.parts
+    const entry = await store.get(KEY.owner(name))
+    const owner = entry && readRecord('owner', entry.value)
+    if (entry === undefined || owner?.host !== host || owner.to !== to || owner.member !== this.parts.member()?.member) return
+    await store.txn([{ key: entry.key, target: 'modified', result: 'equal', value: entry.modified }], [{ type: 'put', key: entry.key, value: writeRecord('owner', { ...owner, isHanded: true }) }])
   }
 
   /** Ends what is being sent: nothing may go on here that waits for a domain which is paused. */
@@ -110,7 +120,7 @@ export class Mover {
   }
 
   /** Has the record say that the domain stays. */
-  private async keep({ key, modified }: StoreEntry, { to: _, ...owner }: Ownership): Promise<boolean> {
+  private async keep({ key, modified }: StoreEntry, { to: _, isHanded: __, ...owner }: Ownership): Promise<boolean> {
     const same: StoreComparison = { key, target: 'modified', result: 'equal', value: modified }
     return this.parts.store.txn([same], [{ type: 'put', key, value: writeRecord('owner', owner) }]).then(({ succeeded }) => succeeded, () => false)
   }
@@ -142,7 +152,7 @@ export class Mover {
     const key = KEY.owner(name)
     const [entry, membership] = [await store.get(key), this.parts.member()]
     const owner = entry && readRecord('owner', entry.value)
-    if (entry === undefined || owner?.to !== host || membership === undefined || !this.parts.machine.isOpen) return undefined
+    if (entry === undefined || owner?.to !== host || owner.isHanded !== true || membership === undefined || !this.parts.machine.isOpen) return undefined
     const { member, grace } = membership
     const epoch = Math.max(owner.epoch, entry.modified) + 1
     const { succeeded, revision } = await store.txn(

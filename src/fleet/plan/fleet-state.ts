@@ -57,6 +57,8 @@ export interface Ownership {
   readonly grace?: number | undefined
   /** The host that it is to move to. */
   readonly to?: string | undefined
+  /** It stands still here until the record says who has it: that host may take it over with its memory. */
+  readonly isHanded?: boolean | undefined
 }
 
 /** All of it. */
@@ -78,7 +80,7 @@ const SCHEMAS = {
     requires: names, eviction: z.enum(['move', 'restart', 'stop', 'stay']), clone: z.optional(z.strictObject({ of: name, number: count })), description: z.string(),
   }),
   host: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), name, memory: count, cpus: count, capabilities: names, address: z.optional(z.string()) }),
-  owner: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), host: name, epoch: count, member: z.optional(count), grace: z.optional(count), to: z.optional(name) }),
+  owner: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), host: name, epoch: count, member: z.optional(count), grace: z.optional(count), to: z.optional(name), isHanded: z.optional(z.boolean()) }),
 }
 
 /** What records say, by their kinds. */
