@@ -130,7 +130,7 @@ export class GuestStreams {
   }
 
   private resume(stream: Stream): void {
-    if (!stream.isPaused || stream.connection.room < STREAM_BUFFER / 2) return
+    if (!stream.isPaused) return
     stream.isPaused = false
     this.services.door.stream(stream.number, (outside) => outside.resume())
   }

@@ -31,7 +31,7 @@ export interface TcpHears {
   data(bytes: Uint8Array): void
   /** The other end sends no more. */
   ended(): void
-  /** There is more room for what is to be sent. */
+  /** Half of the room for what is to be sent is free again, all of which was taken. */
   room?(): void
   /** It is over. */
   over(how: TcpEnd): void
@@ -336,7 +336,7 @@ export class TcpConnection {
 
   /** What follows from what was taken. */
   private follow(now: number): void {
-    if (this.wasFull && this.room > 0) {
+    if (this.wasFull && this.room >= this.options.buffer / 2) {
       this.wasFull = false
       this.hears.room?.()
     }
