@@ -9,7 +9,7 @@ import { defaultActions, type Actions, type Era } from './actions.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { ACTION_NAMES, OBJECT_NAMES, optionsSchema } from './option-schemas.ts'
 import { OPTIONS, REFUSED_OPTIONS } from './option-table.ts'
-import type { FileSource, GuestType } from './option-values.ts'
+import type { FileSource, GuestType, TscMode } from './option-values.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
 /** What a caller may say about a domain; everything but the name has a default. */
@@ -63,6 +63,8 @@ export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
   readonly localTime?: boolean | undefined
   /** Seconds by which its wall clock is ahead of that. Default 0. */
   readonly timeOffset?: number | undefined
+  /** How it sees the time-stamp counter: as its host has it unless that is another frequency than where it comes from, as one of its own, as its host has it. Default `default`. */
+  readonly tscMode?: TscMode | undefined
   /** Whether saving and moving it are refused. Default false. */
   readonly noMigrate?: boolean | undefined
   /** Whether its kernel serves devices of others: the toolstack stands in for the hotplug scripts in it. Default false. */
@@ -107,6 +109,7 @@ export interface DomainConfig<Kernel = FileSource> extends DomainDevices {
   readonly claimMode: boolean
   readonly localTime: boolean
   readonly timeOffset: number
+  readonly tscMode: TscMode
   readonly noMigrate: boolean
   readonly driverDomain: boolean
   readonly maxMaptrackFrames: number
@@ -145,7 +148,7 @@ export function checkDomainName(name: unknown): void {
 }
 
 /** What a domain's option is unless given. Where the table has none it is undefined. */
-type Defaults = Pick<DomainConfig, 'type' | 'bootloaderArgs' | 'cpuid' | 'commandLine' | 'memory' | 'vcpus' | 'claimMode' | 'localTime' | 'timeOffset' | 'noMigrate' | 'driverDomain' | 'maxMaptrackFrames' | 'maxEventChannels' | 'maxGrantFrames' | 'maxGrantVersion'>
+type Defaults = Pick<DomainConfig, 'type' | 'bootloaderArgs' | 'cpuid' | 'commandLine' | 'memory' | 'vcpus' | 'claimMode' | 'localTime' | 'timeOffset' | 'tscMode' | 'noMigrate' | 'driverDomain' | 'maxMaptrackFrames' | 'maxEventChannels' | 'maxGrantFrames' | 'maxGrantVersion'>
 
 /** The table's defaults; its rows and the fields of {@link DomainConfig} are of the same types, which a test holds. */
 const defaults = (): Defaults => Object.fromEntries(

@@ -14,7 +14,7 @@ import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice } from '../device-kinds/described-device.ts'
 import { cpuidMasks } from './cpuid-masks.ts'
 import {
-  actionValue, cpus, fileSource, guestType, kernelSource, memoryAmount, nonEmpty, oneOf, restartWord, specifications, switched, text, textThat, whole, words,
+  actionValue, cpus, fileSource, guestType, kernelSource, memoryAmount, nonEmpty, oneOf, restartWord, specifications, switched, text, textThat, tscMode, whole, words,
   type ValueKind,
 } from './option-values.ts'
 
@@ -103,6 +103,7 @@ export const OPTIONS = /* @__PURE__ */ (() => ({
   claimMode: option(switched, 'Whether its memory is kept aside for it while it is built or comes in.', { file: 'claim_mode', fallback: true, saved: 'b_info.claim_mode' }),
   localTime: option(switched, 'Whether its wall clock shows the host\'s local time instead of UTC.', { file: 'localtime', fallback: false, saved: 'b_info.localtime' }),
   timeOffset: option(whole(-2_147_483_647, 2_147_483_647), 'Seconds by which its wall clock is ahead of that.', { file: 'rtc_timeoffset', fallback: 0, saved: 'b_info.rtc_timeoffset' }),
+  tscMode: option(tscMode, 'How it sees the time-stamp counter: `default`, as the host has it unless it comes from one of another frequency; `always_emulate`, one of its own that begins with it; `native`, as the host has it in any case. CPUID tells it.', { file: 'tsc_mode', fallback: 'default', saved: 'b_info.tsc_mode' }),
   noMigrate: option(switched, 'Whether saving and moving it are refused.', { file: 'nomigrate', fallback: false, saved: 'b_info.disable_migrate' }),
   driverDomain: option(switched, 'Whether its kernel, such as Linux, serves devices of others (`backend`): the toolstack stands in for the hotplug scripts in it.', { file: 'driver_domain', fallback: false, saved: 'c_info.driver_domain' }),
   maxMaptrackFrames: option(whole(0, 65536), 'Frames of records of grants that it maps.', { file: 'max_maptrack_frames', fallback: 1024, saved: 'b_info.max_maptrack_frames' }),
@@ -193,7 +194,7 @@ export const INEFFECTIVE_OPTIONS: readonly IneffectiveRow[] = /* @__PURE__ */ [
   ...without('not for x86', 'both', `
     gic_version sve tee nr_spis trap_unmapped_accesses arm_sci llc_colors dtdev device_tree`),
   ...without('no longer needed', 'both', `
-    device_model vif2 xend_suspend_evtchn_compat slice latency tsc_mode`),
+    device_model vif2 xend_suspend_evtchn_compat slice latency`),
   ...without('no longer needed', 'xm', 'bootentry ipaddr'),
 ]
 
@@ -214,4 +215,5 @@ export const REFUSED_OPTIONS: Readonly<Record<string, string>> = {
   vdispl: 'no back-end serves displays',
   vsnd: 'no back-end serves sound',
   virtio: 'no back-end serves virtio',
+  event_actions: 'xl has no such option; it is the heading in xl.cfg(5) of on_poweroff, on_reboot, on_watchdog, on_crash and on_soft_reset, each of which says its action',
 }

@@ -136,6 +136,27 @@ export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
   words: /* @__PURE__ */ ACTIONS.map((word) => `\`${word}\``).join(', '), syntax: 'text',
 }
 
+/** How a domain may see the time-stamp counter, in libxl's words and order. */
+export const TSC_MODES = ['default', 'always_emulate', 'native'] as const
+/** One of them. */
+export type TscMode = (typeof TSC_MODES)[number]
+
+/** libxl's word for the way that Xen no longer has. */
+const REMOVED_TSC_MODE = 'native_paravirt'
+const tscModes = /* @__PURE__ */ z.enum(TSC_MODES, {
+  error: ({ input }) => (input === REMOVED_TSC_MODE ? `${REMOVED_TSC_MODE} is no longer there in Xen; there are ${TSC_MODES.join(', ')}` : `must be one of ${TSC_MODES.join(', ')}`),
+})
+
+/** How a domain sees the time-stamp counter; files may also have libxl's number of it, as they did at first. */
+export const tscMode: ValueKind<TscMode> = {
+  object: tscModes,
+  file: /* @__PURE__ */ z.pipe(/* @__PURE__ */ z.transform((value: unknown) => {
+    const number = typeof value === 'string' ? parseNumber(value) : undefined
+    return number === undefined ? value : [...TSC_MODES, REMOVED_TSC_MODE][number] ?? value
+  }), tscModes),
+  words: /* @__PURE__ */ TSC_MODES.map((word) => `\`${word}\``).join(', '), syntax: 'text',
+}
+
 const mustBeSwitch = /* @__PURE__ */ z.boolean({ error: 'must be true or false' })
 
 /** On or off; a number in files, as everything that is not 0 means on there. */

@@ -51,8 +51,9 @@ type JsonField = string | readonly [string, Json] | { readonly sched_params: rea
 const CREATE_FIELDS: readonly JsonField[] = ['type', 'name', 'uuid', 'pool_name', ['run_hotplug_scripts', 'True'], 'driver_domain']
 const SCHED_FIELDS = ['sched', 'weight', 'cap', 'period', 'budget', 'extratime'] as const
 const buildFields = (type: GuestType): readonly JsonField[] => [
-  'max_vcpus', 'avail_vcpus', 'max_memkb', 'target_memkb', ['video_memkb', 0],
-  { sched_params: SCHED_FIELDS }, 'vcpu_hard_affinity', 'vcpu_soft_affinity', 'cpuid', 'event_channels', 'max_grant_frames', 'max_maptrack_frames', 'max_grant_version', 'rtc_timeoffset', 'localtime', 'disable_migrate', 'claim_mode',
+  'max_vcpus', 'avail_vcpus', 'vcpu_hard_affinity', 'vcpu_soft_affinity', 'tsc_mode', 'max_memkb', 'target_memkb', ['video_memkb', 0],
+  'rtc_timeoffset', 'localtime', 'disable_migrate', 'cpuid', 'max_grant_frames', 'max_maptrack_frames', 'max_grant_version',
+  { sched_params: SCHED_FIELDS }, 'claim_mode', 'event_channels',
   'kernel', 'cmdline', 'ramdisk', 'bootloader', 'bootloader_args', [`type.${type}`, {}], ['arch_arm', {}],
   ['arch_x86', { msr_relaxed: 'False' }],
 ]

@@ -42,6 +42,19 @@ test.each(XL_OPTIONS)('%s is known', (option) => {
   }
 })
 
+test('the heading of the actions in xl.cfg(5) is no option, and is refused by name as such', () => {
+  const refused = expect.objectContaining({ code: 'NOT_SUPPORTED', details: expect.objectContaining({ key: 'event_actions' }), message: expect.stringMatching(/event_actions is refused: .*on_poweroff, on_reboot, on_watchdog, on_crash and on_soft_reset/) })
+  for (const value of ['"destroy"', '["on_crash=destroy"]']) expect(() => parseDescription(`name = "x"\nevent_actions = ${value}`)).toThrow(refused)
+  expect(() => resolveDomainOptions({ name: 'x', event_actions: { crash: 'destroy' } } as object as { name: string })).toThrow(refused)
+})
+
+test('a mode of the time-stamp counter is one of libxl\'s words, or its number; one that Xen has no longer is refused by name', () => {
+  const read = (value: string): unknown => parseDescription(`name = "x"\ntsc_mode = ${value}`).config.tscMode
+  expect(['"default"', '"always_emulate"', '"native"', '0', '1', '"2"'].map(read)).toEqual(['default', 'always_emulate', 'native', 'default', 'always_emulate', 'native'])
+  for (const value of ['"native_paravirt"', '3']) expect(() => read(value)).toThrow(/tsc_mode native_paravirt is no longer there in Xen/)
+  for (const value of ['"fast"', '4', '-1']) expect(() => read(value)).toThrow(/tsc_mode must be one of default, always_emulate, native/)
+})
+
 test('options that take a number are those that refuse a word', () => {
   for (const option of EFFECTIVE_OPTIONS) {
     const read = (): unknown => parseDescription(`name = "x"\n${option} = "none at all"`, { era: 'xm' })
@@ -56,5 +69,6 @@ describe.skipIf(missing !== undefined)(`Debian's xl${missing ?? ''}`, () => {
     const words = readFileSync(guestFile('xl')!).toString('latin1').split('\0')
     // The linker keeps a text that another one ends with only once.
     expect(XL_OPTIONS.filter((option) => !words.some((word) => word.endsWith(option)))).toEqual([])
+    expect(words.some((word) => word.endsWith('event_actions'))).toBe(false)
   })
 })

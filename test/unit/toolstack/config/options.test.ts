@@ -20,7 +20,7 @@ const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
   nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''],
   folders: ['tag=shared,path=/srv/shared,security_model=none', 'tag=other,path=/srv/other,security_model=none,backend=driver'],
   channels: ['connection=socket,name=org.example.agent,path=/run/agent', 'connection=pty,name=other'], pool: 'fast', cpus: ['0,2-3', '1'], cpusSoft: '1-2', cpuid: ['0x1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxxx', '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx,edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1'],
-  sched: 'credit', cpuWeight: 512, cap: 50, period: 20000, budget: 5000, extraTime: 0, claimMode: false, localTime: true, timeOffset: -3600, noMigrate: true, driverDomain: true, maxMaptrackFrames: 64, maxEventChannels: 4095, maxGrantFrames: 32, maxGrantVersion: 1,
+  sched: 'credit', cpuWeight: 512, cap: 50, period: 20000, budget: 5000, extraTime: 0, claimMode: false, localTime: true, timeOffset: -3600, tscMode: 'always_emulate', noMigrate: true, driverDomain: true, maxMaptrackFrames: 64, maxEventChannels: 4095, maxGrantFrames: 32, maxGrantVersion: 1,
 }
 const names = Object.keys(OPTIONS) as (keyof typeof OPTIONS)[]
 const resolve = (given: object): DomainConfig => resolveDomainOptions({ name: 'web', ...given })
