@@ -8,7 +8,7 @@ export {
   consolePath, parseConsoleNodes,
 } from './console/index.ts'
 export type {
-  ByteLogState, ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions,
+  ByteLogState, ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions, ConsoleStatistics,
 } from './console/index.ts'
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { connectHost, narrow, serveHost, transportPair, type Host, type XenError } from '../../src/index.ts'
-import { ChannelFrontend } from '../../src/drivers/index.ts'
-import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
+import { ChannelBackend, ChannelFrontend } from '../../src/drivers/index.ts'
+import { BackendBus, FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import { debianGuests, folderCache, serveChannels } from '../../src/node/index.ts'
 import { linux } from '../../src/testing/index.ts'
 import { feedInputs, recordInputs } from '../../src/toolstack/host/feed-input.ts'
@@ -42,6 +42,8 @@ describe('a channel', () => {
     await channel.waitFor(/^you said hello$/)
     expect(domain.channel(1)).toBe(channel)
     expect(domain.console.text()).toBe('heard hello\n')
+    const counted = domain.devices().map(({ statistics }) => statistics)
+    expect(counted).toEqual([{ bytesIn: 'ready\nyou said hello\n'.length, bytesOut: 'hello\n'.length }, { bytesIn: 0, bytesOut: 0 }])
     await expect(channel.waitFor('never', { timeout: '1ms' })).rejects.toThrow(/^the channel org.example.agent of domain 1 did not show in time "never"/)
     expect(() => domain.channel('none')).toThrow(expect.objectContaining({ code: 'DEVICE_NOT_FOUND' }) as Error)
     await domain.destroy()
@@ -75,6 +77,25 @@ describe('a channel', () => {
     await expect(domain.attachDevice('console', CHANNEL)).rejects.toMatchObject({ code: 'DEVICE_EXISTS', details: { name: 'org.example.agent' } })
     await domain.detachDevice('console', 'org.example.agent')
     expect(domain.devices()).toEqual([])
+  })
+
+  test('is served by a driver domain, whose end it is', async () => {
+    const host = await boot()
+    let served: ChannelBackend | undefined
+    await host.createDomain({ name: 'driver', memory: 4, kernel: async (kernel) => {
+      await new BackendBus(kernel).register(served = new ChannelBackend())
+      kernel.console!.log('serving')
+    } }).then((driver) => driver.console.waitFor('serving'))
+    const domain = await host.createDomain({ name: 'web', memory: 4, kernel: agent, channels: [`${CHANNEL},backend=driver`] })
+    await host.until('the channel to be served', () => served!.stream(domain.id, 1)?.connected === true)
+    await served!.stream(domain.id, 1)!.write('hello\n')
+    await host.until('an answer', () => served!.stream(domain.id, 1)!.text().includes('you said hello'))
+    await host.settled()
+    expect(domain.devices()).toMatchObject([{ kind: 'console', backend: 1, backendStateName: 'Connected', frontendStateName: 'Connected' }])
+    expect(() => domain.channel(1)).toThrow(expect.objectContaining({ code: 'NOT_SUPPORTED' }) as Error)
+    await domain.detachDevice('console', 1)
+    await host.settled()
+    expect([domain.devices().length, served!.stream(domain.id, 1) === undefined]).toEqual([0, true])
   })
 
   test('goes on in a host that was brought back, and in one that was fed the same', async () => {

@@ -81,7 +81,7 @@ export class ChannelBackend implements BackendDriver {
   private readonly instances = new Map<string, ChannelInstance>()
 
   readonly state: DriverState = {
-    version: 1, shape: channelState,
+    version: 2, shape: channelState,
     load: (device, state) => {
       const instance = this.open(device)
       // The shape has been checked.

@@ -32,6 +32,11 @@ export class ConsoleLog {
     return this.rewinds
   }
 
+  /** Bytes that were shown in all, kept or not. */
+  get total(): number {
+    return this.log.end
+  }
+
   /** The output that is kept, oldest first. */
   history(): Uint8Array {
     return this.log.since(0)

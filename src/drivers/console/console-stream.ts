@@ -43,10 +43,20 @@ export const consoleStreamState = /* @__PURE__ */ shape.record({
   /** Typed, and not yet taken by the guest: what each `write` has left. */
   waiting: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_WRITE_LIMIT), CONSOLE_WRITE_LIMIT),
   paused: shape.flag, broken: shape.flag,
+  /** Bytes that the guest's rings have taken in all. */
+  taken: shape.time,
   connection: /* @__PURE__ */ shape.optional(consoleRingState),
 })
 /** A console as it is saved. */
 export type ConsoleStreamState = StateOf<typeof consoleStreamState>
+
+/** What has passed through a console, as its back-end sees it. */
+export interface ConsoleStatistics {
+  /** Bytes that came from the guest. */
+  readonly bytesIn: number
+  /** Bytes that went to the guest. */
+  readonly bytesOut: number
+}
 
 interface WaitingInput {
   readonly bytes: Uint8Array
@@ -88,6 +98,7 @@ export class ConsoleStream {
   private paused = false
   private closed = false
   private broken = false
+  private taken = 0
   private known: Part | undefined
 
   static {
@@ -122,6 +133,11 @@ export class ConsoleStream {
   /** How often its output was taken back, because its host was brought back in place: what was read of it before is another. */
   get rewound(): number {
     return this.log.rewound
+  }
+
+  /** What has passed in each direction since it is there, whatever rings it had. */
+  get statistics(): ConsoleStatistics {
+    return { bytesIn: this.log.total, bytesOut: this.taken }
   }
 
   /** The output that is kept, oldest first. */
@@ -198,22 +214,22 @@ export class ConsoleStream {
   // State
 
   private part(): Part {
-    this.known ??= part({ name: String(this.domid), version: 1, shape: consoleStreamState }, {
+    this.known ??= part({ name: String(this.domid), version: 2, shape: consoleStreamState }, {
       save: () => this.save(), isAsSaved: (state) => this.isAsSaved(state), load: (state) => this.load(state), rewind: (state, now) => this.rewind(state, now),
     })
     return this.known
   }
 
   /** Told at once where no input waits. */
-  private isAsSaved({ log, waiting, paused, broken, connection }: ConsoleStreamState): boolean {
-    return this.waiting.length === 0 && waiting.length === 0 && paused === this.paused && broken === this.broken && this.log.isAsSaved(log)
+  private isAsSaved({ log, waiting, paused, broken, taken, connection }: ConsoleStreamState): boolean {
+    return this.waiting.length === 0 && waiting.length === 0 && paused === this.paused && broken === this.broken && taken === this.taken && this.log.isAsSaved(log)
       && (this.ring === undefined ? connection === undefined : connection !== undefined && this.ring.isAsSaved(connection))
   }
 
   private save(): ConsoleStreamState {
-    const { ring, paused, broken } = this
+    const { ring, paused, broken, taken } = this
     return {
-      log: this.log.save(), waiting: this.waiting.map(({ bytes, place }) => bytes.slice(place)), paused, broken,
+      log: this.log.save(), waiting: this.waiting.map(({ bytes, place }) => bytes.slice(place)), paused, broken, taken,
       connection: ring?.save(),
     }
   }
@@ -226,11 +242,12 @@ export class ConsoleStream {
     if (connection !== undefined) this.ring = ConsoleRing.attach(connection, services, { domid, handler: () => this.pump() })
   }
 
-  private loadOwn({ waiting, paused, broken }: ConsoleStreamState): void {
+  private loadOwn({ waiting, paused, broken, taken }: ConsoleStreamState): void {
     const ignore = (): void => undefined
     for (const bytes of waiting) this.waiting.push({ bytes: bytes.slice(), place: 0, resolve: ignore, reject: ignore })
     this.paused = paused
     this.broken = broken
+    this.taken = taken
   }
 
   /** In place while the ring is the same. Who waits for input to be taken waits in vain. */
@@ -297,6 +314,7 @@ export class ConsoleStream {
       const count = pipe.output.write(input.bytes, input.place)
       if (count === undefined) return undefined
       total += count
+      this.taken += count
       input.place += count
       if (input.place < input.bytes.length) break
       this.waiting.shift()

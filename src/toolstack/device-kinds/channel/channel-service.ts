@@ -17,7 +17,10 @@ function serveChannels(_host: BackendHost<ChannelConfig>): ChannelService {
     driver,
     stream: (domid, id) => driver.stream(domid, id),
     isServed: (domid, id) => driver.stream(domid, id) !== undefined,
-    statistics: () => undefined,
+    statistics: (domid, id) => {
+      const counted = driver.stream(domid, id)?.statistics
+      return counted && { ...counted }
+    },
     state: {
       // What there is of a channel is its device's.
       part: () => part({ name: 'console', version: 1, shape: shape.record({}) }, { save: () => ({}), isAsSaved: () => true, load: () => undefined }),
