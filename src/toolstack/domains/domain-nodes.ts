@@ -189,6 +189,24 @@ export function renewRingNodes(store: LocalStore, id: number, rings: RingFacts):
   store.transaction((transaction) => writeRows(transaction, domainPath(id), id, ringRows(rings)))
 }
 
+/** Copies nodes below one path to another, with their permissions. */
+function copyNodes(store: LocalOperations, from: string, to: string): void {
+  store.write(to, store.readBytes(from))
+  store.setPermissions(to, store.getPermissions(from))
+  for (const name of store.list(from)) copyNodes(store, `${from}/${name}`, `${to}/${name}`)
+}
+
+/** Gives what is known of a domain by its UUID another one. */
+export function moveVmNodes(store: LocalStore, id: number, uuid: { readonly from: string; readonly to: string }): void {
+  const [from, to] = [vmPath(uuid.from), vmPath(uuid.to)]
+  store.transaction((transaction) => {
+    copyNodes(transaction, from, to)
+    transaction.rm(from)
+    transaction.write(`${to}/uuid`, uuid.to)
+    transaction.write(`${domainPath(id)}/vm`, to)
+  })
+}
+
 /** Removes everything about a domain. */
 export function removeDomainNodes(store: LocalStore, id: number, uuid: string): void {
   store.transaction((transaction) => {

@@ -1,4 +1,4 @@
-/** Identifiers that a toolstack makes up: UUIDs of domains and MAC addresses of their NICs. */
+/** Identifiers that a toolstack makes up: UUIDs of domains and MAC addresses of their NICs, names of those that stay behind. */
 import { fillRandom, type Random } from '../../util/index.ts'
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -22,4 +22,16 @@ export function randomMac(random: Random): string {
   const bytes = new Uint8Array(3)
   fillRandom(random, bytes)
   return ['00', '16', '3e', ...Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'))].join(':')
+}
+
+/**
+ * What a domain is called that stays behind, while its successor has its name and UUID. xl puts the time behind the name; its number is
+ * shorter, and no other domain has it.
+ * Reference: tools/libs/light/libxl_domain.c, libxl_domain_preserve; tools/xl/xl_vmcontrol.c, preserve_domain.
+ */
+export function preservedIdentity({ id, name: before }: { readonly id: number; readonly name: string }, random: Random, isTaken: (name: string) => boolean): { readonly name: string; readonly uuid: string } {
+  let name = `${before}-${id}`
+  // Somebody may have thought of that name before.
+  for (let count = 2; isTaken(name); count += 1) name = `${before}-${id}-${count}`
+  return { name, uuid: randomUuid(random) }
 }

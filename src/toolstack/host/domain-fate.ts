@@ -1,4 +1,4 @@
-/** What becomes of a domain: its name, its crash, its end. Its host writes it, its handle shows it. */
+/** What becomes of a domain: its name and UUID, its crash, its end. Its host writes it, its handle shows it. */
 import type { DomId, XenError } from '../../util/index.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { DestructionReason, ShutdownReasonName } from '../domains/shutdown-reason.ts'
@@ -11,6 +11,7 @@ export type DomainEnd = ShutdownReasonName | 'destroyed' | 'saved' | 'migrated'
 export class DomainFate {
   readonly id: DomId
   name: string
+  uuid: string
   /** How it has ended; undefined while it has not. */
   ended: DomainEnd | undefined
   /** Why it is gone; undefined while it is there. */
@@ -18,9 +19,10 @@ export class DomainFate {
   /** How it has crashed; undefined while it has not. */
   crash: DomainCrash | undefined
 
-  constructor(id: DomId, name: string) {
+  constructor({ id, name, uuid }: Pick<DomainFate, 'id' | 'name' | 'uuid'>) {
     this.id = id
     this.name = name
+    this.uuid = uuid
   }
 
   /** The guest has ended. */

@@ -39,7 +39,6 @@ export interface DomainHost<D> extends AskHost, TraceHost, ContentsHost, Channel
 /** Facts of a handle. */
 export interface DomainIdentity {
   readonly fate: DomainFate
-  readonly uuid: string
   readonly config: DomainConfig<KernelSource>
   readonly console: DomainConsole
 }

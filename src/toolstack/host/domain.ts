@@ -34,10 +34,7 @@ import { checkCall, type AttachDiskOptions, type DetachOptions, type SetVcpusOpt
 import { capabilitiesOf } from '../create/capabilities.ts'
 import { configure } from '../create/create-options.ts'
 import { CpuPool, openCpuPool, type CpuPoolReference } from '../control/cpu-pools.ts'
-import {
-  listVcpus, moveToPool, schedulingOf, sendSysrq, sendTrigger, setAffinity, setScheduling,
-  type AffinityWish, type DomainScheduling, type Trigger, type VcpuSummary,
-} from '../control/vcpu-control.ts'
+import { listVcpus, moveToPool, schedulingOf, sendSysrq, sendTrigger, setAffinity, setScheduling, type AffinityWish, type DomainScheduling, type Trigger, type VcpuSummary } from '../control/vcpu-control.ts'
 import { dumpCore, type DumpCoreOptions, type DumpCoreProgress } from '../core-dump/dump-operation.ts'
 import { changeMedium, resizeDisk } from '../devices/disk-contents.ts'
 import { setDiskLimits, setNicLink, setNicRate, type DiskLimits } from '../devices/device-limits.ts'
@@ -58,8 +55,6 @@ export let openDomain: (host: DomainHost<Domain>, identity: DomainIdentity) => D
 export class Domain {
   /** Its number; another one after a restart. */
   readonly id: DomId
-  /** Stays the same for as long as the domain exists, wherever it is moved. */
-  readonly uuid: string
   /** Its console, output from the first line on. */
   readonly console: DomainConsole
   private readonly host: DomainHost<Domain>
@@ -74,7 +69,6 @@ export class Domain {
     this.host = host
     this.fate = identity.fate
     this.id = identity.fate.id
-    this.uuid = identity.uuid
     this.described = identity.config
     this.console = identity.console
   }
@@ -100,6 +94,11 @@ export class Domain {
   /** Unique on its host. */
   get name(): string {
     return this.fate.name
+  }
+
+  /** Stays the same wherever it is moved; what `rename-restart` leaves behind gets another one. */
+  get uuid(): string {
+    return this.fate.uuid
   }
 
   /** True until it has been destroyed. */

@@ -50,8 +50,8 @@ export interface LifecycleHost {
   canSoftReset(domid: DomId): boolean
   /** Resets a domain that stays, and lets it go on. */
   softReset(domain: Domain): Promise<void>
-  /** Gives a domain that stays another name, so that its successor can have its own. */
-  rename(domain: Domain): void
+  /** Gives a domain that stays another name and UUID, so that its successor can have its own. */
+  preserve(domain: Domain): void
   /** Writes the core of a domain that has ended; undefined where nobody takes it. */
   readonly dumpCore: ((domain: Domain) => Promise<void>) | undefined
 }
@@ -190,14 +190,12 @@ export class Lifecycle {
     if (action === 'coredump-destroy' || action === 'coredump-restart') await this.dump(domain, action)
     // Somebody may have destroyed it meanwhile: then nothing of it is wanted any more.
     if (this.host.domain(domain.id) !== domain) return
-    if (action === 'rename-restart') this.host.rename(domain)
+    if (action === 'rename-restart') this.host.preserve(domain)
     else if (await this.host.destroy(domain.id, why) !== why) return
     if (action === 'destroy' || action === 'coredump-destroy') return
-    // A domain that stays keeps its UUID to itself.
-    const uuid = action === 'rename-restart' ? undefined : config.uuid
     await this.host.pause(RESTART_PAUSE, this.closing.signal)
     if (this.closing.signal.aborted) return
-    const successor = await this.host.recreate({ ...config, uuid }, symbols)
+    const successor = await this.host.recreate(config, symbols)
     this.host.emit({ type: 'domain-restarted', domid: domain.id, newDomid: successor.id, name: successor.name })
   }
 

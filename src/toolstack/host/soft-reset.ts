@@ -39,9 +39,10 @@ const PATIENCE = 10e9
 
 /** Throws NOT_SUPPORTED for a kind of guests without it, INVALID_STATE for a domain that has not shut down. */
 function checkSoftReset({ control }: Pick<SoftResetHost, 'control'>, domid: DomId): void {
-  const { translated, shutdown } = control.domainInfo(domid)
+  const { translated, shutdown, crashed } = control.domainInfo(domid)
   if (!translated) throw new XenError('NOT_SUPPORTED', `domain ${domid} is of a kind of guests that has no soft reset: only those with a physical map of their own have, as in Xen`, { details: { domid } })
-  if (!shutdown) throw new XenError('INVALID_STATE', `domain ${domid} has not shut down: its guest asks for a soft reset by that`, { details: { domid } })
+  // One that has crashed has shut down as well.
+  if (!shutdown && !crashed) throw new XenError('INVALID_STATE', `domain ${domid} has not shut down: its guest asks for a soft reset by that`, { details: { domid } })
 }
 
 /** A page of the guest's that a parameter names, emptied; its number. */

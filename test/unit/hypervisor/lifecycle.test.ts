@@ -26,6 +26,25 @@ describe('a domain', () => {
     })
   })
 
+  test('has a number that is given again when all others have had their turn; one that was asked for leaves the turn as it is', () => {
+    const { hypervisor } = new TestHost()
+    const create = (domid?: DomId): DomId => hypervisor.createDomain({ kind: 'pv', ...(domid === undefined ? {} : { domid }) })
+    const [zero, one] = [create(), create()]
+    hypervisor.destroyDomain(one)
+    expect([zero, create(), create(domId(500)), create()]).toEqual([0, 2, 500, 3])
+    // As after 32,740 more.
+    const nearTheEnd = (value: unknown): unknown => {
+      if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
+      if (Array.isArray(value)) return value.map(nearTheEnd)
+      return Object.fromEntries(Object.entries(value).map(([name, own]) => [name, name === 'nextId' ? 0x7fee : nearTheEnd(own)]))
+    }
+    const saved = hypervisor.save()
+    const later = new TestHost().hypervisor
+    later.load(nearTheEnd(saved) as typeof saved)
+    const next = (): DomId => later.createDomain({ kind: 'pv' })
+    expect([next(), next(), next(), next()]).toEqual([0x7fee, 0x7fef, 1, 4])
+  })
+
   test('leaves nothing behind, also when it is destroyed twice or in the middle of its life', () => {
     const host = new TestHost()
     for (let round = 0; round < 5; round += 1) {

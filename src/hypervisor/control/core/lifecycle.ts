@@ -284,7 +284,8 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     }
     const id = wanted ?? domains.freeId(this.nextId)
     if (id === undefined || id >= DOMID.FIRST_RESERVED) return because(facts, { cause: 'numbers', domid: id }, -ERRNO.ENOMEM)
-    this.nextId = wanted === undefined ? id + 1 : Math.max(this.nextId, id + 1)
+    // One that was asked for leaves the others' turn as it is.
+    if (wanted === undefined) this.nextId = id + 1
     return id
   }
 
