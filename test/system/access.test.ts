@@ -2,9 +2,10 @@
 import { describe, expect, test, vi } from 'vitest'
 import { ERRNO, GNTST, HYPERVISOR } from '../../src/abi/index.ts'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
-import { narrow, type Domain, type Host, type Policy } from '../../src/index.ts'
+import { narrow, type Domain, type Host, type Policy, type XenError } from '../../src/index.ts'
 import { HYPERCALL_CLASSES } from '../../src/hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef } from '../../src/util/index.ts'
+import { booksOf, changesOf } from '../support/host-books.ts'
 import { hostsOfTests, startMini } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8, openDisk: () => new MemoryBlockStore(1 << 20) })
@@ -72,6 +73,67 @@ describe('a policy', () => {
     const two = await startMini(host, { name: 'two' })
     two.setScheduling({ weight: 300 })
     expect(host.hypervisor.hostInfo().access).toEqual({ policy: 'no tuning', enforcing: true, denials: 1 })
+  })
+
+  test('of one\'s own may refuse any call on the way of an operation: it fails with that, and the books are as before', async () => {
+    /** Calls by which is taken back what was done before, and what only looks. */
+    const undoing = /^(destroyDomain|claimPages|closePort|hostInfo|domainInfo)$/
+    const [denied, asked] = [{ name: '' }, new Set<string>()]
+    const host = await boot({ policy: { name: 'fickle', control: (name) => {
+      asked.add(name)
+      return name !== denied.name
+    } } })
+    const one = await startMini(host, { disks: [{ target: 'a', vdev: 'xvda' }], cpus: '0' } as object)
+    const create = (): Promise<Domain> => host.createDomain({ name: 'two', memory: 4, cpus: '0', cpuWeight: 300, timeOffset: 5, tscMode: 'native', nics: [''] })
+    // What `dumpCore` takes back by itself is `unpauseDomain`.
+    const isBack = (name: string, call: string): boolean => undoing.test(call) || name === 'dumpCore' && call === 'unpauseDomain'
+    /** What is done, and what takes that back when it has been done. */
+    const works: readonly (readonly [name: string, work: () => Promise<unknown>, back: () => Promise<unknown>])[] = [
+      ['createDomain', create, () => host.domain('two').destroy()], ['setMaxMem', () => one.setMaxMem(16), () => one.setMaxMem(8)],
+      ['dumpCore', () => one.dumpCore({ write: () => undefined }), async () => undefined],
+      ['setVcpus', () => one.setVcpus(1), async () => undefined],
+    ]
+    let count = 0
+    for (const [name, work, back] of works) {
+      asked.clear()
+      await work()
+      await host.settled()
+      const calls = [...asked].filter((each) => !isBack(name, each))
+      await back()
+      for (const call of calls) {
+        await host.settled()
+        const before = booksOf(host)
+        denied.name = call
+        const outcome = await work().then(() => 'done', (error: XenError) => `${error.code} ${String(error.details['operation'])}`)
+        denied.name = ''
+        await host.settled()
+        expect([name, call, outcome]).toEqual([name, call, `PERMISSION_DENIED ${call}`])
+        expect([name, call, changesOf(before, booksOf(host))]).toEqual([name, call, []])
+        count += 1
+      }
+    }
+    expect(count).toBeGreaterThan(15)
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+
+  test('of one\'s own that keeps a domain from being destroyed leaves it whole, until it lets it go, or its host goes', async () => {
+    for (const call of ['pauseDomain', 'dismantleDomain']) {
+      const rule = { isStrict: true }
+      const host = await boot({ policy: { name: 'keeper', control: (name, target) => !rule.isStrict || name !== call || target?.domid !== 1 } })
+      const one = await startMini(host, { disks: [{ target: 'a', vdev: 'xvda' }], actions: { poweroff: 'destroy' } } as object)
+      const before = booksOf(host)
+      await expect(one.destroy()).rejects.toMatchObject({ code: 'PERMISSION_DENIED', details: { operation: call, domid: 1, policy: 'keeper' } })
+      expect([call, changesOf(before, booksOf(host))]).toEqual([call, []])
+      await one.console.write('echo still here\n')
+      await one.console.waitFor(/^still here$/)
+      const failed = host.events.once('action-failed')
+      await one.shutdown()
+      expect(await failed).toMatchObject({ domid: 1, action: 'destroy', error: { code: 'PERMISSION_DENIED' } })
+      rule.isStrict = call === 'pauseDomain'
+      if (!rule.isStrict) await one.destroy()
+      await host.shutdown()
+      expect(one.exists).toBe(false)
+    }
   })
 
   test('whose rules throw, or answer no boolean, refuses; the host and its guests go on', async () => {

@@ -27,7 +27,7 @@ let surface: readonly SurfaceCall[]
 
 /** An argument that is right, by the parameter's name, or by call and name. */
 const SAMPLES: Readonly<Record<string, () => unknown>> = {
-  reference: () => 'one', mebibytes: () => 8, amount: () => 8, count: () => 1, vcpu: () => 0, affinity: () => ({ hard: [0] }), name: () => 'other', letter: () => 'h',
+  reference: () => 'one', operation: () => 'pauseDomain', mebibytes: () => 8, amount: () => 8, count: () => 1, vcpu: () => 0, affinity: () => ({ hard: [0] }), name: () => 'other', letter: () => 'h',
   parameters: () => ({ weight: 256 }), values: () => ({}), pool: () => 'Pool-0', trigger: () => 'nmi', target: () => ({ write: () => undefined }),
   transport: () => transportPair().ends[0], hooks: () => ({}), disk: () => ({ target: 'a', vdev: 'xvdb' }), nic: () => 0, kind: () => 'vbd',
   description: () => ({ target: 'a', vdev: 'xvdb' }), vdev: () => 'xvda', data: () => 'x', wanted: () => 'never', patterns: () => ['never'], config: () => ({ name: 'x', memory: 4 }),

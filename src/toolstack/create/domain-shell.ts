@@ -9,6 +9,7 @@ import type { DomId, EventPort, Random } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import { TSC_MODES } from '../config/option-values.ts'
 import type { WantedDevice } from '../device-kinds/described-device.ts'
 import { DISK } from '../device-kinds/disk/disk.ts'
 import type { Devices } from '../devices/devices.ts'
@@ -82,7 +83,7 @@ const E820_RAM = 1
 function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell['boot']): DomId {
   const { control, programs } = host
   const seed = host.random.next()
-  const domid = control.createDomain({
+  return control.createDomain({
     kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames, maxMaptrackFrames: config.maxMaptrackFrames,
@@ -91,13 +92,12 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
       createRunner: programs.starting({ program: kernel.program, seed, boot: () => boot.info! }),
     }),
   })
-  // One range of RAM, as libxl tells a PV guest that has no devices passed through. A translated guest's map is its builder's.
-  if (!('program' in kernel) && !control.domainInfo(domid).translated) {
-    control.setMemoryMap(domid, [
-      { address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM },
-    ])
-  }
-  return domid
+}
+
+/** One range of RAM, as libxl tells a PV guest that has no devices passed through. A translated guest's map is its builder's. */
+function tellMemory({ host: { control }, config, kernel }: ShellPlan, domid: DomId): void {
+  if ('program' in kernel || control.domainInfo(domid).translated) return
+  control.setMemoryMap(domid, [{ address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM }])
 }
 
 function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): void {
@@ -107,6 +107,15 @@ function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): vo
     ramdisk: config.ramdisk === undefined ? undefined : typeof config.ramdisk === 'string' ? config.ramdisk : 'bytes',
     driverDomain: config.driverDomain, startTime: host.wallSeconds(),
   }))
+}
+
+/** How it sees wall clock and time-stamp counter; what a stream tells of the counter comes later, and counts. */
+function setClocks({ host, config }: ShellPlan, domid: DomId): void {
+  const ahead = config.timeOffset + (config.localTime ? host.timeZoneOffset : 0)
+  if (ahead !== 0) host.control.setTimeOffset(domid, ahead)
+  // libxl's numbers of the modes are Xen's.
+  const mode = TSC_MODES.indexOf(config.tscMode)
+  if (mode !== 0) host.control.setTscInfo(domid, { mode, kilohertz: 0, nanoseconds: 0n, incarnation: 0 })
 }
 
 /** Makes a domain that is empty and paused. */
@@ -122,9 +131,9 @@ export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: Do
   })
   plan.host.onShell(domid, plan.config.name)
   context.onMade?.(domid)
+  tellMemory(plan, domid)
   applyScheduling(plan.host, domid, plan.config)
-  const ahead = plan.config.timeOffset + (plan.config.localTime ? plan.host.timeZoneOffset : 0)
-  if (ahead !== 0) control.setTimeOffset(domid, ahead)
+  setClocks(plan, domid)
   // From here on nobody else gets what the domain is to be built of.
   if (plan.config.claimMode) control.claimPages(domid, plan.config.memory * PAGES_PER_MEBIBYTE)
   context.undo(() => removeDomainNodes(store, domid, plan.uuid))

@@ -24,6 +24,7 @@ import {
 import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } from '../save/save-domain.ts'
 import { byteInput, byteOutput, SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
 import { checkCall, type CallOptions, type RestoreDomainOptions } from './call-options.ts'
+import { checkStartable } from './policy-checks.ts'
 import type { CreateHost } from '../create/domain-shell.ts'
 import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
 import type { Operation, OperationContext, OperationOptions } from '../run/operation.ts'
@@ -149,6 +150,7 @@ export class DomainMovement<D extends SavedDomain> {
       const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, host.files)
       const restored = await restoreDomain(host, reader, { ...options, context })
       void reader.close().catch(() => undefined)
+      if (options.paused !== true) checkStartable(host.control, restored.domid)
       context.commit()
       return this.host.adopt(restored.config, { ...restored, symbols }, { paused: options.paused === true })
     })

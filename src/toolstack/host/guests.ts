@@ -21,9 +21,10 @@ import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import { calendarTime } from '../devices/calendar.ts'
 import { Devices } from '../devices/devices.ts'
 import { openConsole, type ConsoleHost, type DomainConsole } from '../domains/domain-console.ts'
-import { domainPath, removeDomainNodes } from '../domains/domain-nodes.ts'
+import { domainPath, moveVmNodes, removeDomainNodes } from '../domains/domain-nodes.ts'
 import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
 import { NamesInUse } from '../domains/names-in-use.ts'
+import { preservedIdentity } from '../domains/random-names.ts'
 import type { DestructionReason } from '../domains/shutdown-reason.ts'
 import { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import { balloonDom0 } from '../memory/memory-policy.ts'
@@ -37,6 +38,7 @@ import { openDomain, type Domain } from './domain.ts'
 import type { DomainHost } from './domain-host.ts'
 import type { HostEvent } from './host-events.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { checkStartable, createStartable, notDestroyable } from './policy-checks.ts'
 import { checkCall } from './call-options.ts'
 import { domainOutputs, onUnpaused } from './domain-outputs.ts'
 import type { MemoryBefore, MemoryHost } from './memory-target.ts'
@@ -159,15 +161,13 @@ export class Guests implements Quiescible {
   }
 
   /** Creates a domain from a description and starts it. */
-  async create(
-    config: string | DomainOptions<KernelSource>, options: CreateOptions, context: OperationContext<CreateProgress>,
-  ): Promise<Domain> {
+  async create(config: string | DomainOptions<KernelSource>, options: CreateOptions, context: OperationContext<CreateProgress>): Promise<Domain> {
     const { warnings } = this.host
     const resolved = configure(config, options, {
       kinds: this.devices.kinds, offered: () => capabilitiesOf(this.parts.control, this.devices.kinds), warn: (warning) => warnings.add(warning),
     })
     const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
-    const created = await createDomain(this.createHost(), resolved, context)
+    const created = await (options.paused === true ? createDomain : createStartable)(this.createHost(), resolved, context)
     const made = symbols === undefined ? created : { ...created, symbols }
     context.commit()
     return this.adopt(resolved, made, {
@@ -178,18 +178,17 @@ export class Guests implements Quiescible {
   /** Ends a domain at once; resolves, when it is gone, with the reason: a request goes before what the guest has done. */
   destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason> {
     const domain = this.handles.get(domid)
-    if (domain === undefined) {
-      return Promise.reject(new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { id: domid } }))
-    }
+    if (domain === undefined) return Promise.reject(new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { id: domid } }))
     const known = this.destroying.get(domid)
     if (known !== undefined) {
       if (reason === 'destroyed' && (known.reason === 'shutdown' || known.reason === 'crashed')) known.reason = reason
       return known.done
     }
+    const refusal = reason === 'host-shutdown' ? undefined : notDestroyable(this.parts.control, domid)
+    if (refusal !== undefined) return Promise.reject(refusal)
     const destruction: Destruction = { reason, done: Promise.resolve(reason) }
     this.destroying.set(domid, destruction)
-    destruction.done = this.tearDown(domain, destruction)
-    return destruction.done
+    return (destruction.done = this.tearDown(domain, destruction))
   }
 
   /**
@@ -278,7 +277,7 @@ export class Guests implements Quiescible {
       symbolsOf: (domid) => crashes.symbolsOf(domid),
       canSoftReset: (domid) => parts.control.domainInfo(domid).translated,
       softReset: (domain) => this.softReset(domain, {}),
-      rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
+      preserve: (domain) => this.preserve(domain),
       dumpCore: coreDumper(parts),
     })
   }
@@ -366,6 +365,16 @@ export class Guests implements Quiescible {
     this.hub.emit({ type: 'domain-renamed', domid, name, before })
   }
 
+  /** Gives a domain that has ended and stays another name and UUID, so that its successor can have its own. */
+  private preserve(domain: Domain): void {
+    const { id: domid, name: before } = domain
+    const { name, uuid } = preservedIdentity(domain, this.random, (taken) => this.names.has(taken))
+    moveVmNodes(this.parts.store, domid, { from: domain.uuid, to: uuid })
+    this.fate(domid).uuid = uuid
+    this.rename(domain, name)
+    this.hub.emit({ type: 'domain-renamed', domid, name, before })
+  }
+
   /** Resets a domain that has shut down; what fails on the way ends it. */
   private softReset(domain: Domain, options: OperationOptions): Operation<void, SoftResetProgress> {
     const { operations, devices, requests, parts: { control, plan: { dom0 }, store, loop } } = this
@@ -395,15 +404,14 @@ export class Guests implements Quiescible {
   private async recreate(config: DomainConfig<KernelSource>, symbols: SymbolTable | undefined): Promise<Domain> {
     const settings = { name: 'creating a domain', isOutside: true }
     const made = await this.operations.start<CreatedDomain, CreateProgress>(settings, (context) =>
-      createDomain(this.createHost(), config, context))
+      createStartable(this.createHost(), config, context))
     return this.adopt(config, { ...made, symbols: symbols ?? made.symbols }, { paused: false })
   }
 
   /** Makes the handle of a domain that was created, and starts it. */
-  private adopt(
-    config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean, readonly onStarted?: () => void },
-  ): Domain {
+  private adopt(config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean, readonly onStarted?: () => void }): Domain {
     const { control, loop } = this.parts
+    if (!options.paused) checkStartable(control, made.domid)
     const domain = this.handle({ id: made.domid, name: config.name, uuid: made.uuid, config })
     for (const { option, message } of deniedFileWarnings(config)) this.host.warnings.add({ option, reason: 'ignored', message })
     this.crashes.know(domain.id, made.symbols)
@@ -427,11 +435,8 @@ export class Guests implements Quiescible {
   private handle({ id, name, uuid, config }: KnownDomain): Domain {
     const { plan: { dom0 } } = this.parts
     const stream = dom0.consoles.open(id)
-    const fate = new DomainFate(id, name)
-    const domain = openDomain(this.domainHost, {
-      fate, uuid, config,
-      console: openConsole(stream, this.consoleHost(fate)),
-    })
+    const fate = new DomainFate({ id, name, uuid })
+    const domain = openDomain(this.domainHost, { fate, config, console: openConsole(stream, this.consoleHost(fate)) })
     this.handles.set(domain.id, domain)
     this.forgetShell(domain.id)
     this.fates.set(domain.id, fate)
@@ -463,14 +468,16 @@ export class Guests implements Quiescible {
     const ended = operations.endDomain(id, goneError(domain, 'was destroyed'))
     // Not from within a run of the hypervisor, where this may have been called.
     await Promise.resolve()
-    if (control.hasDomain(id)) control.pauseDomain(id)
+    // With its host it goes whatever the policy says.
+    const isLeft = destruction.reason === 'host-shutdown' && notDestroyable(control, id) !== undefined
+    if (!isLeft && control.hasDomain(id)) control.pauseDomain(id)
     await ended
     await this.devices.detachAll(id)
     await dom0.consoles.close(id)
     // First its nodes, as libxl does: what XenStore finds of a domain that is gone it takes away one by one.
     removeDomainNodes(store, id, domain.uuid)
     dom0.disconnectStore(id)
-    while (!this.leavesMemory && control.hasDomain(id) && !control.dismantleDomain(id)) await turn()
+    while (!isLeft && !this.leavesMemory && control.hasDomain(id) && !control.dismantleDomain(id)) await turn()
     const fate = this.fate(id)
     this.handles.delete(id)
     this.fates.delete(id)

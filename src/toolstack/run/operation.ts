@@ -77,8 +77,14 @@ export async function abortable<T>(work: Promise<T>, what: string, signal: Abort
   }
 }
 
-/** Undoes steps, latest first. One that fails does not keep the others from being undone. */
-async function rollBack(steps: UndoStep[], cause: unknown): Promise<void> {
+/** What an operation fails with that could not be undone completely: why it has failed, with its code, and what was not undone. */
+function notUndone(why: unknown, failures: readonly unknown[]): Error {
+  if (!XenError.is(why)) return new AggregateError([why, ...failures], 'an operation could not be undone completely', { cause: why })
+  return new XenError(why.code, `${why.message}; what it had done could not be undone completely`, { details: { ...why.details, notUndone: failures }, cause: why.cause ?? why })
+}
+
+/** Undoes steps, latest first; what to fail with. One that fails does not keep the others from being undone. */
+async function rollBack(steps: UndoStep[], cause: unknown): Promise<unknown> {
   const failures: unknown[] = []
   for (const step of steps.reverse()) {
     try {
@@ -87,7 +93,7 @@ async function rollBack(steps: UndoStep[], cause: unknown): Promise<void> {
       failures.push(error)
     }
   }
-  if (failures.length > 0) throw new AggregateError(failures, 'an operation could not be undone completely')
+  return failures.length > 0 ? notUndone(cause, failures) : cause
 }
 
 /** Runs `body` as an operation called `name`; it begins after the caller has had time to listen. */
@@ -124,8 +130,7 @@ export function startOperation<T, P extends EventBase>(
       })
     } catch (error) {
       const why = explain === undefined ? error : explain(error)
-      await rollBack(steps, why)
-      throw why
+      throw await rollBack(steps, why)
     }
   }
   const source: EventSource<P> = hub

@@ -89,6 +89,7 @@ const ARGUMENTS: { readonly [Call in Exclude<keyof ControlInterface, Unchecked>]
   listPorts: [DOMAIN], listGrants: [DOMAIN], sendVirq: [DOMAIN, number('a VIRQ'), optional('a vCPU', anyNumber)],
   seedGrant: [DOMAIN, number('a grant'), argument('an entry', fields({ remote: anyNumber, frame: anyNumber }))], port: [DOMAIN],
   // The host and its pools
+  allows: [argument('an operation', text), optional('a domain', anyNumber)],
   readConsole: [optional('options', fields({}, { clear: flag }))], log: [argument('lines', listOf(text))], typeConsole: [BYTES],
   createCpuPool: [optional('options', fields({}, { id: anyNumber, scheduler: text }))], destroyCpuPool: [POOL], addPoolCpu: [POOL, number('a CPU')],
   removePoolCpu: [POOL, number('a CPU')], moveToCpuPool: [DOMAIN, POOL], poolParameters: [POOL], setPoolParameters: [POOL, PARAMETERS],

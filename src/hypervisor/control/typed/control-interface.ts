@@ -277,6 +277,8 @@ export interface HostControl {
    * run that stands is told by.
    */
   executedInstructions(): number
+  /** Whether the host's policy lets the toolstack have a call of this interface, of a domain where the call names one. */
+  allows(operation: string, domid?: DomId): boolean
   /** Random numbers of this host, for handles and the like. */
   readonly random: Random
 }

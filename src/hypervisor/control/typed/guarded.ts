@@ -4,7 +4,7 @@ import type { Access } from '../../domains/access.ts'
 import type { ControlInterface } from './control-interface.ts'
 
 /** Calls that are no question of access: the clock's own work, and what only tells that something has happened. */
-const UNASKED: ReadonlySet<string> = new Set(['run', 'markWritten', 'hasDomain', 'endedDomains', 'isQuiet'] satisfies (keyof ControlInterface)[])
+const UNASKED: ReadonlySet<string> = new Set(['run', 'markWritten', 'hasDomain', 'endedDomains', 'isQuiet', 'allows'] satisfies (keyof ControlInterface)[])
 /** Calls whose first argument is no domain. */
 const OF_HOST: ReadonlySet<string> = new Set([
   'createDomain', 'listDomains', 'machineToPhys', 'frameInfo', 'hostInfo', 'readConsole', 'cpuPools', 'createCpuPool', 'destroyCpuPool', 'addPoolCpu',
@@ -24,5 +24,5 @@ export function guarded(control: ControlInterface, access: Access): ControlInter
     }]
   })
   // The same names with the same calls.
-  return Object.fromEntries(calls) as ControlInterface
+  return { ...Object.fromEntries(calls) as ControlInterface, allows: (operation, domid) => access.mayControl(operation, domid) }
 }

@@ -39,5 +39,7 @@ export function hostFace(parts: HostFaceParts): HostControl {
     run: (limits = {}) => loop.run(limits),
     isStanding: () => loop.isStanding,
     executedInstructions: () => loop.executed,
+    // Where a policy is asked it answers itself (guarded.ts).
+    allows: () => true,
   }
 }

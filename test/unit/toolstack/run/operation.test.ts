@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { startOperation } from '../../../../src/toolstack/run/operation.ts'
+import { XenError } from '../../../../src/util/index.ts'
 
 type Progress = { readonly type: 'step'; readonly n: number }
 const settings = { name: 'the work', now: () => 0 }
@@ -47,6 +48,11 @@ describe('an operation', () => {
     })
     await expect(operation).rejects.toThrow(/could not be undone/)
     expect(undone).toBe(true)
+    const coded = startOperation<void, Progress>(settings, async ({ undo }) => {
+      undo(() => { throw new Error('stuck') })
+      throw new XenError('IO', 'broken', { details: { path: 'x' } })
+    })
+    await expect(coded).rejects.toMatchObject({ code: 'IO', message: 'broken; what it had done could not be undone completely', details: { path: 'x', notUndone: [new Error('stuck')] } })
   })
 
   test('is aborted before it begins, or between steps', async () => {
