@@ -3,11 +3,11 @@
  * links to them in `auto`, in the order of the links' names. Other files of the folder, such as xl.conf, are passed over.
  * Reference: xendomains(8).
  */
-import { watch as watchFolder } from 'node:fs'
 import { lstat, mkdir, readFile, readdir, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import type { CatalogueEntry, CatalogueStore } from '../toolstack/index.ts'
 import { thrownMessage, XenError } from '../util/index.ts'
+import { watchFolders } from './watch-folders.ts'
 
 /** Larger files are no descriptions. */
 const LARGEST = 1 << 20
@@ -102,15 +102,7 @@ class CatalogueFolder implements CatalogueStore {
   }
 
   watch(changed: () => void): () => void {
-    const watchers = [this.folder, join(this.folder, AUTO)].flatMap((path) => {
-      try {
-        // A folder that goes away has nothing more to tell.
-        return [watchFolder(path, changed).on('error', () => undefined)]
-      } catch {
-        return []
-      }
-    })
-    return () => watchers.forEach((watcher) => watcher.close())
+    return watchFolders([this.folder, join(this.folder, AUTO)], changed)
   }
 
   /** Names of the links in `auto`, by the file that they lead to. */

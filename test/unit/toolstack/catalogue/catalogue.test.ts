@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Catalogue, MemoryCatalogueStore, type CatalogueChange, type CatalogueStore } from '../../../../src/toolstack/index.ts'
+import { Catalogue, Host, MemoryCatalogueStore, type CatalogueChange, type CatalogueStore } from '../../../../src/toolstack/index.ts'
 import { catalogueFolder } from '../../../../src/node/index.ts'
 
 const error = (code: string) => expect.objectContaining({ code })
@@ -93,6 +93,49 @@ describe.each(stores)('a catalogue in %s', (_, store) => {
     await watching
     expect(seen).toEqual([{ type: 'defined', name: 'more' }, { type: 'updated', name: 'more' }, { type: 'undefined', name: 'first' }])
   })
+})
+
+test('a folder that comes and goes is watched wherever it is', async () => {
+  const place = join(folder, 'not', 'yet', 'there')
+  const catalogue = new Catalogue(catalogueFolder(place))
+  const abort = new AbortController()
+  const seen: string[] = []
+  const watching = (async () => {
+    for await (const { type, name } of catalogue.watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
+  })()
+  const wait = async (length: number): Promise<void> => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) }
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  await catalogue.define('name = "a"')
+  await wait(1)
+  // The folder of the links was not there either.
+  await catalogue.setAutostart('a', true)
+  await wait(2)
+  await rm(place, { recursive: true })
+  await wait(3)
+  await catalogue.define('name = "b"')
+  await wait(4)
+  await catalogue.setAutostart('b', '5')
+  await wait(5)
+  expect(seen).toEqual(['defined a', 'updated a', 'undefined a', 'defined b', 'updated b'])
+  abort.abort()
+  await watching
+})
+
+test('a real host starts what is in the folder, in the order of the links, beside what runs already', async () => {
+  const catalogue = new Catalogue(catalogueFolder(join(folder, 'real')))
+  for (const name of ['one', 'two', 'three']) await catalogue.define({ name, memory: 4 }, { autostart: true })
+  await catalogue.setAutostart('three', '005')
+  await catalogue.define('name = "broken"\nmemory = 4\nkernel = "/no/such"', { autostart: '007' })
+  const host = await Host.boot({ memory: 32, dom0Memory: 8 })
+  try {
+    await catalogue.start(host, 'one')
+    const results = await catalogue.startAll(host)
+    expect(results.map(({ name, domain, error: why }) => [name, domain?.id, (why as { code?: string } | undefined)?.code])).toEqual([
+      ['three', 2, undefined], ['broken', undefined, 'IO'], ['one', undefined, 'DOMAIN_EXISTS'], ['two', 3, undefined],
+    ])
+  } finally {
+    await host.shutdown()
+  }
 })
 
 test('a folder is laid out as /etc/xen is, and what is no description there is passed over', async () => {
