@@ -8,7 +8,7 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import type { BlockStore } from '../drivers/index.ts'
 import { SECTOR_SIZE, checkRange, checkSize, checkWritable } from '../drivers/index.ts'
-import { XenError, checkOptions, flag } from '../util/index.ts'
+import { XenError, checkOptions, flag, thrownMessage } from '../util/index.ts'
 
 /** How a file is opened as a disk. */
 export interface FileStoreOptions {
@@ -36,7 +36,7 @@ export class FileBlockStore implements BlockStore {
     try {
       this.descriptor = openSync(path, this.readOnly ? 'r' : 'r+')
     } catch (cause) {
-      throw new XenError('IO', `disk image ${path} cannot be opened`, { details: { path }, cause })
+      throw new XenError('IO', `disk image ${path} cannot be opened: ${thrownMessage(cause)}`, { details: { path }, cause })
     }
     this.bytes = this.measure()
   }

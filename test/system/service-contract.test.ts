@@ -2,7 +2,7 @@
  * Every member of hosts, domains, consoles, pools, moments and catalogues that travels, over a connection: those that look answer as
  * they do here, the others have their effect here. The tables are typed by what travels, so that a new one cannot be forgotten.
  */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import {
   Catalogue, connectHost, embeddedKernel, Host, serveHost, transportPair, TRAVELLING, type Domain, type Moment, type RemoteDomain, type RemoteHost, type RemoteMoment,
 } from '../../src/index.ts'
@@ -163,11 +163,21 @@ test('domains', async () => {
 test('events: as they come, those that were, the next one', async () => {
   const told: string[] = []
   const end = remote.events.onAny(({ type }) => told.push(type))
+  // One that throws goes on hearing, as on the host itself, and nobody else is harmed.
+  const complained = vi.spyOn(console, 'error').mockImplementation(() => undefined)
+  let heard = 0
+  const endOther = remote.events.on('domain-created', () => {
+    heard += 1
+    throw new Error('a fault of the listener')
+  })
   const next = remote.events.once('domain-created', ({ name }) => name === 'ten')
   await remote.createDomain({ name: 'nine', memory: 4 })
   const made = await remote.createDomain({ name: 'ten', memory: 4 })
   expect((await next).domid).toBe(made.id)
   expect(told).toContain('operation-started')
+  expect([heard, complained.mock.calls.map(([error]) => String(error))]).toEqual([2, ['Error: a fault of the listener', 'Error: a fault of the listener']])
+  complained.mockRestore()
+  endOther()
   end()
   expect((await remote.events.recent({ types: ['domain-created'], domid: made.id })).map(({ type }) => type)).toEqual(['domain-created'])
   await expect(remote.events.once('host-reset', undefined, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })

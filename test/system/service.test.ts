@@ -40,7 +40,10 @@ describe('a host over a connection', () => {
     await expect(remote.domain('two')).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND', details: { domain: 'two' } })
     await expect(domain.setMemTarget(NaN)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     await expect(remote.createDomain({ name: 'x', memory: 4, kernel: () => undefined })).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
+    expect(await domain.exists()).toBe(true)
     await domain.destroy()
+    // As the handle itself says it there.
+    expect([await domain.exists(), await domain.waitForShutdown(), (await domain.config()).name]).toEqual([false, 'destroyed', 'one'])
     await expect(domain.info()).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
   })
 

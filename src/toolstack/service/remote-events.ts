@@ -1,5 +1,5 @@
 /** Events of a host of another process: what listens is on this side, and follows a stream of those that are wanted. */
-import { XenError, type EventsLost, type EventStamp } from '../../util/index.ts'
+import { callGuarded, XenError, type EventsLost, type EventStamp } from '../../util/index.ts'
 import type { HostEvent } from '../host/host-events.ts'
 import type { RemoteEvents } from './api.ts'
 
@@ -8,11 +8,14 @@ type Listening = Pick<RemoteEvents, 'stream' | 'recent'>
 
 const isEvent = (event: Stamped | EventsLost): event is Stamped => event.type !== 'events-lost'
 
+/** As on the host itself, what a listener throws ends nothing. */
+const tell = <E extends Stamped>(listener: (event: E) => unknown, event: E): void => callGuarded(() => listener(event), (error) => console.error(error))
+
 /** Calls a listener with what a stream gives; the function that ends it. */
 function follow({ stream }: Listening, types: readonly HostEvent['type'][] | undefined, listener: (event: Stamped) => void): () => void {
   const stop = new AbortController()
   void (async () => {
-    for await (const event of stream({ types, signal: stop.signal })) if (isEvent(event)) listener(event)
+    for await (const event of stream({ types, signal: stop.signal })) if (isEvent(event)) tell(listener, event)
   })().catch(() => undefined)
   return () => stop.abort()
 }

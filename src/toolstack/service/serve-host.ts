@@ -70,6 +70,8 @@ function isSame(one: string, other: string): boolean {
 
 /** Moments that one connection may hold. */
 const MOST_MOMENTS = 1024
+/** Handles of domains that one connection keeps, so that those of gone ones can say so. */
+const MOST_HANDLES = 1024
 
 /** Members by what they are called on. */
 const SERVED: ReadonlyMap<string, ReadonlySet<string>> = /* @__PURE__ */ new Map(
@@ -84,6 +86,7 @@ class Served {
   private readonly calls = new Map<number, AbortController>()
   /** Moments that the client has handles of, by the handles' numbers. */
   private readonly moments = new Map<number, Moment<Host>>()
+  private readonly handles = new Map<number, Domain>()
   private momentsGiven = 0
   /** The host as the token allows it; undefined before the token. */
   private seen: Host | undefined
@@ -182,12 +185,33 @@ class Served {
         stream: (options: StreamOptions<HostEvent> = {}) => host.events.stream(options),
         recent: (filter: EventFilter<HostEvent> = {}) => host.events.recent(filter),
       }
-      case 'domain': return host.domain(numberOf(id))
+      case 'domain': return this.domain(numberOf(id))
       case 'console': return this.console(id)
       case 'cpupools': return host.cpupools
       case 'cpupool': return host.cpupools.find(numberOf(id))
       case 'moment': return this.moment(id)
       case 'catalogue': return this.catalogue()
+    }
+  }
+
+  /** A domain by its number; one that is gone and of which this client has a handle answers for itself, as a handle does where the host is. */
+  private domain(id: number): Domain {
+    try {
+      return this.seen!.domain(id)
+    } catch (error) {
+      const known = XenError.is(error, 'DOMAIN_NOT_FOUND') ? this.handles.get(id) : undefined
+      if (known === undefined) throw error
+      return known
+    }
+  }
+
+  /** Keeps a handle that the client is given: the last ones of many. */
+  private keep(domain: Domain): void {
+    this.handles.delete(domain.id)
+    this.handles.set(domain.id, domain)
+    for (const oldest of this.handles.keys()) {
+      if (this.handles.size <= MOST_HANDLES) break
+      this.handles.delete(oldest)
     }
   }
 
@@ -241,6 +265,7 @@ class Served {
   private tag(what: object): Tag | undefined {
     // A kernel in TypeScript, a way to look symbols up: they stay here.
     if (typeof what === 'function') return { $: 'undefined' }
+    if (what instanceof Domain) this.keep(what)
     if (what instanceof Domain) return { $: 'domain', id: what.id, uuid: what.uuid, name: what.name }
     if (what instanceof DomainConsole) return { $: 'console', id: what.channel === undefined ? what.domid : [what.domid, what.channel] }
     if (what instanceof CpuPool) return { $: 'cpupool', ...what.toJSON() }
