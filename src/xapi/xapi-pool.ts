@@ -24,6 +24,10 @@ export interface XapiPoolOptions {
 type Method = (...given: never[]) => unknown
 
 const CLASSES = ['pool', 'host', 'VM', 'VBD', 'VIF', 'VDI', 'SR', 'PBD', 'network', 'task', 'session']
+/** Calls that a machine takes one at a time. */
+const EXCLUSIVE: ReadonlySet<string> = new Set([
+  'VM.start', 'VM.start_on', 'VM.clean_shutdown', 'VM.clean_reboot', 'VM.suspend', 'VM.resume', 'VM.resume_on', 'VM.pool_migrate', 'VM.destroy',
+])
 const MEBIBYTE = 2 ** 20
 /** Longest that `event.from` waits, in seconds. */
 const LONGEST_WAIT = 60
@@ -31,6 +35,7 @@ const LONGEST_WAIT = 60
 const isHosts: Check = (value) => listOf(record)(value)
 const failureOf = (error: unknown): XapiFailure => {
   if (error instanceof XapiFailure) return error
+  if (XenError.is(error, 'ABORTED')) return new XapiFailure('TASK_CANCELLED', error.message)
   if (XenError.is(error, 'OUT_OF_MEMORY')) return new XapiFailure('HOST_NOT_ENOUGH_FREE_MEMORY', error.message)
   if (XenError.is(error)) return new XapiFailure('INTERNAL_ERROR', error.code, error.message)
   return new XapiFailure('INTERNAL_ERROR', error instanceof Error ? error.message : String(error))
@@ -47,6 +52,12 @@ export class XapiPool {
   /** Saved memory of suspended machines, by their references. */
   private readonly saved = new Map<string, Uint8Array[]>()
   private readonly sessions = new Set<string>()
+  /** What gives the calls of tasks up, by their references. */
+  private readonly cancels = new Map<string, AbortController>()
+  /** Machines that are being started, moved or stopped, and by which call: another one waits for its turn by itself. */
+  private readonly underWay = new Map<string, string>()
+  /** What gives the call up that is being begun; whoever begins something long takes it before waiting for anything. */
+  private signal: AbortSignal | undefined
   private readonly methods: ReadonlyMap<string, Method>
 
   private constructor(database: Database, hosts: ReadonlyMap<string, Host>, more: Pick<XapiPool, never> & {
@@ -110,10 +121,30 @@ export class XapiPool {
     }
   }
 
-  private async carryOut(name: string, given: readonly unknown[]): Promise<unknown> {
-    const own = this.methods.get(name)
-    if (own !== undefined) return await (own as (...all: unknown[]) => unknown)(...given) ?? ''
-    return genericCall(this.database, name, given)
+  private async carryOut(name: string, given: readonly unknown[], signal?: AbortSignal): Promise<unknown> {
+    const own = this.methods.get(name) as ((...all: unknown[]) => unknown) | undefined
+    if (own === undefined) return genericCall(this.database, name, given)
+    const begin = (): unknown => {
+      this.signal = signal
+      try {
+        return own(...given)
+      } finally {
+        this.signal = undefined
+      }
+    }
+    return await (EXCLUSIVE.has(name) ? this.alone(name, String(given[0]), begin) : begin()) ?? ''
+  }
+
+  /** Does something with a machine that nobody else does something such with. */
+  private async alone(name: string, vm: string, work: () => unknown): Promise<unknown> {
+    const other = this.underWay.get(vm)
+    if (other !== undefined) throw new XapiFailure('OTHER_OPERATION_IN_PROGRESS', 'VM', vm, other)
+    this.underWay.set(vm, name)
+    try {
+      return await work()
+    } finally {
+      this.underWay.delete(vm)
+    }
   }
 
   private login(user: string, password: string): string {
@@ -140,10 +171,19 @@ export class XapiPool {
       name_label: `Async.${name}`, name_description: '', status: 'pending', progress: 0, result: '', error_info: [], created: new Date(0), finished: new Date(0),
       resident_on: this.coordinator, other_config: {}, allowed_operations: ['cancel'], current_operations: {}, type: '<none/>',
     })
-    const end = (fields: XapiRecord): void => { if (this.database.all('task').has(task)) this.database.change('task', task, { progress: 1, ...fields }) }
-    this.carryOut(name, given).then(
+    const cancel = new AbortController()
+    this.cancels.set(task, cancel)
+    const end = (fields: XapiRecord): void => {
+      this.cancels.delete(task)
+      if (this.database.all('task').has(task)) this.database.change('task', task, { progress: 1, allowed_operations: [], ...fields })
+    }
+    this.carryOut(name, given, cancel.signal).then(
       (value) => end({ status: 'success', result: value === '' ? '' : `<value>${String(value)}</value>` }),
-      (error: unknown) => end({ status: 'failure', error_info: [...failureOf(error).description] }))
+      (error: unknown) => {
+        const { description } = failureOf(error)
+        const isCancelled = description[0] === 'TASK_CANCELLED'
+        end({ status: isCancelled ? 'cancelled' : 'failure', error_info: isCancelled ? ['TASK_CANCELLED', task] : [...description] })
+      })
     return task
   }
 
@@ -229,7 +269,7 @@ export class XapiPool {
       ...template, name: String(own['name_label']), uuid: String(own['uuid']), memory: Number(own['memory_dynamic_max']) / MEBIBYTE,
       maxMemory: Number(own['memory_static_max']) / MEBIBYTE, vcpus: Number(own['VCPUs_at_startup']), maxVcpus: Number(own['VCPUs_max']),
       disks: disks.map(([, vbd]) => this.diskOf(vbd)), nics: nics.map(([, vif]) => this.nicOf(vif)),
-    }, { paused })
+    }, { paused, signal: this.signal })
     this.database.change('VM', vm, { power_state: paused ? 'Paused' : 'Running', resident_on: ref, domid: String(domain.id) })
     for (const [disk] of disks) this.database.change('VBD', disk, { currently_attached: true })
     for (const [nic] of nics) this.database.change('VIF', nic, { currently_attached: true })
@@ -279,22 +319,26 @@ export class XapiPool {
     const there = this.hosts.get(to)
     if (there === undefined) throw new XapiFailure('HANDLE_INVALID', 'host', to)
     const { ends } = transportPair()
-    const [, moved] = await Promise.all([domain.migrate(ends[0]), there.receiveMigration(ends[1], { trust: 'all' })])
-    this.database.change('VM', vm, { resident_on: to, domid: String(moved.id) })
+    // Where one end gives up the other has ended, too, when the call has.
+    const [sent, received] = await Promise.allSettled([domain.migrate(ends[0], { signal: this.signal }), there.receiveMigration(ends[1], { trust: 'all' })])
+    if (sent.status === 'rejected') throw sent.reason
+    if (received.status === 'rejected') throw received.reason
+    this.database.change('VM', vm, { resident_on: to, domid: String(received.value.id) })
   }
 
   private async suspend(vm: string): Promise<void> {
     this.want(vm, 'Running')
     const chunks: Uint8Array[] = []
-    await this.domainOf(vm).domain.save({ write: (chunk: Uint8Array) => void chunks.push(chunk.slice()) })
+    await this.domainOf(vm).domain.save({ write: (chunk: Uint8Array) => void chunks.push(chunk.slice()) }, { signal: this.signal })
     this.saved.set(vm, chunks)
     this.database.change('VM', vm, { power_state: 'Suspended', resident_on: NULL_REF, domid: '-1' })
   }
 
   private async resume(vm: string, at = this.roomiest()): Promise<void> {
     this.want(vm, 'Suspended')
-    const host = this.hosts.get(at)!
-    const domain = await host.restore((async function* (chunks) { yield* chunks })(this.saved.get(vm) ?? []), { trust: 'all' })
+    const host = this.hosts.get(at)
+    if (host === undefined) throw new XapiFailure('HANDLE_INVALID', 'host', at)
+    const domain = await host.restore((async function* (chunks) { yield* chunks })(this.saved.get(vm) ?? []), { trust: 'all', signal: this.signal })
     this.saved.delete(vm)
     this.database.change('VM', vm, { power_state: 'Running', resident_on: at, domid: String(domain.id) })
   }
@@ -312,8 +356,8 @@ export class XapiPool {
     const own = this.database.get(kind, ref)
     if (own['currently_attached'] === true) throw new XapiFailure('DEVICE_ALREADY_ATTACHED', ref)
     const { domain } = this.domainOf(String(own['VM']))
-    if (kind === 'VBD') await domain.attachDisk(this.diskOf(own))
-    else await domain.attachNic(this.nicOf(own))
+    if (kind === 'VBD') await domain.attachDisk(this.diskOf(own), { signal: this.signal })
+    else await domain.attachNic(this.nicOf(own), { signal: this.signal })
     this.database.change(kind, ref, { currently_attached: true })
   }
 
@@ -362,7 +406,11 @@ export class XapiPool {
       'VM.unpause': (vm: string) => { this.want(vm, 'Paused'); this.domainOf(vm).domain.unpause() },
       'VM.clean_shutdown': async (vm: string) => { this.want(vm, 'Running'); await this.domainOf(vm).domain.shutdown() },
       'VM.clean_reboot': async (vm: string) => { this.want(vm, 'Running'); await this.domainOf(vm).domain.reboot() },
-      'VM.hard_shutdown': (vm: string) => (database.get('VM', vm)['power_state'] === 'Suspended' ? database.change('VM', vm, { power_state: 'Halted' }) : this.domainOf(vm).domain.destroy()),
+      'VM.hard_shutdown': (vm: string) => {
+        if (database.get('VM', vm)['power_state'] !== 'Suspended') return this.domainOf(vm).domain.destroy()
+        this.saved.delete(vm)
+        return database.change('VM', vm, { power_state: 'Halted' })
+      },
       'VM.suspend': (vm: string) => this.suspend(vm), 'VM.resume': (vm: string) => this.resume(vm), 'VM.resume_on': (vm: string, host: string) => this.resume(vm, host),
       'VM.pool_migrate': (vm: string, host: string) => this.migrate(vm, host),
       'VM.set_memory_dynamic_range': (vm: string, _least: string, most: string) => setMemory(vm, most), 'VM.set_memory_target_live': setMemory,
@@ -405,7 +453,13 @@ export class XapiPool {
       'network.destroy': (ref: string) => database.remove('network', ref),
       'task.create': (name_label: string, name_description: string) => database.add('task', { name_label, name_description, status: 'pending', progress: 0, result: '', error_info: [], other_config: {}, resident_on: this.coordinator }),
       'task.destroy': (ref: string) => database.remove('task', ref),
-      'task.cancel': (ref: string) => { if (database.get('task', ref)['status'] === 'pending') database.change('task', ref, { status: 'cancelled' }) },
+      // Ended by what it undoes; one that a client has made has nobody else to end it.
+      'task.cancel': (ref: string) => {
+        if (database.get('task', ref)['status'] !== 'pending') return
+        const cancel = this.cancels.get(ref)
+        if (cancel === undefined) database.change('task', ref, { status: 'cancelled' })
+        else cancel.abort()
+      },
       'session.get_this_host': (session: string) => database.get('session', session)['this_host'],
       'host.get_servertime': () => new Date(this.hosts.get(this.coordinator)!.now() / 1e6),
     }

@@ -112,6 +112,38 @@ describe('npm\'s xen-api', () => {
     await expect(xapi.call('VM.pause', vm)).rejects.toMatchObject({ code: 'VM_BAD_POWER_STATE', params: [vm, 'running', 'halted'] })
     await xapi.call('VM.destroy', vm)
   })
+
+  test('cancels tasks, whose calls undo themselves, and is told of another operation of the same machine', async () => {
+    const vm = await xapi.call('VM.clone', named('VM', 'mini')!.$ref, 'busy') as string
+    await xapi.call('VM.provision', vm)
+    const task = async (name: string, ...given: unknown[]): Promise<string> => xapi.call(`Async.${name}`, ...given) as Promise<string>
+    const ended = (ref: string): Promise<Record_> => seen(() => all('task').find(({ $ref, status }) => $ref === ref && status !== 'pending'))
+    const starting = await task('VM.start', vm, false, false)
+    // It comes while the first is under way, or when it is over.
+    await expect(xapi.call('VM.start', vm, false, false)).rejects.toMatchObject({ code: expect.stringMatching(/^(OTHER_OPERATION_IN_PROGRESS|VM_BAD_POWER_STATE)$/) })
+    expect((await ended(starting))['status']).toBe('success')
+    const at = await xapi.call('VM.get_resident_on', vm) as string
+    const domain = pool.hosts.get(at)!.domain('busy')
+    // What goes on beside it shows as such, and a cancelled call leaves all as it was.
+    const direct = (name: string, ...given: unknown[]): Promise<unknown> => pool.call(name, [session, ...given])
+    const session = await pool.call('session.login_with_password', ['root', 'password']) as string
+    const suspending = await direct('Async.VM.suspend', vm) as string
+    await expect(direct('VM.clean_reboot', vm)).rejects.toMatchObject({ description: ['OTHER_OPERATION_IN_PROGRESS', 'VM', vm, 'VM.suspend'] })
+    await direct('task.cancel', suspending)
+    expect(await ended(suspending)).toMatchObject({ status: 'cancelled', error_info: ['TASK_CANCELLED', suspending] })
+    expect([domain.exists, await xapi.call('VM.get_power_state', vm)]).toEqual([true, 'Running'])
+    const migrating = await direct('Async.VM.pool_migrate', vm, [...pool.hosts.keys()].find((ref) => ref !== at)!, {}) as string
+    await direct('task.cancel', migrating)
+    expect((await ended(migrating))['status']).toBe('cancelled')
+    expect([await xapi.call('VM.get_resident_on', vm), [...pool.hosts.values()].flatMap((host) => host.domains()).length]).toEqual([at, 1])
+    await domain.console.write('echo still here\n')
+    await domain.console.waitFor(/^still here$/)
+    await expect(direct('VM.resume_on', vm, 'OpaqueRef:none')).rejects.toMatchObject({ description: ['VM_BAD_POWER_STATE', vm, 'suspended', 'running'] })
+    await direct('VM.suspend', vm)
+    await expect(direct('VM.resume_on', vm, 'OpaqueRef:none')).rejects.toMatchObject({ description: ['HANDLE_INVALID', 'host', 'OpaqueRef:none'] })
+    await direct('VM.hard_shutdown', vm)
+    await direct('VM.destroy', vm)
+  })
 })
 
 const SCRIPT = `
