@@ -28,6 +28,7 @@ export const GUEST_SETS = {
   shim: ['xen-utils-4.17'],
   xen: ['xen-hypervisor-4.17-amd64'],
   unikernel: ['ocaml', 'musl-dev', 'libcstruct-ocaml-dev', 'libeqaf-ocaml-dev', 'libmirage-crypto-ocaml-dev'],
+  metrics: ['prometheus'],
   dom0: DOM0_PACKAGES,
   etcd: ['etcd-server'],
   arm64: ['libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross', 'libc6-arm64-cross', 'qemu-user-static'],
@@ -82,6 +83,8 @@ const PLACES = {
   mirageCrypto: { set: 'unikernel', package: 'libmirage-crypto-ocaml-dev', folder: 'usr/lib/ocaml', name: 'mirage-crypto' },
   /** The OCaml compiler. */
   ocamlopt: { set: 'unikernel', package: 'ocaml', folder: 'usr/bin', name: 'ocamlopt.opt' },
+  /** Prometheus's own reader and checker of metrics. */
+  promtool: { set: 'metrics', package: 'prometheus', folder: 'usr/bin', name: 'promtool' },
   /** Xen's own checker of saved images, a Python program. */
   verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
   /** Xen built to run as a PVH guest around one PV guest. */

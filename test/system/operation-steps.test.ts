@@ -199,6 +199,8 @@ describe('an operation that fails, or is given up, at any of its steps leaves th
   })
 
   test('has many steps in all, and each was tried in both ways', () => {
+    const names = [...new Set(ROWS.map(({ name }) => name))]
+    console.log(`Steps at which each was failed, and given up: ${names.map((name) => `${name} ${counts.get(`${name} fails`) ?? 0}`).join(', ')}`)
     expect([...counts.values()].reduce((sum, count) => sum + count, 0)).toBeGreaterThan(200)
   })
 })

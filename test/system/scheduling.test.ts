@@ -105,14 +105,16 @@ test('a domain is renamed for everybody, and nobody gets a name that is taken', 
   expect(() => domain.rename('other')).toThrow(error('DOMAIN_EXISTS'))
   expect(() => domain.rename('a/b')).toThrow(error('INVALID_ARGUMENT'))
   expect(domain.name).toBe('new')
-  await domain.console.write('ls name\n')
+  // The running guest reads it.
+  await domain.console.write('read name\n')
+  await domain.console.waitFor(/^new$/)
   expect(domain.uptime()).toBeGreaterThan(0)
   await domain.destroy()
   await other.destroy()
   expect(() => domain.rename('late')).toThrow(error('DOMAIN_NOT_FOUND'))
 })
 
-test('NMIs and SysRq keys reach the guest, other triggers are refused by name', async () => {
+test('SysRq keys stand where guests look for them, and triggers that a kind does not have are refused by name', async () => {
   const domain = await host.createDomain({ name: 'keyed', memory: 4 })
   await domain.console.waitFor('mini> ')
   domain.sysrq('s')
@@ -121,6 +123,18 @@ test('NMIs and SysRq keys reach the guest, other triggers are refused by name', 
   expect(() => domain.trigger('reset')).toThrow(error('NOT_SUPPORTED', /trigger reset/))
   expect(() => domain.trigger('nmi', { vcpu: 7 })).toThrow(error('INVALID_ARGUMENT'))
   domain.trigger('nmi')
+  const typed = await host.createDomain({ name: 'typed', memory: 4, kernel: (kernel) => kernel.console!.log('up') })
+  expect(() => typed.trigger('nmi')).toThrow(error('NOT_SUPPORTED', /knows no non-maskable interrupts/))
+  for (const one of [domain, typed]) await one.destroy()
+})
+
+test('each vCPU has the CPUs that the lists of a description give it, and those that the lists leave out have all', async () => {
+  const text = 'name = "lists"\nmemory = 4\nvcpus = 1\nmaxvcpus = 4\ncpus = ["0", "1-3,^2"]\ncpus_soft = ["all", "3", "node:0,^0"]\n'
+  const domain = await host.createDomain(text, { paused: true })
+  expect(domain.vcpus().map(({ hard, soft }) => [hard, soft])).toEqual([
+    [[0], [0, 1, 2, 3]], [[1, 3], [3]], [[0, 1, 2, 3], [1, 2, 3]], [[0, 1, 2, 3], [0, 1, 2, 3]],
+  ])
+  expect(domain.currentConfig()).toMatchObject({ cpus: ['0', '1,3', 'all', 'all'], cpusSoft: ['all', '3', '1-3', 'all'] })
   await domain.destroy()
 })
 

@@ -1,7 +1,7 @@
 /**
  * Debug keys: what Xen writes on its console when it is asked for a look at itself. Lines are worded as Xen's where there is such a
  * thing here; keys about hardware that a host has not are not there.
- * Reference: xen/common/keyhandler.c; xen/common/sched/core.c, schedule_dump; xen/common/event_channel.c, dump_evtchn_info.
+ * Reference: xen/common/keyhandler.c; xen/common/sched/core.c, schedule_dump; xen/common/perfc.c, perfc_printall; xen/arch/x86/time.c, dump_softtsc.
  */
 import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 
@@ -58,20 +58,35 @@ function schedulerLines({ control }: DebugSource): string[] {
   return [`NOW=${time}`, `Online Cpus: ${set(Array.from({ length: physicalCpus }, (_, cpu) => cpu))}`, ...pools]
 }
 
+function softTscLines({ control }: DebugSource): string[] {
+  const { time } = control.hostInfo()
+  const domains = control.listDomains().filter(({ privileged }) => !privileged).map(({ domid, translated }) => {
+    const { mode, kilohertz, nanoseconds, incarnation } = control.getTscInfo(domid)
+    const offset = BigInt(Math.floor(time)) - nanoseconds
+    const facts = [`mode=${mode}`, ...(offset > 0n && mode !== 2 ? [`ofs=0x${offset.toString(16)}`] : []), ...(kilohertz === 0 ? [] : [`khz=${kilohertz}`]), `inc=${incarnation}`]
+    return `dom${domid}${translated ? '(hvm)' : ''}: ${facts.join(',')}`
+  })
+  return ['TSC marked as reliable, warp = 0 (count=0)', ...(domains.length === 0 ? ['No domains have emulated TSC'] : domains)]
+}
+
 const KEYS: Readonly<Record<string, DebugKey>> = {
-  '*': { about: 'print all diagnostics', lines: (source) => ['c', 'm', 'q', 'r'].flatMap((key) => pressed(key, source)) },
-  c: { about: 'dump how often each hypercall was made', lines: ({ control }) => Object.entries(control.hypercallCounts()).map(([name, count]) => `${name.padEnd(28)} ${count}`) },
+  '*': { about: 'print all diagnostics', lines: (source) => ['m', 'p', 'q', 'r', 's'].flatMap((key) => pressed(key, source)) },
   h: { about: 'show this message', lines: () => Object.entries(KEYS).map(([key, { about }]) => ` key '${key}' (ascii '${key.charCodeAt(0).toString(16)}') => ${about}`) },
   m: { about: 'memory info', lines: ({ control }) => {
     const { freeFrames, outstandingFrames } = control.hostInfo()
     return ['Physical memory information:', `    Dom heap: ${freeFrames * 4}kB free`, `    Claimed: ${outstandingFrames * 4}kB`]
   } },
+  p: { about: 'print performance counters', lines: ({ control }) => [
+    `Xen performance counters SHOW  (now = ${control.hostInfo().time})`,
+    ...Object.entries(control.hypercallCounts()).map(([name, count]) => `${`hypercall ${name}`.padEnd(32)}  TOTAL[${String(count).padStart(12)}]`),
+  ] },
   q: { about: 'dump domain (and guest debug) info', lines: ({ control }) => control.listDomains().flatMap((info) => domainLines(control, info)) },
   r: { about: 'dump run queues', lines: schedulerLines },
+  s: { about: 'dump softtsc stats', lines: softTscLines },
 }
 
 const SAID: Readonly<Record<string, string>> = {
-  c: 'dumping hypercall counts', h: 'showing installed handlers', m: 'dumping memory info', q: 'dumping domain info', r: 'dumping run queues', '*': 'firing all diagnostic keyhandlers',
+  h: 'showing installed handlers', m: 'dumping memory info', q: 'dumping domain info', r: 'dumping run queues', '*': 'firing all diagnostic keyhandlers',
 }
 
 /** What is written when a key is pressed; nothing for one that does nothing, as Xen has it. */
@@ -79,7 +94,9 @@ function pressed(key: string, source: DebugSource): string[] {
   const known = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined
   if (known === undefined) return []
   const when = key === 'q' ? ` (now = ${source.control.hostInfo().time})` : ''
-  return [`'${key}' pressed -> ${SAID[key]}${when}`, ...known.lines(source)]
+  // Some say at once what they have to say.
+  const head = SAID[key] === undefined ? [] : [`'${key}' pressed -> ${SAID[key]}${when}`]
+  return [...head, ...known.lines(source)]
 }
 
 /** Presses keys, one behind the other: what they have to say goes to the hypervisor's console. */
