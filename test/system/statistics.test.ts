@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { BlockFrontend, ChannelFrontend, MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
+import { BlockFrontend, ChannelFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore, NetFrontend } from '../../src/drivers/index.ts'
 import { FrontendBus } from '../../src/guest/index.ts'
 import { Host, openMetrics, type Domain, type HostStatistics } from '../../src/index.ts'
 import { DEVICE_KINDS } from '../../src/toolstack/device-kinds/device-kinds.ts'
@@ -18,7 +18,7 @@ let host: Host
 let mini: Domain
 beforeAll(async () => {
   host = await Host.bootFromGrub('title X\nkernel /boot/xen.gz dom0_mem=16M sched=credit sched_credit_tslice_ms=10 sched_ratelimit_us=0\nmodule /vmlinuz', {
-    memory: 64, cpus: 2, instructionsPerSecond: 1e8, openDisk: () => new MemoryBlockStore(1 << 20),
+    memory: 64, cpus: 2, instructionsPerSecond: 1e8, openDisk: () => new MemoryBlockStore(1 << 20), openFolder: () => new MemoryFileStore({}),
   })
   mini = await host.createDomain({ name: 'mi"ni', memory: 4, disks: ['a,raw,xvda,w'], nics: [''] })
   await mini.console.waitFor('mini> ')
@@ -90,9 +90,10 @@ describe('statistics', () => {
 })
 
 test('devices of every kind count what passes them, in statistics and in the text', async () => {
-  const user = await host.createDomain({ name: 'user', memory: 4, disks: ['a,raw,xvda,w'], nics: [''], channels: [{ name: 'agent' }], kernel: async (kernel) => {
-    const [disks, nics, channels] = [new BlockFrontend(), new NetFrontend(), new ChannelFrontend()]
-    for (const driver of [disks, nics, channels]) await new FrontendBus(kernel).register(driver)
+  const user = await host.createDomain({ name: 'user', memory: 4, disks: ['a,raw,xvda,w'], nics: [''], channels: [{ name: 'agent' }], folders: [{ tag: 'shared', path: 'a' }], kernel: async (kernel) => {
+    const [disks, nics, channels, folders] = [new BlockFrontend(), new NetFrontend(), new ChannelFrontend(), new FolderFrontend()]
+    for (const driver of [disks, nics, channels, folders]) await new FrontendBus(kernel).register(driver)
+    await (await folders.folder('shared')).writeFile('f', new TextEncoder().encode('seven..'))
     await (await disks.disk(51712)).write(0, new Uint8Array(1024))
     const nic = await nics.nic(0)
     nic.send(new Uint8Array(60).fill(0xff))
@@ -110,11 +111,12 @@ test('devices of every kind count what passes them, in statistics and in the tex
   const { devices } = host.statistics().domains.find(({ id }) => id === user.id)!
   expect(devices.map(({ kind }) => kind).sort()).toEqual(Object.values<{ readonly name: string }>(DEVICE_KINDS).map(({ name }) => name).sort())
   expect(Object.fromEntries(devices.map(({ kind, counters }) => [kind, counters]))).toMatchObject({
-    vbd: { writes: 1, sectorsWritten: 2 }, vif: { framesIn: 1, bytesIn: 60, framesOut: 1, bytesOut: 64 }, console: { bytesIn: 4, bytesOut: 6 },
+    vbd: { writes: 1, sectorsWritten: 2 }, vif: { framesIn: 1, bytesIn: 60, framesOut: 1, bytesOut: 64 }, console: { bytesIn: 4, bytesOut: 6 }, '9pfs': { writes: 1, bytesWritten: 7, errors: 0, openFiles: 0 },
   })
   const text = openMetrics(host.statistics())
-  for (const line of ['vbd_sectors_written_total', 'vif_bytes_in_total', 'console_bytes_in_total']) expect(text).toMatch(new RegExp(`^paravirt_${line}\\{domid="${user.id}",domain="user",.*\\} [1-9]`, 'm'))
-  await user.destroy()
+  for (const line of ['vbd_sectors_written_total', 'vif_bytes_in_total', 'console_bytes_in_total', '9pfs_bytes_written_total']) expect(text).toMatch(new RegExp(`^paravirt_${line}\\{domid="${user.id}",domain="user",.*\\} [1-9]`, 'm'))
+  // What goes up and down is no counter.
+  expect(text).toMatch(/^# TYPE paravirt_9pfs_open_files gauge$/m)
 })
 
 describe('text for monitoring systems', () => {

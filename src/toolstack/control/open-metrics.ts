@@ -83,20 +83,25 @@ function domainFamilies(domains: readonly DomainStatistics[]): Family[] {
   ]
 }
 
-/** A counter for each thing that is counted of a kind of device. */
+/** What of a device goes up and down: how many there are now. */
+const NOW: ReadonlySet<string> = new Set(['openFiles'])
+
+/** A counter for each thing that is counted of a kind of device, and a gauge for what there is of it now. */
 function deviceFamilies(domains: readonly DomainStatistics[]): Family[] {
   const families = new Map<string, Sample[]>()
+  const gauges = new Set<string>()
   for (const domain of domains) {
     for (const { kind, device, name, counters } of domain.devices) {
       for (const [counter, value] of Object.entries(counters)) {
         const family = `${snake(kind)}_${snake(counter)}`
+        if (NOW.has(counter)) gauges.add(family)
         const samples = families.get(family) ?? []
         samples.push({ labels: { ...labelsOf(domain), device, name }, value })
         families.set(family, samples)
       }
     }
   }
-  return [...families].map(([name, samples]) => ({ name, type: 'counter', help: `What ${name.replaceAll('_', ' ')} of a device come to.`, samples }))
+  return [...families].map(([name, samples]) => ({ name, type: gauges.has(name) ? 'gauge' : 'counter', help: `What ${name.replaceAll('_', ' ')} of a device come to.`, samples }))
 }
 
 /**
