@@ -162,9 +162,8 @@ export class Guests implements Quiescible {
 
   /** Creates a domain from a description and starts it. */
   async create(config: string | DomainOptions<KernelSource>, options: CreateOptions, context: OperationContext<CreateProgress>): Promise<Domain> {
-    const { warnings } = this.host
     const resolved = configure(config, options, {
-      kinds: this.devices.kinds, offered: () => capabilitiesOf(this.parts.control, this.devices.kinds), warn: (warning) => warnings.add(warning),
+      kinds: this.devices.kinds, offered: () => capabilitiesOf(this.parts.control, this.devices.kinds), warn: (warning) => this.host.warnings.add(warning),
     })
     const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
     const created = await (options.paused === true ? createDomain : createStartable)(this.createHost(), resolved, context)
@@ -344,8 +343,7 @@ export class Guests implements Quiescible {
 
   /** Seconds since 1970. */
   private wallSeconds(): number {
-    const { options, clock } = this.parts
-    return options.bootTime.getTime() / 1000 + clock.now() / 1e9
+    return this.parts.options.bootTime.getTime() / 1000 + this.parts.clock.now() / 1e9
   }
 
   /** Throws DOMAIN_EXISTS when a domain has this name. */
@@ -379,10 +377,9 @@ export class Guests implements Quiescible {
   private softReset(domain: Domain, options: OperationOptions): Operation<void, SoftResetProgress> {
     const { operations, devices, requests, parts: { control, plan: { dom0 }, store, loop } } = this
     const { id } = domain
-    // Whether it can be is asked when nothing else is under way.
-    const check = (): void => checkCall('softReset', options)
     const activity = { kind: 'movement', doing: 'being reset' } as const
-    const settings = { name: `resetting domain ${id}`, domid: id, activity, signal: tryRead(() => options?.signal), check }
+    // Whether it can be is asked when nothing else is under way.
+    const settings = { name: `resetting domain ${id}`, domid: id, activity, signal: tryRead(() => options?.signal), check: () => checkCall('softReset', options) }
     return operations.start<void, SoftResetProgress>(settings, async (context) => {
       let isBegun = false
       try {
@@ -419,10 +416,9 @@ export class Guests implements Quiescible {
     if (!options.paused) control.unpauseDomain(domain.id)
     loop.kick()
     options.onStarted?.()
-    const domid = domain.id
-    this.hub.emit({ type: 'domain-created', domid, name: domain.name })
-    this.hub.emit({ type: 'console-available', domid, tty: this.parts.store.tryRead(`${domainPath(domid)}/console/tty`) ?? '' })
-    if (!options.paused) this.hub.emit({ type: 'domain-started', domid })
+    this.hub.emit({ type: 'domain-created', domid: domain.id, name: domain.name })
+    this.hub.emit({ type: 'console-available', domid: domain.id, tty: this.parts.store.tryRead(`${domainPath(domain.id)}/console/tty`) ?? '' })
+    if (!options.paused) this.hub.emit({ type: 'domain-started', domid: domain.id })
     return domain
   }
 
