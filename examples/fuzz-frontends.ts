@@ -1,15 +1,14 @@
 /**
  * Fuzzes a front-end of Debian's Linux against a lying back-end, from a moment of the booted kernel:
  *
- *   npx tsx examples/fuzz/main.ts [netfront|blkfront|xenbus] [SECONDS] [SEED]
+ *   npx tsx examples/fuzz-frontends.ts [netfront|blkfront|xenbus] [SECONDS] [SEED]
  *
  * What goes wrong is printed with the least input that shows it; the same seed finds the same.
  */
 import { MemoryBlockStore } from 'paravirt/drivers'
-import { fuzz, minimiseCorpus } from 'paravirt/debug'
+import { blkfrontTarget, fuzz, minimiseCorpus, netfrontTarget, xenbusTarget } from 'paravirt/debug'
 import { debianGuests, folderCache } from 'paravirt/node'
 import { linux } from 'paravirt/testing'
-import { blkfront, netfront, xenbus } from './frontends.ts'
 
 const [, , name = 'netfront', seconds = '10', seed = '1'] = process.argv
 const shell = await linux({ guests: debianGuests(), cache: folderCache(), memory: 128, modules: ['xen-blkfront', 'xen-netfront'] }).start()
@@ -18,7 +17,7 @@ await domain.attachDisk('phy:any,xvda,w', { store: new MemoryBlockStore(new Uint
 await domain.attachNic('')
 await shell.run('while ! test -b /dev/xvda; do sleep 0.1; done; while ! ifconfig eth0 10.0.0.1 up; do sleep 0.1; done; sleep 1')
 await host.settled()
-const targets = { netfront: netfront(), blkfront: blkfront(), xenbus: xenbus(`/local/domain/0/backend/vbd/${domain.id}/51712`) }
+const targets = { netfront: netfrontTarget(), blkfront: blkfrontTarget(), xenbus: xenbusTarget(`/local/domain/0/backend/vbd/${domain.id}/51712`) }
 const target = targets[name as keyof typeof targets]
 const options = { moment: await host.checkpoint(), target: 'linux', seed: Number(seed), ...target }
 const { executions, elapsed, edges, corpus, findings } = await fuzz({ ...options, seconds: Number(seconds) })
