@@ -154,13 +154,41 @@ class Examined {
 
 const examined = /* @__PURE__ */ new Examined()
 
+/** Saved parts that nobody changes any more: the form of each is looked at once, however often it is loaded. */
+class Settled {
+  /** What has found its form to be right. */
+  private readonly by = new WeakMap<object, Shape<unknown> | undefined>()
+
+  add(saved: object): void {
+    if (!this.by.has(saved)) this.by.set(saved, undefined)
+  }
+
+  isKnown(saved: unknown, shape: Shape<unknown>): boolean {
+    return this.by.get(saved as object) === shape
+  }
+
+  note(saved: unknown, shape: Shape<unknown>): void {
+    if (this.by.has(saved as object)) this.by.set(saved as object, shape)
+  }
+}
+
+const settled = /* @__PURE__ */ new Settled()
+
+/** Says of a tree that nobody changes it any more, nor can: it is loaded again and again, and what has been found of its form holds. */
+export function settle(saved: SavedPart | SavedTree): void {
+  settled.add(saved)
+  if ('parts' in saved) for (const below of Object.values(saved.parts)) settle(below)
+}
+
 /** Makes a stateful part a named one. */
 export function part<State>(facts: PartFacts<State>, body: Stateful<State>): Part {
   const { name, version, shape } = facts
   const examine = (saved: unknown): State => {
     const state = opened(saved, version, 'state')
+    if (settled.isKnown(saved, shape)) return state as State
     const wrong = shape(state)
     if (wrong !== undefined) throw badState(`it${wrong}`)
+    settled.note(saved, shape)
     return state as State
   }
   // Looked at just now, or looked at here.

@@ -4,7 +4,7 @@
  */
 import type { GuestProgram } from '../../guest/index.ts'
 import { PagePool, type PageIndex } from '../../machine/index.ts'
-import { hashParts, isInstance, XenError, type SavedTree } from '../../util/index.ts'
+import { hashParts, isInstance, settle, XenError, type SavedTree } from '../../util/index.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
 import { GroundImages, type GroundImage } from './ground-images.ts'
@@ -141,7 +141,10 @@ export class Family<H> implements MomentKeeper<H> {
   }
 
   branch(moment: Moment<H>, options: BranchOptions): Promise<H> {
-    return this.brancher(moment, this.find(moment), options, this)
+    const kept = this.find(moment)
+    // Nobody else has it.
+    settle(kept.tree)
+    return this.brancher(moment, kept, options, this)
   }
 
   hashes(moment: Moment<H>): Readonly<Record<string, string>> {

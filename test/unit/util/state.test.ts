@@ -1,7 +1,7 @@
 /** The one form of state: shapes, parts, trees, hashes, differences. */
 import { describe, expect, test } from 'vitest'
 import {
-  XenError, badState, compareStates, hashParts, hashState, part, partSet, partTree, shape,
+  XenError, badState, compareStates, hashParts, hashState, part, partSet, partTree, settle, shape,
   type Part, type SavedTree, type StateOf, type Stateful,
 } from '../../../src/util/index.ts'
 
@@ -146,6 +146,30 @@ describe('a tree of parts', () => {
       part: 'host.inner.two', message: 'saved state of host.inner.two does not fit: it.count must be a whole number from 0 to 9, got 10',
     })
     expect(fresh.count).toBe(0)
+  })
+
+  test('looks once at the form of what is settled, by each shape, and every time at what is not', () => {
+    let looks = 0
+    const counting: typeof counterShape = (value) => {
+      looks += 1
+      return counterShape(value)
+    }
+    const treeOf = (form: typeof counterShape): Part => partTree({ name: 'tree', version: 1 }, [part({ name: 'counter', version: 1, shape: form }, new Counter())])
+    const tree = treeOf(counting)
+    const saved = tree.save() as SavedTree
+    for (let i = 0; i < 3; i += 1) tree.load(saved)
+    expect(looks).toBe(3)
+    settle(saved)
+    for (let i = 0; i < 3; i += 1) treeOf(counting).load(saved)
+    expect(looks).toBe(4)
+    // Another form is another question, and a tree that is made of its parts' states another tree.
+    expect(() => treeOf(() => ' is refused').load(saved)).toThrow('is refused')
+    treeOf(counting).load(structuredClone(saved))
+    expect(looks).toBe(5)
+    const wrong = structuredClone(saved) as { version: number; parts: { counter: { version: number; state: { count: number } } } }
+    wrong.parts.counter.state.count = 10
+    settle(wrong)
+    for (let i = 0; i < 2; i += 1) expect(() => treeOf(counting).load(wrong)).toThrow('count must be')
   })
 
   test('makes parts that come and go before it loads them', () => {
