@@ -62,6 +62,9 @@ describe.skipIf(missing !== undefined)(`real Xen${missing ?? ''}`, { timeout: PA
     const { console } = domain
     await console.write('echo it is kept: $kept, on $(grep -c ^processor /proc/cpuinfo)\r')
     await console.waitFor('\nit is kept: yes, on 2\n', { timeout: '10s' })
+    // What it found on an ordinary processor there it goes on using.
+    await console.write('echo it has $(for f in xsave rdtscp fsgsbase; do grep -qw $f /proc/cpuinfo && echo $f; done)\r')
+    await console.waitFor('\nit has xsave rdtscp fsgsbase\n', { timeout: '10s' })
     // A file that is being written is empty.
     await console.write('n() { v=; while [ -z "$v" ]; do v=$(cat /tmp/count); done; echo $v; }; a=$(n); sleep 0.2; [ $(n) -gt $a ] && echo it "counts"\r')
     await console.waitFor('\nit counts\n', { timeout: '10s' })
