@@ -32,6 +32,33 @@ await host.shutdown()
 `
 const PRINTED = 'in a bundle\n'
 
+/** A test in which two guests lose a count under some schedule. */
+const RACE = `import { scenario } from 'paravirt/testing'
+const counter = (offset) => async (kernel) => {
+  await kernel.sleep(offset)
+  for (let i = 0; i < 8; i += 1) {
+    await kernel.store.write('/tool/counter', String(Number(await kernel.store.read('/tool/counter')) + 1))
+    await kernel.sleep('1ms')
+  }
+  kernel.console.log('done')
+}
+export default scenario({ name: 'race', host: { memory: 32, dom0Memory: 8 }, body: async ({ host, always }) => {
+  host.store.write('/tool/counter', '0')
+  host.store.setPermissions('/tool/counter', ['b0'])
+  const guests = []
+  for (const [name, offset] of [['one', '1ms'], ['two', '1.01ms']]) guests.push(await host.createDomain({ name, memory: 4, kernel: counter(offset) }))
+  for (const guest of guests) await guest.console.waitFor('done')
+  always(host.store.read('/tool/counter') === '16', 'every count is kept')
+} })
+`
+
+/** Runs a program of JavaScript on a version of Node, which npm brings where it is another one than that which runs this. */
+function onNode(version: string, words: readonly string[], cwd: string): Promise<{ readonly stdout: string }> {
+  const [own] = process.versions.node.split('.')
+  const command = own === version ? [process.execPath] : ['npx', '--yes', '-p', `node@${version}`, 'node']
+  return run(command[0]!, [...command.slice(1), ...words], { cwd })
+}
+
 /** Bundlers, each of which writes one file of ECMAScript. */
 const BUNDLERS: Readonly<Record<string, (entry: string, target: string) => Promise<unknown>>> = {
   esbuild: async (entry, outfile) => (await import('esbuild')).build({ entryPoints: [entry], outfile, bundle: true, format: 'esm', platform: 'browser', target: 'es2022', logLevel: 'error' }),
@@ -104,9 +131,7 @@ describe('the package, installed', { timeout: 300_000 }, () => {
       ${PROGRAM.replace("import { Host } from 'paravirt'", "const { Host } = await import('paravirt')")}
       console.log(process.versions.node.split('.')[0])`
     writeFileSync(join(folder, 'imports.mjs'), program)
-    const [own] = process.versions.node.split('.')
-    const command = own === version ? [process.execPath] : ['npx', '--yes', '-p', `node@${version}`, 'node']
-    const { stdout } = await run(command[0]!, [...command.slice(1), 'imports.mjs'], { cwd: folder })
+    const { stdout } = await onNode(version, ['imports.mjs'], folder)
     expect(stdout).toBe(`${PRINTED}${version}\n`)
   })
 
@@ -141,6 +166,19 @@ describe('the package, installed', { timeout: 300_000 }, () => {
     expect(said).toEqual([
       expect.stringContaining('mini: a small Xen kernel'), 'hello from TypeScript\n\n', 'a\n', 'passed: test, 4 runs from seed 1\n', expect.stringContaining('explore'),
     ])
+  })
+
+  test('its command explores on one version of Node, tells JUnit and GitHub, and replays to the last bit on each', async () => {
+    writeFileSync(join(folder, 'race.mjs'), RACE)
+    const options = ['race.mjs', '--runs', '40', '--threads', '2', '--out', 'found', '--junit', 'report.xml']
+    const explored = await run('npx', ['paravirt', 'explore', ...options], { cwd: folder, env: { ...process.env, GITHUB_ACTIONS: 'true' } }).catch((error: unknown) => error)
+    expect(explored).toMatchObject({ code: 1, stdout: expect.stringMatching(/^FAILED: race, run \d+ [^]*again: npx paravirt replay found\/race\.pvr --test race\.mjs\n::error file=race\.mjs,title=race failed::FAILED: race/) })
+    expect(readFileSync(join(folder, 'report.xml'), 'utf8')).toMatch(/<testsuite name="paravirt" tests="1" failures="1" [^]*<failure type="property" message="always: every count is kept">FAILED: race/)
+    const cli = join(installed, 'dist/cli.js')
+    for (const version of NODES) {
+      const { stdout } = await onNode(version, [cli, 'replay', 'found/race.pvr', '--test', 'race.mjs'], folder)
+      expect(stdout).toMatch(/^race: recorded as always: every count is kept\n {2}now: always: every count is kept, at \d+ ns\n {2}the same run, to the last bit\n$/)
+    }
   })
 
   test('its command says what it can, and where guests come from', async () => {
