@@ -9,7 +9,7 @@ import { compareResources, explore, resourceSnapshot, type RunBody, type Scenari
 import type { Host, Moment } from '../../src/toolstack/index.ts'
 import { careful, emptyHost } from '../support/explore/counter.ts'
 
-const RUNS = process.env['FUZZ'] === 'long' ? 40 : 5
+const RUNS = process.env['FUZZ'] === 'long' ? 100 : 5
 const HOST = { memory: 48, dom0Memory: 16 } as const
 
 /** Writes sectors and reads them back, several at once, and says whether they were what it wrote. */
