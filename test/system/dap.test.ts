@@ -174,6 +174,32 @@ describe.skipIf(lacking !== undefined)(`an editor${lacking === undefined ? '' : 
     await host.until('it is gone', () => !domain.exists)
   })
 
+  test('is stopped by a breakpoint in a page that changes, of which nothing is in the page', async () => {
+    const { host, domain } = await guest()
+    const editor = await editorAt({ host, domain: 'debugged' })
+    const { client, stopped } = editor
+    await client.setFunctionBreakpointsRequest({ breakpoints: [{ name: 'run_echo' }] })
+    await stopped(() => client.configurationDoneRequest())
+    const type = (line: string): Promise<{ readonly reason: string }> => stopped(async () => {
+      await client.continueRequest({ threadId: 1 })
+      await domain.console.write(line)
+    })
+    expect(await type('echo first\n')).toMatchObject({ reason: 'function breakpoint' })
+    const { address } = await where(editor)
+    const write = (bytes: Uint8Array): Promise<unknown> => client.send('writeMemory', { memoryReference: address, data: Buffer.from(bytes).toString('base64') })
+    const code = async (): Promise<Buffer> => Buffer.from((await client.send('readMemory', { memoryReference: address, count: 4 })).body!.data!, 'base64')
+    const before = await code()
+    // It returns at once now: what is typed is no longer said.
+    await write(Uint8Array.of(0xc3))
+    expect(await type('echo second\n')).toMatchObject({ reason: 'function breakpoint' })
+    expect([(await where(editor)).address, (await code()).toString('hex')]).toEqual([address, `c3${before.subarray(1).toString('hex')}`])
+    await write(before)
+    expect(await type('echo third\n')).toMatchObject({ reason: 'function breakpoint' })
+    await client.disconnectRequest({})
+    await domain.console.waitFor(/^third$/)
+    expect(domain.console.text().split('\n').filter((line) => /^(first|second|third)\r?$/.test(line)).map((line) => line.trim())).toEqual(['second', 'third'])
+  })
+
   test('is served by the command, which launches a description file', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'paravirt-dap-'))
     ends.push(async () => rmSync(folder, { recursive: true }))

@@ -80,6 +80,8 @@ export class Inferior {
 
   /** Writes bytes; false where not all of them are mapped, or in a page that its rules keep from being written: then nothing has changed. */
   write(address: bigint, bytes: Uint8Array): Promise<boolean> {
+    // Code that is written is decoded anew, which has its price: where a vCPU stands is known by the address alone then.
+    for (const [vcpu, known] of this.standing) this.standing.set(vcpu, { ...known, count: undefined })
     return this.ground.change((host) => memoryOf(host, this.domid).write(address, bytes))
   }
 
