@@ -49,7 +49,10 @@ export const FOLDER = {
   numberOf: Number,
   spelled: (tag) => tag,
   rows: ({ tag, path, securityModel }) => ({
-    backendHead: [], backendMiddle: [], backendTail: [['path', path], ['security_model', securityModel]], frontend: [['tag', tag]],
+    backendHead: [], backendMiddle: [],
+    // What the back-end is about to offer is there from the start: Linux before 6.2 looks once, as soon as it sees the device.
+    backendTail: [['path', path], ['security_model', securityModel], ['versions', '1'], ['max-rings', '8'], ['max-ring-page-order', '7']],
+    frontend: [['tag', tag]],
   }),
   isOpened: true,
   leavesAnyway: false,
