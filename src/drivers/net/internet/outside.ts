@@ -46,7 +46,9 @@ export interface OutsideStream {
 
 /** Hears of datagrams. */
 export interface OutsideSocketHears {
+  /** A datagram has come; its bytes are the hearer's. */
   data(bytes: Uint8Array): void
+  /** Nobody takes datagrams there, or none may go. */
   failed(why: OutsideFailure): void
 }
 
@@ -54,6 +56,7 @@ export interface OutsideSocketHears {
 export interface OutsideSocket {
   /** Sends a datagram. */
   send(bytes: Uint8Array): void
+  /** No more come, or go. */
   close(): void
 }
 

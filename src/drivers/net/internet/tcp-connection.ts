@@ -48,6 +48,7 @@ export interface TcpOptions {
   readonly segment: number
   /** Bytes that wait for whoever takes them, and for the other end to acknowledge them, at most. */
   readonly buffer: number
+  /** Sends a segment. */
   send(segment: TcpSegment): void
 }
 
@@ -401,6 +402,7 @@ export class TcpConnection {
 
   // State
 
+  /** All that it is, as plain data. */
   save(): StateOf<typeof connectionState> {
     const { current: state, heardAt, waitUntil, probes } = this
     return { state, sender: this.sender.save(), receiver: this.receiver.save(), heardAt, waitUntil, probes }

@@ -35,6 +35,7 @@ export interface TcpStackOptions {
   readonly limits: TcpLimits
   /** First numbers of connections come from it. */
   readonly random: Random
+  /** Sends a segment of a connection. */
   send(ends: TcpEnds, segment: TcpSegment): void
   /**
    * Somebody opens a connection: gives who hears of it, and calls its `accept` or `abort`, now or later; undefined where nobody listens, which

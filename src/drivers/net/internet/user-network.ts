@@ -22,6 +22,7 @@ import type { TcpEnds } from './tcp-stack.ts'
 export interface NetworkTimer {
   readonly deadline: number
   readonly order: number
+  /** Keeps its function from being called. */
   cancel(): void
 }
 
