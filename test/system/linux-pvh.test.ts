@@ -75,7 +75,13 @@ describe.skipIf(missing !== undefined)(`Linux as a PVH guest${missing ?? ''}`, {
   })
 
   test.each([1, 4, 8])('%i vCPUs come up, run, and use disk and network', async (vcpus) => {
-    await withLinux({ vcpus }, async ({ linux, store }) => {
+    await withLinux({ vcpus, localTime: true, timeOffset: 86_400 }, async ({ linux, store }) => {
+      expect(await linux.run('date -u +%Y-%m-%d')).toBe('2005-10-25')
+      linux.domain.sysrq('h')
+      await linux.domain.console.waitFor('sysrq: HELP', { timeout: 10 * SECOND })
+      linux.domain.trigger('nmi', { vcpu: vcpus - 1 })
+      // It asks port 0x61 for the reason, and there is nothing.
+      await linux.domain.console.waitFor(/NMI: .* for reason ff on CPU/, { timeout: 10 * SECOND })
       expect(await linux.run('nproc')).toBe(String(vcpus))
       const ran = await linux.run(`for cpu in $(seq 0 ${vcpus - 1}); do taskset -c $cpu sh -c 'cut -d" " -f39 /proc/self/stat'; done`)
       expect(ran.split('\n').map(Number)).toEqual(Array.from({ length: vcpus }, (_, cpu) => cpu))
