@@ -112,7 +112,7 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
     await shell.run('rm /mnt/own /mnt/absolute /mnt/sub/relative')
   })
 
-  test('is counted, and lets a folder go while it runs', async () => {
+  test('is counted, and lets a folder go and takes another while it runs', async () => {
     const { domain } = shell
     const [first] = domain.devices().filter(({ kind }) => kind === '9pfs')
     expect(first).toMatchObject({ name: 'shared', backendStateName: 'Connected', frontendStateName: 'Connected', facts: { path: shared } })
@@ -120,6 +120,10 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
     await shell.run('umount /fixed')
     await domain.detachDevice('9pfs', 'fixed')
     expect(domain.devices().map(({ name }) => name)).toEqual(['shared', 'scratch'])
+    // Until Linux has seen it go.
+    await shell.run('sleep 1')
+    await domain.attachDevice('9pfs', { tag: 'again', path: 'memory' })
+    expect(await shell.run(`for i in $(seq 20); do ${mount('again', '/again')} && break; sleep 0.1; done; ls /again`)).toBe('from')
     expect(await shell.run('cat /mnt/motd')).toBe('hello from outside')
     expect(shell.host.hypervisor.checkInvariants()).toEqual([])
   })
