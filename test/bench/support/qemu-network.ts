@@ -12,7 +12,7 @@ import { whyNoProgram } from '../../support/programs.ts'
 
 /** Modules for virtio-net, in the order in which they are loaded. */
 const MODULES = [
-  'drivers/virtio/virtio', 'drivers/virtio/virtio_ring', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci_modern_dev', 'drivers/virtio/virtio_pci',
+  'drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci_modern_dev', 'drivers/virtio/virtio_pci',
   'net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net',
 ] as const
 /** Milliseconds after which it is given up. */
