@@ -14,7 +14,7 @@ export type { ConsoleLike, Disposer, TerminalConnection, TerminalLike } from './
 export { BlobBlockStore } from './stores/blob-store.ts'
 export type { BlobLike, BlobSlice } from './stores/blob-store.ts'
 export { DirectoryFileStore } from './stores/directory-store.ts'
-export type { DirectoryHandleLike, DirectoryStoreOptions, FileHandleLike, FileSnapshot, FileWriter } from './stores/directory-store.ts'
+export type { DirectoryHandleLike, DirectoryStoreOptions, FileHandleLike, FileSlice, FileSnapshot, FileWriter } from './stores/directory-store.ts'
 export { HttpBlockStore, httpStore } from './stores/http-store.ts'
 export type { HttpStoreFigures, HttpStoreOptions, RemoteFile } from './stores/http-store.ts'
 export { IndexedDbBlockStore, indexedDbStore } from './stores/indexed-db-store.ts'

@@ -28,18 +28,18 @@ export {
 } from './net/index.ts'
 export type { DiskInterference, DiskServices } from './block/index.ts'
 export type { FrameFacts, NetInterference, NetServices } from './net/index.ts'
-export type { RingOverrun } from '../rings/index.ts'
+export type { FlexPlace, RingOverrun } from '../rings/index.ts'
 export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
   NetStatistics, OutputHold, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
 } from './net/index.ts'
 export {
   FILE_ERRORS, FileClient, FolderBackend, FolderFrontend, MemoryFileStore, MessageReader, MessageWriter, MountedFolder, NINEPFS_TYPE, checkFileStore, errnoOf,
-  fileError, memoryFilesState, rootOf,
+  fileError, memoryFilesState, memoryNodeState, rootOf,
 } from './ninepfs/index.ts'
 export type {
   Answer, FileChanges, FileClientOptions, FileEntry, FileErrorName, FileKind, FilePath, FileSpace, FileStat, FileStore, FileTime, FileTree, FolderBackendOptions, FolderEffect, FolderInterference, FolderRequestKind,
-  FolderFrontendOptions, FolderNode, FolderRequest, LinkEntry, ListedFile, MemoryFilesOptions, MemoryFilesState, MemoryNodeState, MountedStat, NewFile,
+  FolderFrontendOptions, FolderNode, FolderRequest, LinkEntry, ListedFile, MemoryFilesOptions, MemoryFilesState, MemoryNode, MemoryNodeState, MountedStat, NewFile,
   OpenFile, OpenHow, ServedFolder, TreeNode,
 } from './ninepfs/index.ts'
 export {

@@ -6,6 +6,7 @@ import { connectMigration, listenMigration, type MigrationListenOptions } from '
 
 /** A host's place in the network, and its end. */
 export interface TcpMoves extends MoveNetwork {
+  /** Closes the port; domains that are under way go on. */
   close(): void
 }
 

@@ -1,8 +1,7 @@
 /** Linux's shell on a console, as BusyBox's disk starts it: commands are typed into it and answered. */
 import type { Domain, Host } from '../toolstack/index.ts'
+import type { Duration } from '../util/index.ts'
 
-/** Nanoseconds in a second. */
-const SECOND = 1e9
 /** The shell's prompt, at the end of what is shown. */
 const PROMPT = /\/ # (?:\u001b\[6n)?$/
 
@@ -13,8 +12,8 @@ export const WIDE_TERMINAL = 'stty cols 2000'
 export interface CommandOptions {
   /** The status that it is to end with. Default 0. */
   readonly status?: number
-  /** Nanoseconds of host time that it may take. Default ten minutes. */
-  readonly timeout?: number
+  /** Host time that it may take, as `'90s'` or in nanoseconds. Default ten minutes. */
+  readonly timeout?: Duration
 }
 
 /** What is known of a shell. */
@@ -54,7 +53,7 @@ export class LinuxShell {
   }
 
   /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
-  async run(command: string, { status = 0, timeout = 600 * SECOND }: CommandOptions = {}): Promise<string> {
+  async run(command: string, { status = 0, timeout = '10min' }: CommandOptions = {}): Promise<string> {
     const { console } = this.domain
     if (!this.isWide) {
       await console.write(`${WIDE_TERMINAL}\r`)

@@ -11,13 +11,19 @@
 import { fileError, type FileChanges, type FileErrorName, type FilePath, type FileSpace, type FileStat, type FileStore, type FileTime, type ListedFile, type NewFile, type OpenFile, type OpenHow } from '../../drivers/index.ts'
 import { checkOptions, flag, having, shown, XenError, type OwnBytes } from '../../util/index.ts'
 
+/** What is used of some of a file's contents: a `Blob`. */
+export interface FileSlice {
+  /** Its bytes. */
+  arrayBuffer(): Promise<ArrayBuffer>
+}
+
 /** What is used of a file's contents: a `File`. */
 export interface FileSnapshot {
   readonly size: number
   /** Milliseconds since 1970. */
   readonly lastModified: number
   /** Some of its bytes. */
-  slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> }
+  slice(start: number, end: number): FileSlice
 }
 
 /** What is used of a `FileSystemWritableFileStream`. */
@@ -34,7 +40,9 @@ export interface FileWriter {
 export interface FileHandleLike {
   readonly kind: 'file'
   readonly name: string
+  /** Its contents as they are now. */
   getFile(): Promise<FileSnapshot>
+  /** Opens it for writing, with or without what it holds. */
   createWritable(options: { readonly keepExistingData: boolean }): Promise<FileWriter>
   /** Gives it another folder and name; not every browser can. */
   move?(folder: DirectoryHandleLike, name: string): Promise<void>
@@ -44,9 +52,13 @@ export interface FileHandleLike {
 export interface DirectoryHandleLike {
   readonly kind: 'directory'
   readonly name: string
+  /** A folder in it; made where asked for. */
   getDirectoryHandle(name: string, options?: { readonly create?: boolean }): Promise<DirectoryHandleLike>
+  /** A file in it; made where asked for. */
   getFileHandle(name: string, options?: { readonly create?: boolean }): Promise<FileHandleLike>
+  /** Takes a name away. */
   removeEntry(name: string): Promise<void>
+  /** What it holds. */
   values(): AsyncIterable<FileHandleLike | DirectoryHandleLike>
 }
 

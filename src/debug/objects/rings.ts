@@ -25,8 +25,9 @@ export interface SharedRing {
   readonly responseEvent: number
   /** Requests that were not answered yet. */
   readonly outstanding: number
-  /** Slots by number, as a request or a response; several numbers are one slot. */
+  /** The slot of a number, as a request; several numbers are one slot. */
   request(number: number): RingSlot
+  /** The slot of a number, as a response. */
   response(number: number): RingSlot
 }
 

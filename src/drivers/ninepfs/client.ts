@@ -15,6 +15,7 @@ import { headerOf } from './session.ts'
 export interface FileClientOptions {
   readonly memory: HypercallPort['memory']
   readonly rings: readonly FlexPlace[]
+  /** Tells the back-end that a ring, by its number from 0, has changed. */
   notify(ring: number): void
   /** Asks for a turn of JavaScript: promises were resolved. */
   turn(): void

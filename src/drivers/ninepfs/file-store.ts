@@ -88,36 +88,46 @@ export interface FileSpace {
 
 /** A file that is open; it stays so when its name goes. */
 export interface OpenFile {
+  /** What is known of the file. */
   stat(): Answer<FileStat>
   /** The bytes at an offset, at most so many; none behind the end. What is answered is used at once. */
   read(offset: number, length: number): Answer<Uint8Array>
   /** Stores bytes; how many. The caller goes on using `source`. */
   write(offset: number, source: Uint8Array): Answer<number>
+  /** Changes its size, owner, permissions or times. */
   change(changes: FileChanges): Answer<void>
   /** Makes what was written durable. */
   sync(): Answer<void>
+  /** Lets the file go. */
   close(): Answer<void>
 }
 
 /** Where the files of a mounted folder are. Everything that changes fails with EROFS where it is read-only; the caller sees to that. */
 export interface FileStore {
   readonly readOnly: boolean
+  /** What is known of something. ENOENT where there is nothing. */
   stat(path: FilePath): Answer<FileStat>
   /** The names in a folder, without `.` and `..`, in an order that stays. */
   list(path: FilePath): Answer<readonly ListedFile[]>
+  /** Opens a file that is there. ENOENT where it is not, EISDIR for a folder. */
   open(path: FilePath, how: OpenHow): Answer<OpenFile>
   /** Makes a file and opens it. EEXIST where there is anything by the name. */
   create(path: FilePath, how: OpenHow, facts: NewFile): Answer<OpenFile>
+  /** Makes an empty folder. EEXIST where there is anything by the name. */
   makeFolder(path: FilePath, facts: NewFile): Answer<void>
   /** Makes a symbolic link, whose text is any. */
   symlink(path: FilePath, target: string, facts: NewFile): Answer<void>
+  /** The text of a symbolic link. EINVAL for anything else. */
   readLink(path: FilePath): Answer<string>
   /** Gives a file another name. */
   link(existing: FilePath, path: FilePath): Answer<void>
   /** Gives something another place; what is there already goes, as by rename(2). */
   rename(from: FilePath, to: FilePath): Answer<void>
+  /** Takes a name away. ENOTEMPTY for a folder that holds something. */
   remove(path: FilePath, kind: 'file' | 'folder'): Answer<void>
+  /** Changes size, owner, permissions or times of something. */
   change(path: FilePath, changes: FileChanges): Answer<void>
+  /** How much room there is. */
   space(): Answer<FileSpace>
   /** Tells a store that keeps times of its own by which clock: the host's. */
   useClock?(now: () => FileTime): void

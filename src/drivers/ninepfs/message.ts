@@ -33,14 +33,17 @@ export class MessageReader {
     }
   }
 
+  /** A byte. Throws EINVAL behind the message's end, as all of these do. */
   u8(): number {
     return this.read((reader) => reader.u8())
   }
 
+  /** A number of 16 bits. */
   u16(): number {
     return this.read((reader) => reader.u16())
   }
 
+  /** A number of 32 bits. */
   u32(): number {
     return this.read((reader) => reader.u32())
   }
@@ -62,6 +65,7 @@ export class MessageReader {
     return this.read((reader) => reader.bytes(length))
   }
 
+  /** A text behind its length. Throws EILSEQ for what is no UTF-8. */
   text(): string {
     const bytes = this.bytes(this.u16())
     try {
@@ -103,19 +107,23 @@ export class MessageWriter extends ByteWriter {
     this.u32(0).u8(0).u16(0)
   }
 
+  /** Writes a text behind its length of 16 bits. */
   text(value: string): this {
     const bytes = textBytes(value)
     return this.u16(bytes.length).bytes(bytes)
   }
 
+  /** Writes a whole number in 64 bits. */
   number(value: number): this {
     return this.u64(BigInt(value))
   }
 
+  /** Writes what 9P knows a file by: kind, version, number. */
   qid(stat: FileStat): this {
     return this.u8(typesOf(stat.kind).qid).u32(versionOf(stat)).number(stat.identity)
   }
 
+  /** Writes seconds and nanoseconds, 64 bits each. */
   time({ seconds, nanoseconds }: FileTime): this {
     return this.u64(BigInt.asUintN(64, BigInt(seconds))).number(nanoseconds)
   }

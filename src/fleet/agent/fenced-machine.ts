@@ -33,13 +33,31 @@ export interface Machine {
   readonly live?: LiveMachine | undefined
 }
 
+/** A domain that moves to another host. */
+export interface LeavingDomain {
+  /** Calls `act` once the other host could have the domain. */
+  onProtected(act: () => void): void
+  /** True when the other host has it, false when it goes on here. */
+  readonly ended: Promise<boolean>
+}
+
+/** A domain that comes from another host. */
+export interface ComingDomain {
+  /** When it has been granted, lets it run where `mayRun` says so at the very moment; rejects where it is gone instead. */
+  run(mayRun: () => boolean): Promise<void>
+  /** Has it gone. */
+  drop(): Promise<void>
+  /** Resolves when standing by is over. */
+  readonly ended: Promise<void>
+}
+
 /** What moves domains with their memory. */
 export interface LiveMachine {
   readonly network: MoveNetwork
-  /** Protects a domain by the host at the other end; `ended` is true when that has it, false when it goes on here. */
-  protect(name: string, transport: MigrationTransport, options: { readonly arbiter: Arbiter; readonly signal: AbortSignal }): { onProtected(act: () => void): void; readonly ended: Promise<boolean> }
-  /** Stands by for a domain. When it has been granted, `run` lets it run where `mayRun` says so at the very moment; it rejects where it is gone instead. `drop` has it gone. */
-  standBy(domain: FleetDomain, transport: MigrationTransport, arbiter: Arbiter): { run(mayRun: () => boolean): Promise<void>; drop(): Promise<void>; readonly ended: Promise<void> }
+  /** Protects a domain by the host at the other end. */
+  protect(name: string, transport: MigrationTransport, options: { readonly arbiter: Arbiter; readonly signal: AbortSignal }): LeavingDomain
+  /** Stands by for a domain. */
+  standBy(domain: FleetDomain, transport: MigrationTransport, arbiter: Arbiter): ComingDomain
 }
 
 /** A domain that the fence knows. */

@@ -46,6 +46,12 @@ export async function hearName({ transport, cut }: MovePipe): Promise<{ readonly
   }
 }
 
+/** What joins the hosts of one process. */
+export interface MemoryMoves {
+  /** A host's place, by an address of its own. */
+  join(address: string): MoveNetwork
+}
+
 /**
  * Joins hosts of this process.
  *
@@ -53,7 +59,7 @@ export async function hearName({ transport, cut }: MovePipe): Promise<{ readonly
  * const network = memoryMoves()
  * const machine = hostMachine(host, { moves: network.join('anna') })
  */
-export function memoryMoves(): { join(address: string): MoveNetwork } {
+export function memoryMoves(): MemoryMoves {
   const takers = new Map<string, (pipe: MovePipe) => void>()
   return {
     join: (address) => ({

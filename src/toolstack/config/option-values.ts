@@ -137,9 +137,9 @@ export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
 }
 
 /** How a domain may see the time-stamp counter, in libxl's words and order. */
-export const TSC_MODES = ['default', 'always_emulate', 'native'] as const
+export const TSC_MODES = ['default', 'always_emulate', 'native'] as const satisfies readonly TscMode[]
 /** One of them. */
-export type TscMode = (typeof TSC_MODES)[number]
+export type TscMode = 'default' | 'always_emulate' | 'native'
 
 /** libxl's word for the way that Xen no longer has. */
 const REMOVED_TSC_MODE = 'native_paravirt'

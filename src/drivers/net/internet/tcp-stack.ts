@@ -84,7 +84,7 @@ export class TcpStack {
   }
 
   /** The connections with their ends. */
-  *[Symbol.iterator](): Generator<Pick<Entry, 'ends' | 'connection'>> {
+  *[Symbol.iterator](): Generator<{ readonly ends: TcpEnds; readonly connection: TcpConnection }> {
     yield* this.entries.values()
   }
 
