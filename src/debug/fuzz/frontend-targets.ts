@@ -1,7 +1,7 @@
 /**
- * Lying back-ends for Linux's front-ends: what comes in as bytes is what the other end of xen-netfront, xen-blkfront and xenbus may find in its ring, or read in XenStore. A front-end
+ * Lying back-ends for Linux's front-ends: what comes in as bytes is what the other end of xen-netfront and xenbus may find in its ring, or read in XenStore. A front-end
  * must take any of it: whoever serves a disk or a network may be another domain, and hostile.
- * Reference: xen/include/public/io/ring.h, netif.h, blkif.h, xenbus.h.
+ * Reference: xen/include/public/io/ring.h, netif.h, xenbus.h.
  */
 import { NetifRxResponse, Sring } from '../../abi/index.ts'
 import type { Domain, Host } from '../../toolstack/index.ts'
@@ -74,19 +74,6 @@ export function netfrontTarget(device = 'vif/0'): FrontendTarget {
     input: {
       most: 256, inject: (bytes, { host, domain }) => answer(host, domain, { target, bytes }),
       seeds: [bytesOf([1, 0], [0, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2, 0], [0, 0, 0, 0, 4, 0, 60, 0], [1, 0, 0, 0, 0, 0, 60, 0]), bytesOf([2, 0], [0, 0, 0, 0, 8, 0, 60, 0], [1, 0, 1, 0, 0xdc, 5, 1, 0])],
-    },
-  }
-}
-
-/** Responses to requests of xen-blkfront: two bytes of how many there are said to be, then each one's number (eight bytes), its operation, how it went, in twelve bytes. Throws INVALID_ARGUMENT. */
-export function blkfrontTarget(device = 'vbd/51712'): FrontendTarget {
-  checkArgument('the device of blkfrontTarget', device, text)
-  const target: RingTarget = { device, ring: 'ring-ref', slot: 112, response: 12 }
-  return {
-    until,
-    input: {
-      most: 384, inject: (bytes, { host, domain }) => answer(host, domain, { target, bytes }),
-      seeds: [bytesOf([1, 0], new Array<number>(12).fill(0)), bytesOf([1, 0], new Array<number>(10).fill(0), [0xff, 0xff]), bytesOf([2, 0], new Array<number>(24).fill(0))],
     },
   }
 }
