@@ -1,7 +1,7 @@
 /** Folders of a host's domains: from description files, attached and detached, counted, saved, and in moments. */
 import { describe, expect, test } from 'vitest'
-import { FolderFrontend, MemoryFileStore, NINEPFS_TYPE, type FileStore } from '../../src/drivers/index.ts'
-import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
+import { FolderBackend, FolderFrontend, MemoryFileStore, NINEPFS_TYPE, type FileStore } from '../../src/drivers/index.ts'
+import { BackendBus, FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import { resourceSnapshot } from '../../src/testing/index.ts'
 import { XenError, type Domain, type Host, type HostOptions } from '../../src/index.ts'
 import { FOLDER } from '../../src/toolstack/device-kinds/folder/folder.ts'
@@ -57,6 +57,26 @@ describe('folders of a domain', () => {
     expect(host.store.read(`/local/domain/0/backend/9pfs/${domain.id}/0/security_model`)).toBe('none')
     expect(host.store.read(`/local/domain/${domain.id}/device/9pfs/1/tag`)).toBe('other')
     expect(host.warnings).toEqual([])
+  })
+
+  test('are served by a driver domain, whose store it is', async () => {
+    const host = await boot()
+    const store = new MemoryFileStore({ f: 'of the driver domain' })
+    await host.createDomain({ name: 'driver', memory: 4, kernel: async (kernel) => {
+      await new BackendBus(kernel).register(new FolderBackend({ open: ({ path }) => {
+        if (path !== 'a') throw new Error(`there is no ${path}`)
+        return store
+      } }))
+      kernel.console!.log('serving')
+    } }).then((driver) => driver.console.waitFor('serving'))
+    const domain = await host.createDomain({ name: 'one', memory: 8, kernel: user, folders: ['tag=shared,path=a,security_model=none,backend=driver'] })
+    await domain.console.waitFor('ready')
+    expect([await ask(domain, 'read shared f'), await ask(domain, 'write shared g new')]).toEqual(['of the driver domain', 'written'])
+    await host.settled()
+    expect([text(store.contents(['g'])), domain.devices()]).toMatchObject(['new', [{ kind: '9pfs', backend: 1, backendState: 4, frontendState: 4 }]])
+    await domain.detachDevice('9pfs', 'shared')
+    await host.settled()
+    expect([domain.devices(), host.hypervisor.checkInvariants()]).toEqual([[], []])
   })
 
   test('come and go while it runs, and leave nothing', async () => {

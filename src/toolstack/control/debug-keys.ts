@@ -1,9 +1,9 @@
 /**
  * Debug keys: what Xen writes on its console when it is asked for a look at itself. Lines are worded as Xen's where there is such a
  * thing here; keys about hardware that a host has not are not there.
- * Reference: xen/common/keyhandler.c; xen/common/sched/core.c, schedule_dump; xen/common/perfc.c, perfc_printall; xen/arch/x86/time.c, dump_softtsc.
+ * Reference: xen/common/keyhandler.c; xen/common/event_channel.c, domain_dump_evtchn_info; xen/common/grant_table.c, gnttab_usage_print; xen/common/sched/core.c, schedule_dump; xen/common/perfc.c, perfc_printall; xen/arch/x86/time.c, dump_softtsc.
  */
-import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
+import type { ControlInterface, DomainInfo, GrantRecord, PortRecord } from '../../hypervisor/index.ts'
 
 /** What the keys look at. */
 export interface DebugSource {
@@ -69,8 +69,33 @@ function softTscLines({ control }: DebugSource): string[] {
   return ['TSC marked as reliable, warp = 0 (count=0)', ...(domains.length === 0 ? ['No domains have emulated TSC'] : domains)]
 }
 
+/** Numbers of ports' states, as Xen has them. */
+const STATES = { reserved: 1, unbound: 2, interdomain: 3, virq: 5, ipi: 6 } as const satisfies Record<PortRecord['state'], number>
+
+/** A port: pending and masked, its state, the vCPU that is told, and whom or what it is for. */
+function portLine({ port, state, vcpu, remote, remotePort, virq, isPending, isMasked }: PortRecord): string {
+  const facts = [['d', remote], ['p', remotePort], ['v', virq]].flatMap(([name, value]) => (value === undefined ? [] : [` ${name}=${value}`]))
+  return `    ${String(port).padStart(4)} [${Number(isPending)}/${Number(isMasked)}]: s=${STATES[state]} n=${vcpu}${facts.join('')}`
+}
+
+const portLines = ({ control }: DebugSource): string[] => control.listDomains().flatMap(({ domid, maxVcpu }) => {
+  const polling = Array.from({ length: maxVcpu + 1 }, (_, vcpu) => vcpu).filter((vcpu) => control.vcpuInfo(domid, vcpu).polling !== undefined)
+  return [`Event channel information for domain ${domid}:`, `Polling vCPUs: ${set(polling)}`, '    port [p/m]', ...control.listPorts(domid).map(portLine)]
+})
+
+const grantLine = ({ ref, remote, kind, frame, mappings, isReadOnly, isMappedWritable }: GrantRecord): string =>
+  `[0x${ref.toString(16).padStart(3, '0')}]  d${remote} frame=${frame === undefined ? 'none' : `0x${frame.toString(16)}`} ${kind}${isReadOnly ? ' read-only' : ''} mapped=${mappings}${isMappedWritable ? ' writable' : ''}`
+
+/** Entries that somebody has mapped, as Xen shows them. */
+const grantLines = ({ control }: DebugSource): string[] => control.listDomains().flatMap(({ domid }) => {
+  const active = control.listGrants(domid).filter(({ mappings }) => mappings > 0)
+  return [`grant-table for remote d${domid}`, ...(active.length === 0 ? ['no active grant table entries'] : active.map(grantLine))]
+})
+
 const KEYS: Readonly<Record<string, DebugKey>> = {
-  '*': { about: 'print all diagnostics', lines: (source) => ['m', 'p', 'q', 'r', 's'].flatMap((key) => pressed(key, source)) },
+  '*': { about: 'print all diagnostics', lines: (source) => ['e', 'g', 'm', 'p', 'q', 'r', 's'].flatMap((key) => pressed(key, source)) },
+  e: { about: 'dump evtchn info', lines: portLines },
+  g: { about: 'print grant table usage', lines: (source) => ["gnttab_usage_print_all [ key 'g' pressed", ...grantLines(source), 'gnttab_usage_print_all ] done'] },
   h: { about: 'show this message', lines: () => Object.entries(KEYS).map(([key, { about }]) => ` key '${key}' (ascii '${key.charCodeAt(0).toString(16)}') => ${about}`) },
   m: { about: 'memory info', lines: ({ control }) => {
     const { freeFrames, outstandingFrames } = control.hostInfo()
@@ -86,6 +111,7 @@ const KEYS: Readonly<Record<string, DebugKey>> = {
 }
 
 const SAID: Readonly<Record<string, string>> = {
+  e: 'dumping event-channel info',
   h: 'showing installed handlers', m: 'dumping memory info', q: 'dumping domain info', r: 'dumping run queues', '*': 'firing all diagnostic keyhandlers',
 }
 
