@@ -43,10 +43,10 @@ describe.skipIf(missing !== undefined)(`real Xen${missing ?? ''}`, { timeout: PA
       'root/vmlinuz': readFileSync(guestFile('linux')!), 'root/disk.cpio': ramdisk, 'root/linux.cfg': DESCRIPTION, 'root/mini.save': await savedHere(),
     }, 200 << 20)
     await xen.run('xl create /root/linux.cfg')
-    xen.write('xl console linux\n')
+    await xen.type('xl console linux')
     await xen.waitFor('/ # ')
     // Two processes are in the midst of something.
-    xen.write('kept=yes; (i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done) & while :; do cat /bin/busybox | md5sum > /tmp/new; mv /tmp/new /tmp/sum; done & echo ready-$((6*7))\n')
+    await xen.type('kept=yes; (i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done) & while :; do cat /bin/busybox | md5sum > /tmp/new; mv /tmp/new /tmp/sum; done & echo ready-$((6*7))')
     await xen.waitFor('ready-42')
     xen.write('\x1d')
     await xen.waitFor('dom0# ')
@@ -82,9 +82,9 @@ describe.skipIf(missing !== undefined)(`real Xen${missing ?? ''}`, { timeout: PA
 
   test('a kernel that was saved here goes on there', async () => {
     expect(await xen.run('xl restore /root/mini.save; xl list')).toMatch(/mini +\d+ +16 /)
-    xen.write('xl console mini\n')
+    await xen.type('xl console mini')
     await xen.waitFor('mini: restored')
-    xen.write('echo on real Xen\n')
+    await xen.type('echo on real Xen')
     await xen.waitFor('\non real Xen')
     xen.write('\x1d')
     await xen.waitFor('dom0# ')

@@ -21,6 +21,9 @@ const PROCESSOR = 'Haswell-noTSX'
 /** Milliseconds that a command may take. */
 const PATIENCE = 300_000
 const PROMPT = 'dom0# '
+/** Letters that are typed at once, and milliseconds that they may take to be shown: those of a password never are. */
+const PIECE = 16
+const SHOWN_WITHIN = 10_000
 
 /** Why it cannot run here; undefined where it can. */
 export function whyNoRealXen(): string | undefined {
@@ -69,9 +72,21 @@ export class RealXen {
     }
   }
 
-  /** Types. */
+  /** Sends letters that are not shown. */
   write(text: string): void {
     this.machine.stdin.write(text)
+  }
+
+  /** Types a line, no faster than it is shown: consoles lose what comes while nobody reads them. */
+  async type(line: string): Promise<void> {
+    for (let at = 0; at < line.length; at += PIECE) {
+      const piece = line.slice(at, at + PIECE)
+      const shown = this.said.length + piece.length
+      this.write(piece)
+      const deadline = performance.now() + SHOWN_WITHIN
+      while (this.said.length < shown && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    this.write('\n')
   }
 
   /** Waits for a text behind the last one that was found; gives what was said before it. */
@@ -91,7 +106,7 @@ export class RealXen {
 
   /** Runs a command in dom0's shell; gives what it printed. */
   async run(command: string): Promise<string> {
-    this.write(`${command}\n`)
+    await this.type(command)
     // The shell shows what was typed.
     await this.waitFor('\n')
     return (await this.waitFor(PROMPT)).replaceAll('\r', '')
