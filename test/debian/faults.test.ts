@@ -1,4 +1,4 @@
-/** Every fault of the catalogue with Debian's Linux as the peer: one boot, a branch for each. */
+/** Every fault of the catalogue with Debian's Linux as the peer: one boot, and one with a folder, a branch for each. */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import type { Host, Moment } from '../../src/index.ts'
@@ -11,12 +11,15 @@ const missing = whyMissing('linux', 'linuxModules', 'busybox')
 
 describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeout: 60_000 }, () => {
   let from: Moment<Host>
+  let withFolder: Moment<Host>
   beforeAll(async () => {
-    from = await linux({ guests: debianGuests(GUESTS_FOLDER), cache: folderCache(), memory: 160, modules: ['xen-blkfront', 'xen-netfront'] }).moment()
+    const options = { guests: debianGuests(GUESTS_FOLDER), cache: folderCache(), memory: 160 }
+    from = await linux({ ...options, modules: ['xen-blkfront', 'xen-netfront'] }).moment()
+    withFolder = await linux({ ...options, files: { '/mnt': { told: 'told\n' } } }).moment()
   }, 600_000)
 
-  test.each(Object.entries(LINUX_FAULTS))('stands %s', async (name, { run, ends }) => {
-    await testHost({ from, faults: [] }, async (host) => {
+  test.each(Object.entries(LINUX_FAULTS))('stands %s', async (name, { run, ends, hasFolder }) => {
+    await testHost({ from: hasFolder === true ? withFolder : from, faults: [] }, async (host) => {
       const shell = new LinuxShell(host, host.domain('linux'), { terminal: 'wide' })
       await run({ host, shell, store: new MemoryBlockStore(1 << 20) })
       if (name !== 'migration-cut') expect(host.faults.fired.map(({ fault }) => fault)).toContain(name)

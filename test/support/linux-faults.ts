@@ -20,6 +20,8 @@ export interface LinuxFaultRow {
   readonly run: (setting: LinuxUnderFaults) => Promise<void>
   /** It does not answer any more. */
   readonly ends?: boolean
+  /** It has a folder of memory at /mnt. */
+  readonly hasFolder?: boolean
 }
 
 const MAC = '00:16:3e:00:00:01'
@@ -223,6 +225,17 @@ export const LINUX_FAULTS: Readonly<Record<string, LinuxFaultRow>> = {
     await isWhole(setting)
     expect(setting.host.now() - began).toBeGreaterThan(6e8)
   }),
+  'folder-error': { hasFolder: true, run: async ({ host, shell }) => {
+    host.faults.add({ fault: 'folder-error', request: 'change', error: 'ENOSPC', count: 1 })
+    expect(await shell.run('mkdir /mnt/one 2>&1', { status: 1 })).toContain('No space left on device')
+    expect(await shell.run('mkdir /mnt/one && echo all > /mnt/one/f && cat /mnt/one/f')).toBe('all')
+  } },
+  'folder-latency': { hasFolder: true, run: async ({ host, shell }) => {
+    host.faults.add({ fault: 'folder-latency', request: 'read', delay: '300ms' })
+    const began = host.now()
+    expect(await shell.run('cat /mnt/told')).toBe('told')
+    expect(host.now() - began).toBeGreaterThan(3e8)
+  } },
   'net-delay': onNetwork({ fault: 'net-delay', delay: '50ms' }, [0, 0]),
   'net-loss': onNetwork({ fault: 'net-loss', nth: 1, count: 2 }, [1, 2]),
   'net-duplicate': onNetwork({ fault: 'net-duplicate' }, [0, 0]),
