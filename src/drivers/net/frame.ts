@@ -42,8 +42,15 @@ export const formatMac = (bytes: Uint8Array): string =>
 const TCP = 6
 const UDP = 17
 
-/** Where a frame's transport header lies, and its protocol; undefined for what has none or is cut. */
-function transportOf(bytes: Uint8Array): { readonly at: number; readonly protocol: number } | undefined {
+interface Transport {
+  readonly at: number
+  /** Where the packet ends; padding may stand behind it. */
+  readonly end: number
+  readonly protocol: number
+}
+
+/** Where a frame's transport header lies, where the packet ends, and its protocol; undefined for what has none or is cut. */
+function transportOf(bytes: Uint8Array): Transport | undefined {
   let place = 12
   let type = bytes[place]! << 8 | bytes[place + 1]!
   // One VLAN tag is looked through.
@@ -53,12 +60,15 @@ function transportOf(bytes: Uint8Array): { readonly at: number; readonly protoco
   }
   const network = place + 2
   if (type === 0x0800 && bytes.length >= network + 20) {
-    const length = (bytes[network]! & 15) * 4
-    return { at: network + length, protocol: bytes[network + 9]! }
+    const at = network + (bytes[network]! & 15) * 4
+    return { at, end: endOf(bytes, at, network + (bytes[network + 2]! << 8 | bytes[network + 3]!)), protocol: bytes[network + 9]! }
   }
-  if (type === 0x86dd && bytes.length >= network + 40) return { at: network + 40, protocol: bytes[network + 6]! }
+  if (type === 0x86dd && bytes.length >= network + 40) return { at: network + 40, end: endOf(bytes, network + 40, network + 40 + (bytes[network + 4]! << 8 | bytes[network + 5]!)), protocol: bytes[network + 6]! }
   return undefined
 }
+
+/** The end that a header tells of, or the frame's where that cannot be. */
+const endOf = (bytes: Uint8Array, at: number, told: number): number => (told > at && told <= bytes.length ? told : bytes.length)
 
 /** True for an IPv6 frame, VLAN tag or not. */
 export const isIpv6 = (bytes: Uint8Array): boolean => {
@@ -66,22 +76,28 @@ export const isIpv6 = (bytes: Uint8Array): boolean => {
   return bytes[place] === 0x86 && bytes[place + 1] === 0xdd
 }
 
+/** The Internet checksum of some bytes, with a sum to begin with: 0 where theirs is among them and right. */
+export function internetChecksum(bytes: Uint8Array, from: number, end: number, begin = 0): number {
+  let sum = begin
+  for (let at = from; at + 1 < end; at += 2) sum += bytes[at]! << 8 | bytes[at + 1]!
+  if ((end - from) % 2 === 1) sum += bytes[end - 1]! << 8
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
+  return ~sum & 0xffff
+}
+
 /**
- * Completes a blank transport checksum in place: sums everything from the transport header on, the pseudo-header's sum
+ * Completes a blank transport checksum in place: sums the packet from the transport header on, the pseudo-header's sum
  * that stands in the field included. False when the frame has no TCP or UDP header to complete.
  */
 export function completeChecksum(bytes: Uint8Array): boolean {
   const transport = transportOf(bytes)
   if (transport === undefined) return false
-  const { at, protocol } = transport
+  const { at, end, protocol } = transport
   const field = at + (protocol === TCP ? 16 : protocol === UDP ? 6 : bytes.length)
-  if (field + 2 > bytes.length) return false
-  let sum = 0
-  for (let i = at; i + 1 < bytes.length; i += 2) sum += bytes[i]! << 8 | bytes[i + 1]!
-  if ((bytes.length - at) % 2 === 1) sum += bytes[bytes.length - 1]! << 8
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
+  if (field + 2 > end) return false
+  const sum = internetChecksum(bytes, at, end)
   // A UDP checksum of zero would mean that there is none.
-  const checksum = (~sum & 0xffff) === 0 && protocol === UDP ? 0xffff : ~sum & 0xffff
+  const checksum = sum === 0 && protocol === UDP ? 0xffff : sum
   bytes[field] = checksum >>> 8
   bytes[field + 1] = checksum & 0xff
   return true

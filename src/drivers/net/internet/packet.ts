@@ -7,7 +7,7 @@
  * Reference: RFC 826, 791, 792, 768, 9293, 7323 (window scale).
  */
 import { XenError } from '../../../util/index.ts'
-import { formatMac, parseMac } from '../frame.ts'
+import { formatMac, internetChecksum, parseMac } from '../frame.ts'
 
 /** Bytes of the headers. */
 const ETHERNET = 14
@@ -123,15 +123,6 @@ export function macBytes(text: string): Uint8Array {
   return bytes
 }
 
-/** The Internet checksum of some bytes, with a sum to begin with: 0 where theirs is among them and right. */
-function checksum(bytes: Uint8Array, from: number, end: number, begin = 0): number {
-  let sum = begin
-  for (let at = from; at + 1 < end; at += 2) sum += bytes[at]! << 8 | bytes[at + 1]!
-  if ((end - from) % 2 === 1) sum += bytes[end - 1]! << 8
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
-}
-
 /** Takes a frame apart. */
 export function decodePacket(frame: Uint8Array): Packet {
   if (frame.length < ETHERNET) return { kind: 'other', destination: '', source: '', type: 0 }
@@ -210,14 +201,14 @@ export function hasRightChecksums(frame: Uint8Array, isVouchedFor: 'checked' | '
   if (frame.length < ETHERNET + IPV4 || word(frame, 12) !== IPV4_TYPE) return true
   const at = ETHERNET + (frame[ETHERNET]! & 15) * 4
   const end = ETHERNET + word(frame, ETHERNET + 2)
-  if (at < ETHERNET + IPV4 || end < at || end > frame.length || checksum(frame, ETHERNET, at) !== 0) return false
+  if (at < ETHERNET + IPV4 || end < at || end > frame.length || internetChecksum(frame, ETHERNET, at) !== 0) return false
   const protocol = frame[ETHERNET + 9]!
   if (isVouchedFor === 'vouched for' || (word(frame, ETHERNET + 6) & 0x3fff) !== 0) return true
-  if (protocol === ICMP) return checksum(frame, at, end) === 0
+  if (protocol === ICMP) return internetChecksum(frame, at, end) === 0
   if (protocol !== UDP_PROTOCOL && protocol !== TCP_PROTOCOL) return true
   // A datagram may go without.
   if (protocol === UDP_PROTOCOL && end >= at + 8 && word(frame, at + 6) === 0) return true
-  return checksum(frame, at, end, pseudoHeader(frame, protocol, end - at)) === 0
+  return internetChecksum(frame, at, end, pseudoHeader(frame, protocol, end - at)) === 0
 }
 
 /** The sum of what TCP and UDP count in beside themselves. */
@@ -243,10 +234,10 @@ function ipFrame(ip: Ip, { protocol, length, field }: { readonly protocol: numbe
   frame[ETHERNET + 9] = protocol
   frame.set(parseIp(ip.from), ETHERNET + 12)
   frame.set(parseIp(ip.to), ETHERNET + 16)
-  putWord(frame, ETHERNET + 10, checksum(frame, ETHERNET, at))
+  putWord(frame, ETHERNET + 10, internetChecksum(frame, ETHERNET, at))
   fill(frame, at)
   const pseudo = protocol === ICMP ? 0 : pseudoHeader(frame, protocol, length)
-  putWord(frame, at + field, checksum(frame, at, frame.length, pseudo) || (protocol === UDP_PROTOCOL ? 0xffff : 0))
+  putWord(frame, at + field, internetChecksum(frame, at, frame.length, pseudo) || (protocol === UDP_PROTOCOL ? 0xffff : 0))
   return frame
 }
 

@@ -246,6 +246,12 @@ describe('frames', () => {
     expect(completeChecksum(udp([0, 0]).subarray(0, 38))).toBe(false)
   })
 
+  test('padding behind a packet does not count, whatever it is', () => {
+    const bytes = Uint8Array.from([...udp([0x14, 0x1f]), 1, 2, 3, 4, 5])
+    expect(completeChecksum(bytes)).toBe(true)
+    expect([...bytes.subarray(40)]).toEqual([0xbe, 0xc6, 0x61, 0x62, 0x63, 1, 2, 3, 4, 5])
+  })
+
   test('a blank checksum crosses to a guest that takes it, and is whole for user code and other guests', async () => {
     const { hub, nics, heard, bridge } = await setUp(2)
     const port = bridge.open({ onFrame: (bytes) => outside.push(bytes) })
