@@ -1,4 +1,5 @@
 /** Defined domains, in memory and in a folder: the same for both, and what a folder has beside. */
+import { mkdirSync, rmSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -117,6 +118,27 @@ test('a folder that comes and goes is watched wherever it is', async () => {
   await catalogue.setAutostart('b', '5')
   await wait(5)
   expect(seen).toEqual(['defined a', 'updated a', 'undefined a', 'defined b', 'updated b'])
+  abort.abort()
+  await watching
+})
+
+test('a folder that is removed and made anew before anybody is told goes on being watched, though it has the number of the old one', async () => {
+  const place = join(folder, 'again')
+  const catalogue = new Catalogue(catalogueFolder(place))
+  await catalogue.define('name = "a"')
+  const abort = new AbortController()
+  const seen: string[] = []
+  const watching = (async () => {
+    for await (const { type, name } of catalogue.watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
+  })()
+  const wait = async (length: number): Promise<void> => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) }
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  rmSync(place, { recursive: true })
+  mkdirSync(place)
+  await wait(1)
+  await catalogue.define('name = "b"')
+  await wait(2)
+  expect(seen).toEqual(['undefined a', 'defined b'])
   abort.abort()
   await watching
 })
