@@ -9,7 +9,7 @@
  * Reference for the plan: propolis, lib/propolis/src/lifecycle.rs; cloud-hypervisor, vm-migration/src/lib.rs.
  */
 import { XenError } from './errors.ts'
-import { sameState } from './same-state.ts'
+import { sameState, shareState } from './same-state.ts'
 import type { Shape, StateArray } from './state-shape.ts'
 
 /** Plain data. */
@@ -19,7 +19,7 @@ export type StateValue =
 
 /** What every stateful part has. */
 export interface Stateful<State> {
-  /** All that the part is, as plain data that shares nothing with it. Changes nothing. */
+  /** All that the part is, as plain data of which it changes nothing any more. Changes nothing. */
   save(): State
   /**
    * Makes a freshly made part what the saved one was. The shape has been checked; whatever else does not fit is refused with
@@ -199,8 +199,9 @@ export function part<State>(facts: PartFacts<State>, body: Stateful<State>): Par
       // This process has saved it.
       const known = before === undefined || 'parts' in before ? undefined : before as { readonly version: number; readonly state: State }
       if (known !== undefined && body.isAsSaved?.(known.state) === true) return known
-      const state = body.save()
-      return known !== undefined && sameState(state, known.state) ? known : { version, state }
+      const saved = body.save()
+      const state = known === undefined ? saved : shareState(saved, known.state)
+      return known !== undefined && state === known.state ? known : { version, state }
     },
     overlooked: (saved) => {
       const { state } = saved as { readonly state: State }
@@ -247,22 +248,25 @@ function rewindAll(parts: readonly Part[], saved: SavedTree['parts']): readonly 
 /** The tree of some parts; `before` itself where all are what they were, in the same order. */
 function saveAll(version: number, parts: readonly Part[], before: SavedPart | SavedTree | undefined): SavedTree {
   const known = before !== undefined && 'parts' in before ? before.parts : undefined
-  const saved: Record<string, SavedPart | SavedTree> = {}
+  const all: (SavedPart | SavedTree)[] = []
   let isSame = known !== undefined && countOf(known) === parts.length
   for (const one of parts) {
     const old = known !== undefined && Object.hasOwn(known, one.name) ? known[one.name] : undefined
     const now = one.save(old)
-    saved[one.name] = now
+    all.push(now)
     if (now !== old) isSame = false
   }
-  return isSame && sameOrder(known!, saved) ? before as SavedTree : { version, parts: saved }
+  // Mostly: then nothing is made.
+  if (isSame && areNamed(known!, parts)) return before as SavedTree
+  const saved: Record<string, SavedPart | SavedTree> = {}
+  for (const [i, { name }] of parts.entries()) saved[name] = all[i]!
+  return isSame && areNamed(known!, Object.keys(saved).map((name) => ({ name }))) ? before as SavedTree : { version, parts: saved }
 }
 
-/** Sets are loaded in the order of the record. */
-function sameOrder(first: SavedTree['parts'], second: SavedTree['parts']): boolean {
-  const names = Object.keys(second)
+/** Whether a record has these names in this order, in which sets are loaded; numbers go first in each. */
+function areNamed(saved: SavedTree['parts'], names: readonly { readonly name: string }[]): boolean {
   let at = 0
-  for (const name in first) if (name !== names[at++]) return false
+  for (const name in saved) if (name !== names[at++]?.name) return false
   return true
 }
 

@@ -3,7 +3,9 @@
  * that is too slow learns how much it has missed.
  *
  * The bytes lie in one ring, however small the pieces are that they come in: a guest that writes single bytes takes no
- * more memory than one that writes pages. The ring grows with what is kept, at most to the limit.
+ * more memory than one that writes pages. The ring grows with what is kept, at most to the limit. What is saved is a view of
+ * it, so that a hundred moments along a run keep one log and not a hundred: what has been lent is not written any more, and what
+ * would have to be written there goes into another ring.
  */
 
 import { badState, shape, type StateOf, sameState } from '../../util/index.ts'
@@ -27,6 +29,8 @@ export class ByteLog {
   private limit: number
   /** What was saved or loaded last, while it is that. */
   private saved: ByteLogState | undefined
+  /** Numbers of bytes in this ring that are seen by what was saved. */
+  private lent: { readonly from: number; readonly to: number } | undefined
 
   /** Keeps the last `limit` bytes. */
   constructor(limit: number) {
@@ -49,7 +53,7 @@ export class ByteLog {
   }
 
   save(): ByteLogState {
-    this.saved ??= { end: this.last, limit: this.limit, bytes: this.since(this.first) }
+    this.saved ??= { end: this.last, limit: this.limit, bytes: this.lend() }
     return this.saved
   }
 
@@ -66,7 +70,9 @@ export class ByteLog {
     if (bytes.length > Math.min(end, limit)) throw badState('a log keeps more than it has seen')
     this.limit = limit
     this.first = this.last = end - bytes.length
-    this.append(bytes)
+    // What was lent by this ring lies there still.
+    if (bytes.buffer === this.ring.buffer && bytes.byteOffset === this.first % this.ring.length) this.last = end
+    else this.append(bytes)
     this.saved = state
   }
 
@@ -85,6 +91,7 @@ export class ByteLog {
     this.saved = undefined
     const needed = Math.min(this.limit, end - this.first)
     if (needed > this.ring.length) this.move(Math.min(this.limit, Math.max(SMALLEST, needed, 2 * this.ring.length)))
+    else if (!this.isOwn(end - kept.length, end)) this.move(this.ring.length)
     this.last = end
     this.first = Math.max(this.first, end - this.limit)
     this.put(end - kept.length, kept)
@@ -103,6 +110,22 @@ export class ByteLog {
     return result
   }
 
+  /** What is kept, as it lies in the ring, where that is one piece. */
+  private lend(): Uint8Array {
+    const { ring, first, last, lent } = this
+    const length = last - first
+    const at = first % ring.length
+    if (length === 0 || at + length > ring.length) return this.since(first)
+    this.lent = { from: Math.min(first, lent?.from ?? first), to: Math.max(last, lent?.to ?? last) }
+    return ring.subarray(at, at + length)
+  }
+
+  /** True where nobody sees what lies in the places of some bytes to come: those behind all that was lent, up to a ring's length from where that begins. */
+  private isOwn(from: number, to: number): boolean {
+    const { lent } = this
+    return lent === undefined || (from >= lent.to && to <= lent.from + this.ring.length)
+  }
+
   /** Puts bytes at their place in the ring; byte number N lies at N modulo the ring's length. */
   private put(number: number, bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length;) {
@@ -117,6 +140,7 @@ export class ByteLog {
   private move(size: number): void {
     const kept = this.since(this.first)
     this.ring = new Uint8Array(size)
+    this.lent = undefined
     this.put(this.last - kept.length, kept)
   }
 }

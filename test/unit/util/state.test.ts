@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   XenError, badState, compareStates, hashParts, hashState, part, partSet, partTree, settle, shape,
-  type Part, type SavedTree, type StateOf, type Stateful,
+  type Part, type SavedPart, type SavedTree, type StateOf, type Stateful,
 } from '../../../src/util/index.ts'
 
 const counterShape = shape.record({ count: shape.whole(0, 9), names: shape.list(shape.text(4)), words: shape.array(Uint32Array, 2) })
@@ -117,6 +117,20 @@ describe('a part that tells whether it is what it has saved', () => {
     counter.words[0] = 9
     expect(tree.save(second)).toBe(second)
     expect(tree.overlooked(second)).toEqual(['all.counter'])
+  })
+
+  test('keeps of what it saved before every field that is as it was, and changes neither', () => {
+    const counter = new Counter()
+    const first = counterPart(counter).save() as SavedPart & { readonly state: ReturnType<Counter['save']> }
+    const before = structuredClone(first)
+    counter.count = 5
+    const second = counterPart(counter).save(first) as typeof first
+    expect(second).toEqual({ version: 3, state: { ...before.state, count: 5 } })
+    expect([second.state.names === first.state.names, second.state.words === first.state.words]).toEqual([true, true])
+    counter.words = Uint32Array.of(1, 3)
+    const third = counterPart(counter).save(second) as typeof first
+    expect(third).toEqual({ version: 3, state: { ...before.state, count: 5, words: Uint32Array.of(1, 3) } })
+    expect([third.state.names === first.state.names, first]).toEqual([true, before])
   })
 })
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { XenconsInterface } from '../../../../src/abi/index.ts'
 import { ConsoleBackend } from '../../../../src/drivers/index.ts'
 import type { ConsoleEvent, ConsoleStream } from '../../../../src/drivers/index.ts'
-import { ByteLog } from '../../../../src/drivers/console/byte-log.ts'
+import { ByteLog, type ByteLogState } from '../../../../src/drivers/console/byte-log.ts'
 import { parseConsoleNodes } from '../../../../src/drivers/console/protocol.ts'
 import type { GuestProgram } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
@@ -268,5 +268,35 @@ describe('a bounded log', () => {
       expect(log.since(from).length).toBe(Math.min(log.end - from, log.end - log.start))
       if (limit === 0) model = []
     }
+  })
+
+  test('is not written where somebody sees what was saved, whatever comes and whatever it is taken back to', () => {
+    const random = new SeededRandom(29)
+    const log = new ByteLog(50)
+    const states: { readonly state: ByteLogState; readonly bytes: readonly number[] }[] = []
+    for (let step = 0; step < 2000; step += 1) {
+      const choice = below(random, 40)
+      if (choice === 0) log.resize(below(random, 600))
+      else if (choice < 6 && states.length > 0) {
+        const { state, bytes } = states[below(random, states.length)]!
+        log.load(state)
+        expect([log.end, [...log.since(log.start)]]).toEqual([state.end, bytes])
+      } else if (choice < 12) {
+        const state = log.save()
+        expect([...state.bytes]).toEqual([...log.since(log.start)])
+        states.push({ state, bytes: [...state.bytes] })
+      } else log.append(Uint8Array.from({ length: below(random, below(random, 8) === 0 ? 700 : 20) }, () => below(random, 256)))
+    }
+    for (const { state, bytes } of states) expect([...state.bytes]).toEqual(bytes)
+  })
+
+  test('is kept once by all that is saved of it along a run', () => {
+    const log = new ByteLog(1 << 16)
+    const states = Array.from({ length: 100 }, () => {
+      log.append(new Uint8Array(600))
+      return log.save()
+    })
+    const memory = new Set(states.map(({ bytes }) => bytes.buffer))
+    expect([...memory].reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(3 * 65_536)
   })
 })
