@@ -15,6 +15,7 @@ import { badState, sameState } from '../../util/index.ts'
 import type { MachineMemory } from '../memory/machine-memory.ts'
 import { type ImageFacts, MemoryImage } from './memory-image.ts'
 import { PageIndex } from './page-index.ts'
+import { PageLooks } from './page-looks.ts'
 import { PageMarks } from './page-marks.ts'
 import { type PagePool, ZERO_PAGE } from './page-pool.ts'
 
@@ -41,6 +42,8 @@ export class MemoryHistory {
   private readonly lines: { readonly from: number; readonly to: number }
   private readonly marks: PageMarks
   private touched: Uint32Array = new Uint32Array(0)
+  /** Made for the first image. */
+  private looks: PageLooks | undefined
 
   /** `fresh`: the memory is as it was made; otherwise all counts as written that lies in a group with a page that was. */
   constructor(memory: MachineMemory, pool: PagePool, { fresh }: { readonly fresh: boolean }) {
@@ -60,17 +63,17 @@ export class MemoryHistory {
    * frames that may have been written without a word, ascending.
    */
   capture(silent: Uint32Array, room: number): MemoryImage | undefined {
-    const { memory: { words, handedOut }, pool, base, marks } = this
+    const { memory, memory: { words, handedOut }, pool, base, marks } = this
     const { pages } = base
+    const looks = (this.looks ??= new PageLooks(memory))
     this.markSilent(silent)
     const written = marks.take()
     this.touched = written.slice()
-    const numbers: number[] = []
-    for (const page of written) if (!pool.equals(pages.at(page), words, page << WORDS_SHIFT)) numbers.push(page)
+    const numbers = this.differing(written, looks)
     const ids: number[] = []
     const before = pool.pages
     for (const page of numbers) {
-      ids.push(pool.store(words, page << WORDS_SHIFT))
+      ids.push(looks.isZero(page) ? ZERO_PAGE : pool.take(words, page << WORDS_SHIFT))
       if (pool.pages - before <= room) continue
       for (const id of ids) pool.drop(id)
       for (const each of written) marks.add(each)
@@ -80,6 +83,18 @@ export class MemoryHistory {
       pages: pages.edit(Uint32Array.from(numbers), Uint32Array.from(ids)), silent,
       handedOut: kept(handedOut.save(), base.handedOut), clean: kept(this.cleanFrames(), base.clean),
     }))
+  }
+
+  /** Those of some pages that are not what the last image has. */
+  private differing(written: Uint32Array, looks: PageLooks): number[] {
+    const { pool, base: { pages } } = this
+    const numbers: number[] = []
+    for (const page of written) {
+      const id = pages.at(page)
+      if (!(id === ZERO_PAGE ? looks.isZero(page) : looks.isSame(page, pool.wordsOf(id)))) numbers.push(page)
+    }
+    looks.end()
+    return numbers
   }
 
   /** Pages that may have been written between the last image and the one before, whatever they hold; ascending. */

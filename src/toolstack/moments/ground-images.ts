@@ -75,8 +75,11 @@ export class GroundImages {
 
   /** Frames that may have been written between the image that was captured last and the capture or restoration before it, ascending. */
   get written(): Uint32Array {
-    const { firstFrame } = this.machine.memory
-    return this.images.written.filter((page) => page >= firstFrame)
+    const { images: { written }, machine: { memory: { firstFrame } } } = this
+    // Those of the machine's own come first.
+    let own = 0
+    while (own < written.length && written[own]! < firstFrame) own += 1
+    return written.subarray(own)
   }
 
   /** Only pages that were written are looked at. */
