@@ -55,6 +55,24 @@ interface PageLists {
   readonly holes: number[]
 }
 
+/** Takes note of saved numbers of pages. Throws INVALID_STATE where one is taken already, or its frame is there or not against what is said. hot path: see above. */
+function takeNumbers(
+  numbers: Uint32Array, { frames, seen, areThere }: { readonly frames: readonly (Mfn | undefined)[]; readonly seen: Uint8Array; readonly areThere: boolean },
+): void {
+  for (let i = 0; i < numbers.length; i += 1) {
+    const number = numbers[i]!
+    if (number >= frames.length || seen[number] !== 0 || (frames[number] !== undefined) !== areThere) throw badState(`page ${number} is not what it is said to be`)
+    seen[number] = 1
+  }
+}
+
+/** The same numbers as a list. hot path: an iterator takes five times as long. */
+function listOfNumbers(numbers: Uint32Array): number[] {
+  const list = new Array<number>(numbers.length)
+  for (let i = 0; i < numbers.length; i += 1) list[i] = numbers[i]!
+  return list
+}
+
 /** The guest's p2m and its free list, which is made when the first page is asked for: many guests ask for none. Pages come zeroed. */
 export class FrameAllocator {
   /** Called when a page was released: a balloon that was short of pages goes on. */
@@ -137,19 +155,12 @@ export class FrameAllocator {
   load({ unused, used, holes }: FramesState): void {
     const { frames } = this
     const seen = new Uint8Array(frames.length)
-    let count = 0
-    const expect = (numbers: Uint32Array, there: boolean): void => {
-      for (const number of numbers) {
-        if (number >= frames.length || seen[number] !== 0 || (frames[number] !== undefined) !== there) throw badState(`page ${number} is not what it is said to be`)
-        seen[number] = 1
-        count += 1
-      }
-    }
-    for (const pages of [unused, used]) expect(pages, true)
-    expect(holes, false)
-    if (count < frames.length) throw badState('a page is neither free nor in use')
+    takeNumbers(unused, { frames, seen, areThere: true })
+    takeNumbers(used, { frames, seen, areThere: true })
+    takeNumbers(holes, { frames, seen, areThere: false })
+    if (unused.length + used.length + holes.length < frames.length) throw badState('a page is neither free nor in use')
     this.saved = undefined
-    this.made = { unused: [...unused], used: new Set(used), holes: [...holes] }
+    this.made = { unused: listOfNumbers(unused), used: new Set(used), holes: listOfNumbers(holes) }
   }
 
   /** Pages that are free. */

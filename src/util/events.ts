@@ -113,7 +113,8 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   readonly onListenerError: (error: unknown) => void
   private readonly names: EventNames<E> | undefined
   private readonly keep: number
-  private readonly kept: (E & EventStamp)[] = []
+  /** In a ring, once there are as many as are kept. */
+  private readonly ring: (E & EventStamp)[] = []
   private readonly feeds: Feed[] = []
   private seq = 0
   private listeners = 0
@@ -145,8 +146,8 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     if (!isWanted && this.keep === 0) return
     const stamped = { ...event, seq: this.seq, time: this.now() }
     if (this.keep > 0) {
-      if (this.kept.length >= this.keep) this.kept.shift()
-      this.kept.push(stamped)
+      if (this.ring.length < this.keep) this.ring.push(stamped)
+      else this.ring[(this.seq - 1) % this.keep] = stamped
     }
     if (!isWanted) return
     for (const name of [event.type, ANY]) {
@@ -184,6 +185,14 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     }
     feed.close?.()
     feed.close = undefined
+  }
+
+  /** What is kept, oldest first. */
+  private get kept(): readonly (E & EventStamp)[] {
+    const { ring, keep, seq } = this
+    if (ring.length < keep || keep === 0) return ring
+    const first = seq % keep
+    return [...ring.slice(first), ...ring.slice(0, first)]
   }
 
   recent(filter: EventFilter<E> = {}): readonly (E & EventStamp)[] {
@@ -285,9 +294,10 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   /** A queue that begins with what a reader missed and the hub has kept. */
   private earlier({ limit = 1024, replay = 0, since, ...filter }: StreamOptions<E>): StreamQueue<E & EventStamp> {
     const queue = new StreamQueue<E & EventStamp>(limit)
-    const all = this.kept.filter((event) => passes(event, filter))
+    const { kept } = this
+    const all = kept.filter((event) => passes(event, filter))
     const wanted = since === undefined ? all.slice(all.length - Math.min(replay, all.length)) : all.filter(({ seq }) => seq > since)
-    const oldest = this.kept[0]?.seq ?? this.seq + 1
+    const oldest = kept[0]?.seq ?? this.seq + 1
     if (since !== undefined && since + 1 < oldest) queue.miss(oldest - since - 1)
     for (const event of wanted) queue.push(event)
     return queue

@@ -24,8 +24,9 @@ export function silentFrames({ frames, domains, grants, events, foreignFrames, t
   const silent = new Set<number>(frames.rows.sharedFrames())
   for (const mfn of foreignFrames.frames()) silent.add(mfn)
   for (const domain of domains.all()) {
-    const others = domain.kind.grants === undefined ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []
-    for (const mfn of [...others, ...events.of(domain.id)?.pages() ?? [], ...typedHypercallsOf(domain).foreignFrames()]) silent.add(mfn)
+    if (domain.kind.grants === undefined) for (const { mfn } of grants.mapped(domain.id)) silent.add(mfn)
+    for (const mfn of events.of(domain.id)?.pages() ?? []) silent.add(mfn)
+    for (const mfn of typedHypercallsOf(domain).foreignFrames()) silent.add(mfn)
     for (const { infoFrame, timeArea, guest } of domain.vcpus) {
       silent.add(infoFrame)
       const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)

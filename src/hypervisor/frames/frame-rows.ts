@@ -148,12 +148,24 @@ export class FrameRows {
     const { flags, words } = this
     const found: number[] = []
     const start = flags.byteOffset
+    const mask = (flag * 0x0101_0101) | 0
     for (let four = from; four < to; four += 4) {
-      if ((words[(start + four) >> 2]! & (flag * 0x0101_0101)) === 0) continue
+      // Mostly none of very many has it.
+      while (four + TOGETHER <= to && isNone(words, (start + four) >> 2, mask)) four += TOGETHER
+      if (four >= to || (words[(start + four) >> 2]! & mask) === 0) continue
       for (let mfn = four; mfn < Math.min(four + 4, to); mfn += 1) if ((flags[mfn]! & flag) !== 0) found.push(mfn)
     }
     return found
   }
+}
+
+/** Flags that are looked at together. */
+const TOGETHER = 32
+
+/** Whether none of these flags has a bit of the mask; they begin at a word. */
+function isNone(words: Uint32Array, at: number, mask: number): boolean {
+  const first = words[at]! | words[at + 1]! | words[at + 2]! | words[at + 3]!
+  return ((first | words[at + 4]! | words[at + 5]! | words[at + 6]! | words[at + 7]!) & mask) === 0
 }
 
 /** A row as the setters write it. */

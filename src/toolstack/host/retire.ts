@@ -12,6 +12,7 @@ export function retire({ parts }: HostInsides, why: XenError): void {
   plan.retire(why)
   programs.retire(why)
   const refuse = (): never => { throw why }
-  for (const [name, operation] of Object.entries(control)) if (typeof operation === 'function') Object.assign(control, { [name]: refuse })
+  const operations = control as unknown as Record<string, unknown>
+  for (const name of Object.keys(operations)) if (typeof operations[name] === 'function') operations[name] = refuse
   loop.stop(why)
 }
