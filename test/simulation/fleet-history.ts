@@ -17,7 +17,7 @@ export interface FleetHistory {
   readonly seed: number
   /** Faults by their kinds. */
   readonly faults: Readonly<Record<string, number>>
-  /** Starts of domains at hosts, domains that came there with their memory, and instants that the witness has looked at. */
+  /** Starts of domains at hosts, domains that came there with their memory, and looks of the witness: before and behind whatever happens. */
   readonly starts: number
   readonly arrivals: number
   readonly looks: number
@@ -264,7 +264,8 @@ class FleetWorld {
   async run(milliseconds: number): Promise<void> {
     const end = this.clock.now + milliseconds
     while (this.clock.now < end && this.violations.length === 0) {
-      this.clock.advance(STEP)
+      // Where nothing happens there is nothing to be seen.
+      this.clock.advance(STEP * Math.max(1, Math.ceil((Math.min(this.clock.next(), end) - this.clock.now) / STEP)))
       this.look()
       await settle(1)
       this.look()
@@ -291,10 +292,10 @@ class FleetWorld {
         this.arrivals += node.machine.arrivals
         const { name, machine } = node
         this.nodes[at] = this.boot(name, machine.facts().memory)
-        this.nodes[at]!.side.asleepUntil = this.clock.now + long
+        this.clock.sleep(this.nodes[at]!.side, long)
         break
       }
-      case 'sleep': node.side.asleepUntil = this.clock.now + long; break
+      case 'sleep': this.clock.sleep(node.side, long); break
       case 'cut': {
         node.heal?.()
         const heal = node.connection.partition()

@@ -40,6 +40,20 @@ export class SimClock {
     return () => { due.act = undefined }
   }
 
+  /** The earliest time at which something happens to anybody; Infinity when nothing is left. */
+  next(): number {
+    let next = Infinity
+    for (const { act, time, side } of this.queue) if (act !== undefined && !side.isDead) next = Math.min(next, Math.max(time, side.asleepUntil))
+    return next
+  }
+
+  /** Puts a side to sleep for so many milliseconds. */
+  sleep(side: Side, milliseconds: number): void {
+    side.asleepUntil = this.now + milliseconds
+    // Its waking is something that happens, whether or not it has anything to do then.
+    this.after(side, milliseconds, () => undefined)
+  }
+
   /** Moves on, and does what is due. */
   advance(milliseconds: number): void {
     this.now += milliseconds

@@ -57,9 +57,9 @@ export class KnownPages {
   }
 }
 
-/** Compares pages, eight bytes at a time. Contents of pages lie so in memory. */
+/** Compares pages, a word at a time. Contents of pages lie so in memory. */
 function same(one: Uint8Array, other: Uint8Array): boolean {
-  const words = (page: Uint8Array): BigUint64Array => new BigUint64Array(page.buffer, page.byteOffset, page.length / 8)
+  const words = (page: Uint8Array): Uint32Array => new Uint32Array(page.buffer, page.byteOffset, page.length / 4)
   const [left, right] = [words(one), words(other)]
   for (let i = 0; i < left.length; i += 1) if (left[i] !== right[i]) return false
   return true
@@ -68,6 +68,8 @@ function same(one: Uint8Array, other: Uint8Array): boolean {
 /** Leaves out pages that are as they were. */
 class ChangedPagesWriter extends SaveStreamWriter {
   private readonly known: KnownPages
+  /** Where pages are looked at; what is written of them is copied once more. */
+  private looked = new Uint8Array(0)
 
   constructor(sink: ConstructorParameters<typeof SaveStreamWriter>[0], known: KnownPages) {
     super(sink)
@@ -75,15 +77,16 @@ class ChangedPagesWriter extends SaveStreamWriter {
   }
 
   override async writePages({ pfns, types, copy }: PageSource): Promise<void> {
-    const full = types.reduce((count, type) => count + (hasContents(type) ? 1 : 0), 0)
-    const contents = new Uint8Array(full * PAGE_SIZE)
+    const size = types.reduce((sum, type) => sum + (hasContents(type) ? PAGE_SIZE : 0), 0)
+    if (this.looked.length < size) this.looked = new Uint8Array(size)
+    const contents = this.looked.subarray(0, size)
     copy(contents)
     const kept: { pfn: number; type: number; contents: Uint8Array }[] = []
     let at = 0
     for (let i = 0; i < types.length; i += 1) {
-      const size = hasContents(types[i]!) ? PAGE_SIZE : 0
-      const page = contents.subarray(at, at + size)
-      at += size
+      const length = hasContents(types[i]!) ? PAGE_SIZE : 0
+      const page = contents.subarray(at, at + length)
+      at += length
       if (this.known.isNew(pfns[i]!, types[i]!, page)) kept.push({ pfn: pfns[i]!, type: types[i]!, contents: page })
     }
     if (kept.length === 0) return
