@@ -85,7 +85,8 @@ const watched = (
   [Symbol.asyncIterator]: () => ({
     next: async () => {
       const next = await patient((async () => chunks.next())()).catch((error: unknown) => {
-        throw XenError.is(error, 'TIMED_OUT') ? error : peerGone(error)
+        // What a pipe that packs cannot make sense of is no end of it.
+        throw XenError.is(error, 'TIMED_OUT') || XenError.is(error, 'INVALID_STREAM') ? error : peerGone(error)
       })
       if (next.done === true) throw peerGone()
       return next
