@@ -8,11 +8,13 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import type { BlockStore } from '../drivers/index.ts'
 import { SECTOR_SIZE, checkRange, checkSize, checkWritable } from '../drivers/index.ts'
-import { XenError, checkOptions, flag, thrownMessage } from '../util/index.ts'
+import { XenError, checkOptions, flag, text, thrownMessage } from '../util/index.ts'
 
 /** How a file is opened as a disk. */
 export interface FileStoreOptions {
   readonly readOnly?: boolean
+  /** The name of the storage that it lies in, which other hosts open by the same name: domains that move to them keep it, and it is not copied. */
+  readonly storage?: string | undefined
 }
 
 /** Bytes that a discard looks at together, and of a block that it overwrites when it holds anything but zeros. */
@@ -23,6 +25,7 @@ const ZEROS = /* @__PURE__ */ Buffer.alloc(LOOK)
 /** A disk in a file. */
 export class FileBlockStore implements BlockStore {
   readonly readOnly: boolean
+  readonly storage: string | undefined
   private readonly path: string
   private descriptor: number
   private bytes: number
@@ -30,9 +33,10 @@ export class FileBlockStore implements BlockStore {
 
   /** Opens `path`, which must be there; its size is cut to whole sectors. Throws IO when it cannot be opened. */
   constructor(path: string, options: FileStoreOptions = {}) {
-    checkOptions('FileBlockStore', options, { readOnly: flag })
+    checkOptions('FileBlockStore', options, { readOnly: flag, storage: text })
     this.path = path
     this.readOnly = options.readOnly === true
+    this.storage = options.storage
     try {
       this.descriptor = openSync(path, this.readOnly ? 'r' : 'r+')
     } catch (cause) {

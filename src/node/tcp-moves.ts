@@ -13,6 +13,9 @@ export interface TcpMoves extends MoveNetwork {
 const pipeOf = (transport: MigrationTransport): MovePipe =>
   ({ transport, cut: () => void openOutput(transport.writable).abort(new XenError('CLOSED', 'the pipe was cut')).catch(() => undefined) })
 
+/** Domains on their way here at a time: from many hosts, of which each sends a few. */
+const CONNECTIONS = 64
+
 /**
  * Opens a port for domains that come. Rejects with IO.
  *
@@ -21,7 +24,7 @@ const pipeOf = (transport: MigrationTransport): MovePipe =>
  * const machine = hostMachine(host, { moves })
  */
 export async function tcpMoves(options: MigrationListenOptions = {}): Promise<TcpMoves> {
-  const listener = await listenMigration(options)
+  const listener = await listenMigration({ connections: CONNECTIONS, ...options })
   let isOver = false
   return {
     address: `${options.host ?? '127.0.0.1'}:${listener.port}`,

@@ -150,33 +150,39 @@ async function restingAgent(store: ClusterStore): Promise<number> {
   return (user + system) / 1000 / (REST / 1000) / agents.length
 }
 
-/** Measures everything. */
-export async function run(report: Report): Promise<void> {
+/** Measures everything, or those parts that are named: `plans`, `evacuation`, `rest`, `death`. */
+export async function run(report: Report, parts: readonly string[] = []): Promise<void> {
+  const isWanted = (part: string): boolean => parts.length === 0 || parts.includes(part)
   const limited = (name: string, value: number, target: number): void => report({ case: name, value, unit: 'ms', ...plain, target, met: value <= target })
-  const state = largeFleet(100, 1000, false)
-  limited('plan of 1,000 domains on 100 hosts', timed(() => void planPlacement(state)), TARGET.plan)
-  const placed = largeFleet(100, 1000, true)
-  report({ case: 'plan of emptying one of 100 hosts', value: timed(() => void planDrain(placed, 'h0')), unit: 'ms', ...plain })
-  report({ case: 'which of 100 failures can be borne', value: timed(() => void bearableFailures(placed)), unit: 'ms', ...plain })
   const emptied = async (what: string, store: ClusterStore): Promise<void> => {
     const { took, processor } = await evacuation(store)
     limited(`emptying a host, ${what}: ${DOMAINS} domains of ${MEGABYTES} MB`, took, TARGET.evacuation)
     report({ case: '  processor, of both hosts', value: processor, unit: 'ms', ...plain })
   }
-  await emptied('memory', memoryStore())
-  report({ case: 'an agent at rest, store in memory', value: await restingAgent(memoryStore()), unit: 'ms CPU / s', ...plain })
-  if (guestFile('etcd') === undefined) {
-    report({ case: 'death of a host, leases of 1 s', value: NaN, unit: 'ms', ...plain, baseline: 'absent: npm run guests -- etcd' })
-    return
-  }
+  const rested = async (what: string, store: ClusterStore): Promise<void> => report({ case: `an agent at rest, ${what}`, value: await restingAgent(store), unit: 'ms CPU / s', ...plain })
+  if (isWanted('plans')) reportPlans(report, limited)
+  if (isWanted('evacuation')) await emptied('memory', memoryStore())
+  if (isWanted('rest')) await rested('store in memory', memoryStore())
+  if (!['evacuation', 'rest', 'death'].some(isWanted)) return
+  if (guestFile('etcd') === undefined) return report({ case: 'a fleet on etcd', value: NaN, unit: 'ms', ...plain, baseline: 'absent: npm run guests -- etcd' })
   const cluster = await EtcdCluster.start()
   try {
-    report({ case: 'an agent at rest, etcd', value: await restingAgent(etcdStore({ endpoints: cluster.endpoints, prefix: 'rest/' })), unit: 'ms CPU / s', ...plain })
-    await emptied('etcd', etcdStore({ endpoints: cluster.endpoints, prefix: 'evacuation/' }))
+    if (isWanted('rest')) await rested('etcd', etcdStore({ endpoints: cluster.endpoints, prefix: 'rest/' }))
+    if (isWanted('evacuation')) await emptied('etcd', etcdStore({ endpoints: cluster.endpoints, prefix: 'evacuation/' }))
+    if (!isWanted('death')) return
     const took = await deaths(cluster)
     limited('death of a host to its domain running, 1 s', median(took), TARGET.death)
     report({ case: `  the worst of ${DEATHS}`, value: Math.max(...took), unit: 'ms', ...plain })
   } finally {
     await cluster.stop()
   }
+}
+
+/** What plans of large fleets take. */
+function reportPlans(report: Report, limited: (name: string, value: number, target: number) => void): void {
+  const state = largeFleet(100, 1000, false)
+  limited('plan of 1,000 domains on 100 hosts', timed(() => void planPlacement(state)), TARGET.plan)
+  const placed = largeFleet(100, 1000, true)
+  report({ case: 'plan of emptying one of 100 hosts', value: timed(() => void planDrain(placed, 'h0')), unit: 'ms', ...plain })
+  report({ case: 'which of 100 failures can be borne', value: timed(() => void bearableFailures(placed)), unit: 'ms', ...plain })
 }

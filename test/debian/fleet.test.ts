@@ -9,11 +9,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { etcdStore, Fleet } from '../../src/fleet/index.ts'
+import { main } from '../../src/node/command/main.ts'
 import { storeContract } from '../unit/fleet/store-contract.ts'
 import { CutProxy } from '../support/fleet/cut-proxy.ts'
 import { EtcdCluster } from '../support/fleet/etcd-cluster.ts'
 import type { FleetHostOptions } from '../support/fleet/fleet-host.ts'
-import { hearWitness, whereabouts, witnessTime } from '../support/fleet/witness.ts'
+import { hearWitness, whereabouts, witnessTime, type WitnessedRun } from '../support/fleet/witness.ts'
 import { whyMissing } from '../support/guests.ts'
 
 const missing = whyMissing('etcd')
@@ -60,6 +61,59 @@ describe.skipIf(missing !== undefined)(`the store in etcd${missing ?? ''}`, () =
   })
 })
 
+describe.skipIf(missing !== undefined)(`paravirt fleet${missing ?? ''}`, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fleet-command-'))
+  const children: ChildProcess[] = []
+  afterAll(async () => {
+    for (const child of children) {
+      child.kill('SIGKILL')
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    }
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  /** Calls the command in this process; what it wrote. */
+  async function call(...words: string[]): Promise<string> {
+    const lines: string[] = []
+    const status = await main(['fleet', ...words, '--etcd', cluster.endpoints.join(',')], { out: (line) => lines.push(line), error: (line) => lines.push(line) })
+    expect([status, lines]).toEqual([0, lines])
+    return lines.join('\n')
+  }
+
+  /** Has the command say what a fleet's state is until it says so. */
+  async function says(what: RegExp | string): Promise<void> {
+    await expect.poll(() => call('status'), { timeout: 30_000, interval: 200 }).toMatch(what)
+  }
+
+  test('up --etcd: two processes are one fleet, whose domains go to the other when one is emptied, and when one has left', { timeout: 90_000 }, async () => {
+    const file = join(folder, 'web.cfg')
+    writeFileSync(file, 'name = "web"\nmemory = 8\n')
+    const up = (...words: string[]): ChildProcess => {
+      const child = spawn(process.execPath, ['--import', 'tsx', 'src/node/cli.ts', 'fleet', 'up', ...words, '--hosts', '1', '--memory', '64M', '--lease', '2s', '--etcd', cluster.endpoints.join(',')], { stdio: ['ignore', 'ignore', 'inherit'] })
+      children.push(child)
+      return child
+    }
+    const left = up(file, '--name', 'left')
+    await says(/host left1: .*\n(.*\n)*domain web: 8 MiB, wanted running, at left1/)
+    const right = up('--name', 'right')
+    await says('host right1: ')
+    expect(await call('drain', 'left1')).toBe('domain web goes to right1: host left1 is to be emptied')
+    await says(/host left1: .* 0 domains, to be emptied\n.*\ndomain web: .* at right1/)
+    await call('undrain', 'left1')
+    await call('move', 'web', 'left1')
+    await says('at left1')
+    left.kill('SIGTERM')
+    await once(left, 'exit')
+    await says(/^host right1: .* 1 domains\ndomain web: .* at right1/)
+    await call('remove', 'web')
+    await says(/^host right1: .* 0 domains$/)
+    // Its key goes with it: the next fleet has hosts of its own.
+    right.kill('SIGTERM')
+    await once(right, 'exit')
+    expect(await call('status')).toBe('')
+  })
+})
+
 describe.skipIf(missing !== undefined)(`a fleet on etcd${missing ?? ''}`, () => {
   const folder = mkdtempSync(join(tmpdir(), 'fleet-'))
   const journal = join(folder, 'journal')
@@ -77,11 +131,11 @@ describe.skipIf(missing !== undefined)(`a fleet on etcd${missing ?? ''}`, () => 
   }
 
   /** Resolves with where domains are when each has run since now, at a host that `may` have it. */
-  async function allRun(may: (host: string) => boolean = () => true): Promise<Map<string, string>> {
+  async function allRun(may: (host: string, domain: string) => boolean = () => true): Promise<Map<string, string>> {
     const since = witnessTime()
     for (;;) {
       const at = whereabouts(hearWitness(journal), since)
-      if (DOMAINS.every((domain) => at.has(domain) && may(at.get(domain)!))) {
+      if (DOMAINS.every((domain) => at.has(domain) && may(at.get(domain)!, domain))) {
         say(`  all run: ${HOSTS.map((host) => `${host} ${[...at].filter(([, each]) => each === host).map(([domain]) => domain).join(' ') || '-'}`).join(', ')}`)
         return at
       }
@@ -157,6 +211,36 @@ describe.skipIf(missing !== undefined)(`a fleet on etcd${missing ?? ''}`, () => 
     await pause(3000)
     await allRun()
   }, 30_000)
+
+  /** A domain's run before the last one, and the last one. */
+  const lastRuns = (domain: string): [WitnessedRun, WitnessedRun] => {
+    const [before, last] = hearWitness(journal).runs.filter((run) => run.domain === domain).slice(-2)
+    return [before!, last!]
+  }
+
+  test('moves a domain from process to process with its memory, and empties a host so', async () => {
+    const begun = await allRun()
+    let [from, to] = [busyHost(begun), HOSTS.find((host) => host !== busyHost(begun))!]
+    // A machine with other work may lose the pipe for longer than its patience: then a domain is started anew, as it has to be, and goes back with its memory, perhaps.
+    for (let tries = 0; ; tries += 1) {
+      say(`d0 is moved from ${from} to ${to}`)
+      await fleet.move('d0', to)
+      await allRun((host, domain) => domain !== 'd0' || host === to)
+      const [before, after] = lastRuns('d0')
+      expect([before.host, after.host]).toEqual([from, to])
+      // It goes on from where it stood still: it has written nothing twice, and counts on.
+      if (after.firstBeat === before.lastBeat + 1) break
+      expect([after.firstBeat, tries < 5]).toEqual([1, true]);
+      [from, to] = [to, from]
+    }
+    say(`${to} is emptied`)
+    const { steps, unplaced } = await fleet.drain(to)
+    expect([steps.length > 0, unplaced]).toEqual([true, []])
+    await allRun((host) => host !== to)
+    const kept = steps.filter((step) => step.type === 'move' && lastRuns(step.domain)[1].firstBeat === lastRuns(step.domain)[0].lastBeat + 1)
+    say(`  ${kept.length} of ${steps.length} came with their memory`)
+    await fleet.undrain(to)
+  }, 120_000)
 
   test('no domain has ever run at two hosts, as the witness has it', () => {
     const { runs, lines, doubles } = hearWitness(journal)

@@ -1,7 +1,8 @@
 /** Protected domains: what both sides say, every kind of guest, the ways out, and what is refused. Their safety is in test/simulation. */
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
+import { BlockFrontend, MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
+import { FrontendBus, type GuestKernel } from '../../src/guest/index.ts'
 import { connectMigration, listenMigration } from '../../src/node/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import {
@@ -308,5 +309,67 @@ describe('what cannot be protected is refused, and goes on', { timeout: PATIENCE
     await expect(domain.protect(transportPair().ends[0])).rejects.toMatchObject({ code: 'BUSY' })
     await domain.destroy()
     await moving
+  })
+})
+
+/** A guest that writes the next number into its disk and then says it: its memory is never behind the disk by more than what was under way. */
+async function counter(kernel: GuestKernel): Promise<void> {
+  const [disks, bus] = [new BlockFrontend(), new FrontendBus(kernel)]
+  let { count } = (kernel.restoredState as { count: number } | undefined) ?? { count: 0 }
+  kernel.control.saveState(() => ({ count }))
+  await bus.register(disks)
+  const disk = await disks.disk('xvda')
+  kernel.console?.log(`memory ${count}, disk ${new DataView((await disk.read(0, 1)).buffer).getUint32(0)}`)
+  for (;;) {
+    const sector = new Uint8Array(512)
+    new DataView(sector.buffer).setUint32(0, count + 1)
+    await disk.write(0, sector)
+    count += 1
+    kernel.console?.log(`wrote ${count}`)
+    await kernel.sleep('5ms')
+  }
+}
+
+describe('a domain that is only moved', { timeout: PATIENCE }, () => {
+  test('stands still behind its first epoch, and goes on here when the other host gives up', async () => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await startMini(primary)
+    const { ends } = transportPair()
+    const giveUp = new AbortController()
+    const standing = standby.standBy(ends[1], { signal: giveUp.signal }).catch(() => undefined)
+    const protection = domain.protect(ends[0], { paused: true, interval: INTERVAL })
+    await epoch(protection, 1)
+    expect(domain.info().paused).toBe(true)
+    giveUp.abort()
+    expect(await protection).toMatchObject({ end: 'standby-ended', epochs: 1 })
+    await standing
+    domain.unpause()
+    await answers(domain)
+  })
+
+  test('keeps a disk in a storage that both hosts open, which takes nothing more here, and is refused where the other opens something else', async () => {
+    const shared = new MemoryBlockStore(4096, { storage: 'nfs1' })
+    const [primary, standby] = [await boot({ seed: 1, openDisk: () => shared }), await boot({ seed: 2, openDisk: () => shared })]
+    const domain = await primary.createDomain({ name: 'counter', memory: 4, kernel: counter, disks: [{ target: '/count', vdev: 'xvda' }] })
+    await domain.console.waitFor('wrote 3')
+    await expect(domain.protect(transportPair().ends[0])).rejects.toMatchObject({ code: 'NOT_SUPPORTED', details: { disk: 'xvda' } })
+
+    const other = transportPair()
+    const refused = standby.standBy(other.ends[1], { kernel: counter, trust: 'all', disks: { xvda: new MemoryBlockStore(4096) } })
+    expect((await Promise.allSettled([domain.protect(other.ends[0], { paused: true }), refused]))).toMatchObject([{ value: { end: 'standby-ended' } }, { reason: { code: 'INVALID_ARGUMENT' } }])
+    await domain.console.waitFor('wrote 20')
+
+    const { ends, cut } = transportPair()
+    const standing = standby.standBy(ends[1], { kernel: counter, trust: 'all' })
+    const protection = domain.protect(ends[0], { paused: true, arbiter: { claim: async () => false } })
+    await epoch(protection, 1)
+    expect(protection.statistics()).toMatchObject({ diskBytes: 0 })
+    cut()
+    const there = (await standing)!
+    const [, memory, disk] = await there.console.waitFor(/memory (\d+), disk (\d+)/)
+    expect(Number(memory)).toBeGreaterThan(19)
+    expect([Number(memory), Number(memory) + 1]).toContain(Number(disk))
+    await there.console.waitFor(`wrote ${Number(memory) + 5}`)
+    expect(await protection).toMatchObject({ end: 'failed-over' })
   })
 })

@@ -62,6 +62,11 @@ export interface ServedDisk {
    * request is under way that was begun before. Throws BUSY where somebody does already.
    */
   observe(observer: WriteObserver): Promise<() => Promise<void>>
+  /**
+   * Serves nothing until the function that it resolves with is called: requests stay in the ring. Resolves when none is under way any more, and what was written is
+   * durable. Rejects with what the store says.
+   */
+  hold(): Promise<() => Promise<void>>
   /** True while the request with this number waits for its store. */
   waitsFor(request: number): boolean
   /**

@@ -19,6 +19,11 @@ export interface BlockStore {
    * it, over contents that are others. Absent where nothing tells.
    */
   readonly stamp?: string | undefined
+  /**
+   * Where else it can be opened: the name of a storage that other hosts know by the same name (`nfs1`). A domain that moves to one of them finds the same contents
+   * there, and they are not copied. Absent for contents that are this host's alone.
+   */
+  readonly storage?: string | undefined
   /** Fills `target` with the bytes at `offset`. */
   read(offset: number, target: Uint8Array): void | Promise<void>
   /** Stores `source` at `offset`. */

@@ -1,5 +1,5 @@
 /** A disk in memory. */
-import { checkOptions, flag, shape } from '../../util/index.ts'
+import { checkOptions, flag, shape, text } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { checkRange, checkSize, checkWritable } from './block-store.ts'
 
@@ -17,20 +17,24 @@ export interface MemoryStoreState {
 /** How a disk in memory is made. */
 export interface MemoryStoreOptions {
   readonly readOnly?: boolean
+  /** Where else it can be opened: other hosts of this process that are given it. */
+  readonly storage?: string
 }
 
 /** A disk whose bytes are one array. */
 export class MemoryBlockStore implements BlockStore {
   readonly readOnly: boolean
+  readonly storage: string | undefined
   private content: Uint8Array
   private readonly listeners = new Set<() => void>()
 
   /** An empty disk of `content` bytes, or one over the given bytes, which are shared and not copied. */
   constructor(content: number | Uint8Array, options: MemoryStoreOptions = {}) {
-    checkOptions('MemoryBlockStore', options, { readOnly: flag })
+    checkOptions('MemoryBlockStore', options, { readOnly: flag, storage: text })
     this.content = typeof content === 'number' ? new Uint8Array(checkSize(content)) : content
     checkSize(this.content.length)
     this.readOnly = options.readOnly === true
+    this.storage = options.storage
   }
 
   /** A disk that was saved. */

@@ -370,15 +370,22 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     return this.setObserver(observer).then(() => () => this.setObserver(undefined))
   }
 
+  async hold(): Promise<() => Promise<void>> {
+    await this.asStep(() => this.connection?.server.stop())
+    await this.store?.flush()
+    return () => this.setObserver(this.observer)
+  }
+
   private setObserver(observer: WriteObserver | undefined): Promise<void> {
-    const { device } = this
     this.observer = observer
-    return new Promise((resolve) => void device.perform(async () => {
-      const { store } = this
-      if (this.connection !== undefined && store !== undefined) await this.serveAnew(store)
-      device.kernel.post(() => this.connection?.server.serve())
-      resolve()
-    }))
+    return this.asStep(async () => {
+      if (this.store !== undefined) await this.serveAnew(this.store)
+      this.device.kernel.post(() => this.connection?.server.serve())
+    })
+  }
+
+  private asStep(act: () => void | Promise<void>): Promise<void> {
+    return new Promise((resolve) => void this.device.perform(async () => resolve(await act())))
   }
 
   /** Has another server take the ring up where the present one leaves it. */

@@ -14,14 +14,13 @@ export interface HostMachineOptions {
   readonly memory?: number | undefined
   /** Beside the kinds of guests that the host has. */
   readonly capabilities?: readonly string[] | undefined
+  /** Storages that its `openDisk` reaches, by the names that stores there have (`storage` of a `BlockStore`): capabilities `storage:NAME`. */
+  readonly storages?: readonly string[] | undefined
   /** Kernels by the whole description of a domain: programs in TypeScript are named by these only. Any other description is the text of a description file. */
   readonly kernels?: Readonly<Record<string, KernelSource>> | undefined
   /** What joins it with other hosts, so that domains move between them with their memory and their disks. Default: they are started anew there. */
   readonly moves?: MoveNetwork | undefined
 }
-
-/** How often a domain that is moved is captured. */
-const INTERVAL = '20ms'
 
 /** Lets guests find in XenStore whose they are, and of what they are clones. */
 async function tell({ store }: Host, domain: Domain, { name, clone }: FleetDomain): Promise<void> {
@@ -38,10 +37,12 @@ async function runIf(domain: Domain, mayRun: () => boolean): Promise<void> {
 }
 
 /** Makes a machine of a host. */
-export function hostMachine(host: Host, { memory, capabilities = [], kernels = {}, moves }: HostMachineOptions = {}): Machine {
+export function hostMachine(host: Host, { memory, capabilities = [], storages = [], kernels = {}, moves }: HostMachineOptions = {}): Machine {
   const own = new Set<string>()
+  /** Domains that stand still, by one pause each. A number is nobody else's. */
+  const still = new Set<number>()
   const facts: MachineFacts = {
-    memory: memory ?? Math.floor(host.info().freeMemory), cpus: host.info().cpus, capabilities: [...Object.keys(host.capabilities().types), ...capabilities],
+    memory: memory ?? Math.floor(host.info().freeMemory), cpus: host.info().cpus, capabilities: [...Object.keys(host.capabilities().types), ...storages.map((each) => `storage:${each}`), ...capabilities],
   }
   const domainOf = (name: string) => host.domains().find((domain) => domain.name === name && own.has(name))
   const create = ({ name, memory: size, vcpus, description }: FleetDomain): Promise<Domain> => {
@@ -63,15 +64,26 @@ export function hostMachine(host: Host, { memory, capabilities = [], kernels = {
     },
     pause: (name) => {
       const domain = domainOf(name)
+      if (domain === undefined || still.has(domain.id)) return
+      still.add(domain.id)
       // Not `domain.pause()`, which waits for its turn behind what is under way on the domain: a fence does not.
-      if (domain !== undefined) host.hypervisor.pauseDomain(domain.id)
+      host.hypervisor.pauseDomain(domain.id)
     },
-    resume: (name) => domainOf(name)?.unpause(),
+    resume: (name) => {
+      const domain = domainOf(name)
+      if (domain !== undefined && still.delete(domain.id)) domain.unpause()
+    },
     domains: () => host.domains().filter(({ name }) => own.has(name)).map(({ name }) => name),
     live: moves && {
       network: moves,
       protect: (name, transport, options) => {
-        const protection = host.domain(name).protect(transport, { ...options, interval: INTERVAL })
+        const domain = host.domain(name)
+        const protection = domain.protect(transport, { ...options, paused: true })
+        protection.progress.on('captured', () => {
+          // The fence has been faster.
+          if (still.has(domain.id)) host.hypervisor.unpauseDomain(domain.id)
+          else still.add(domain.id)
+        })
         return { onProtected: (act) => void protection.progress.on('protected', act), ended: protection.then(({ end }) => end === 'failed-over') }
       },
       standBy: (wanted, transport, arbiter) => {

@@ -30,11 +30,15 @@ export interface MoverParts {
 /** Milliseconds for which the other host may take to claim what it has, and between two looks at that. */
 const PATIENCE = 5000
 const LOOK = 25
+/** Domains that are sent at a time: of each there is a copy under way, and a guest that has to be let run between its pages. */
+const AT_A_TIME = 4
 
 /** Sends domains, and takes them in. */
 export class Mover {
   private readonly parts: MoverParts
   private readonly sending = new Set<AbortController>()
+  private underWay = 0
+  private readonly waiting: (() => void)[] = []
 
   constructor(parts: MoverParts) {
     this.parts = parts
@@ -54,7 +58,20 @@ export class Mover {
    * Sends a domain to the host that its owner's record says. True when it is there; false when it goes on here and the record says so. Rejects where it was not sent
    * with its memory, and nobody knows more of it.
    */
-  async send(name: string, { to, address }: { readonly to: string; readonly address: string }): Promise<boolean> {
+  async send(name: string, there: { readonly to: string; readonly address: string }): Promise<boolean> {
+    if (this.underWay < AT_A_TIME) this.underWay += 1
+    else await new Promise<void>((resolve) => this.waiting.push(resolve))
+    try {
+      if (!this.parts.machine.isOpen) throw new XenError('STALE_EPOCH', `host ${this.parts.host} may have lost its lease`, { details: { domain: name } })
+      return await this.sendNow(name, there)
+    } finally {
+      const next = this.waiting.shift()
+      if (next === undefined) this.underWay -= 1
+      else next()
+    }
+  }
+
+  private async sendNow(name: string, { to, address }: { readonly to: string; readonly address: string }): Promise<boolean> {
     const { live, machine } = this.parts
     const pipe = await live.network.connect(address)
     const abort = new AbortController()
@@ -108,7 +125,7 @@ export class Mover {
           if (entry !== 'unknown') {
             const owner = entry && readRecord('owner', entry.value)
             if (entry === undefined || owner?.host !== host || owner.member !== this.parts.member()?.member) return false
-            if ((owner.to !== to || clock.now() >= end) && await this.keep(entry, owner)) {
+            if ((owner.to !== to || clock.now() >= end) && await this.keep(entry, owner, to)) {
               kept()
               return true
             }
@@ -119,10 +136,11 @@ export class Mover {
     }
   }
 
-  /** Has the record say that the domain stays. */
-  private async keep({ key, modified }: StoreEntry, { to: _, isHanded: __, ...owner }: Ownership): Promise<boolean> {
+  /** Has the record say that the domain does not go there. Where it is to go elsewhere by now, it still is. */
+  private async keep({ key, modified }: StoreEntry, { to: wanted, isHanded: _, ...owner }: Ownership, to: string): Promise<boolean> {
     const same: StoreComparison = { key, target: 'modified', result: 'equal', value: modified }
-    return this.parts.store.txn([same], [{ type: 'put', key, value: writeRecord('owner', owner) }]).then(({ succeeded }) => succeeded, () => false)
+    const left: Ownership = wanted === undefined || wanted === to ? owner : { ...owner, to: wanted }
+    return this.parts.store.txn([same], [{ type: 'put', key, value: writeRecord('owner', left) }]).then(({ succeeded }) => succeeded, () => false)
   }
 
   private async take(given: MovePipe): Promise<void> {

@@ -124,7 +124,7 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   save: { signal, ...suspend, afterwards: /* @__PURE__ */ oneOf('destroy', 'resume', 'pause') },
   migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
     worthwhile: /* @__PURE__ */ real(0, Infinity) },
-  protect: { signal, ...suspend, ...line, interval: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count },
+  protect: { signal, ...suspend, ...line, interval: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count, paused: flag },
   standBy: { signal, kernel, trust, cpuPolicy, ...line, disks: record, paused: flag },
   dumpCore: { signal, live: flag },
   attachDisk: { signal, store },

@@ -51,6 +51,8 @@ export interface MirroredDisk {
   readonly name: string
   /** In bytes. */
   readonly size: number
+  /** The storage in which the other host opens it, too: nothing of it is sent. */
+  readonly storage?: string | undefined
 }
 
 /** Bytes of a frame's header. */
@@ -102,8 +104,8 @@ export function decodeHeader(head: Uint8Array): { readonly type: number; readonl
 }
 
 const isDisk = (value: unknown): value is MirroredDisk => {
-  const { name, size } = (value ?? {}) as Partial<MirroredDisk>
-  return typeof name === 'string' && Number.isSafeInteger(size) && size! >= 0 && size! % 512 === 0
+  const { name, size, storage } = (value ?? {}) as Partial<MirroredDisk>
+  return typeof name === 'string' && (storage === undefined || typeof storage === 'string') && Number.isSafeInteger(size) && size! >= 0 && size! % 512 === 0
 }
 
 function decodeDisks(body: Uint8Array): ProtectionFrame {
@@ -114,7 +116,7 @@ function decodeDisks(body: Uint8Array): ProtectionFrame {
     throw bad('disks that are no JSON')
   }
   if (!Array.isArray(disks) || disks.length > MOST_DISKS || !disks.every(isDisk)) throw bad('disks that are none')
-  return { type: 'disks', disks: disks.map(({ name, size }: MirroredDisk) => ({ name, size })) }
+  return { type: 'disks', disks: disks.map(({ name, size, storage }: MirroredDisk) => ({ name, size, storage })) }
 }
 
 /** A 64-bit number of bytes. */

@@ -21,7 +21,7 @@ import { resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress 
 import { writeHead } from '../stream/index.ts'
 import type { Arbiter } from './arbiter.ts'
 import { CheckpointStream, KnownPages } from './checkpoint-stream.ts'
-import { DiskMirror, type NamedDisk } from './disk-mirror.ts'
+import { DiskMirror, storageOf, type NamedDisk } from './disk-mirror.ts'
 import type { ProtectionFrame } from './frames.ts'
 import { Line, type LineOptions } from './line.ts'
 
@@ -42,6 +42,11 @@ export interface ProtectOptions extends SuspendOptions, LineOptions, Pick<Precop
    * PROTECTION_UNDECIDED.
    */
   readonly arbiter?: Arbiter | undefined
+  /**
+   * Leaves the domain paused from its first epoch on: the standby has all that it has ever done, and there is no second epoch. For whoever moves it;
+   * `unpause` lets it go on when the protection has ended here. Default false.
+   */
+  readonly paused?: boolean | undefined
 }
 
 /** What is told of a protected domain. */
@@ -122,6 +127,8 @@ export class Protection {
   private holds: readonly OutputHold[] = []
   private image!: ImageWriter
   private isStopping = false
+  /** This has paused the domain. */
+  private isStill = false
   private heardEnd: string | undefined
   /** Something has happened that somebody may wait for. */
   private wake: () => void = () => undefined
@@ -139,6 +146,10 @@ export class Protection {
     this.context = context
     this.interval = parseDuration(options.interval ?? INTERVAL, 'interval', { least: 1e6 })
     const { nics, disks } = host.outputs(domain.id)
+    const shared = disks.find((each) => storageOf(each) !== undefined)
+    if (shared !== undefined && options.paused !== true) {
+      throw new XenError('NOT_SUPPORTED', `domain ${domain.id} cannot be protected: its disk ${shared.name} lies in storage ${storageOf(shared)!}, and would be newer than an epoch`, { details: { domid: domain.id, disk: shared.name } })
+    }
     this.nics = nics
     this.mirror = new DiskMirror(disks)
     this.line = new Line(transport, options)
@@ -217,6 +228,10 @@ export class Protection {
   /** One epoch: the domain runs for a while, and is captured. */
   private async epoch(): Promise<void> {
     const { host: { loop, control }, domain: { id } } = this
+    if (this.isStill) {
+      await this.abortable(this.somethingHeard())
+      return this.check()
+    }
     const rest = new AbortController()
     const due = loop.until('the next checkpoint', () => false, { timeout: this.nextIn(), signal: rest.signal }).catch(() => undefined)
     await this.abortable(Promise.race([due, this.somethingHeard()])).finally(() => rest.abort())
@@ -256,6 +271,7 @@ export class Protection {
     try {
       await suspendGuest(host, domain.id, { report: (event) => context.report(event), signal: context.signal, undo: (step) => back.push(step) }, options)
       this.captured = host.now()
+      await this.mirror.holdShared()
       const pages = await (this.isNoted ? this.putNoted(left) : this.putAll())
       await this.image.writeEnd()
       const chunks = await stream.endEpoch()
@@ -263,14 +279,21 @@ export class Protection {
       this.counts.diskBytes += bytes
       if (this.holds.length === 0) this.holds = this.nics.map((nic) => nic.holdOutput())
       else for (const hold of this.holds) hold.seal()
+      if (options.paused === true) this.standStill()
       resumeInPlace(host, domain.id)
       this.counts.lastPause = host.now() - started
       this.counts.totalPause += this.counts.lastPause
       return { chunks, frames, pages }
     } catch (error) {
+      await this.mirror.releaseShared()
       for (const step of back.reverse()) await step(error)
       throw error
     }
+  }
+
+  private standStill(): void {
+    if (!this.isStill) this.host.control.pauseDomain(this.domain.id)
+    this.isStill = true
   }
 
   private async putNoted(left: readonly number[]): Promise<number> {
@@ -364,13 +387,17 @@ export class Protection {
       end('drop')
       return 'failed-over'
     }
+    const goOn = (): void => {
+      end('send')
+      void this.mirror.releaseShared()
+    }
     if (owner === 'unknown') {
-      if (control.hasDomain(id)) control.pauseDomain(id)
+      if (control.hasDomain(id)) this.standStill()
       // Whoever lets it run on knows that the standby does not.
-      this.host.onUnpaused(id, () => end('send'))
+      this.host.onUnpaused(id, goOn)
       throw this.undecided(why)
     }
-    end('send')
+    goOn()
     if (why instanceof Ended) return why.end
     if (this.heardEnd !== undefined && this.context.signal?.aborted !== true) return 'standby-ended'
     if (isLost && this.context.signal?.aborted !== true) return 'standby-lost'

@@ -13,16 +13,19 @@ const ZEROS = 1 << 20
 
 /** The disks of one domain. */
 export class StandbyDisks {
-  private readonly stores: { readonly name: string; readonly store: BlockStore }[] = []
+  private readonly stores: { readonly name: string; readonly store: BlockStore; readonly isShared: boolean }[] = []
   private waiting: Change[] = []
   private isHandedOver = false
 
-  /** Opens what the primary says. Throws INVALID_STREAM for a second time, INVALID_ARGUMENT for a store that is too small. */
+  /** Opens what the primary says. Throws INVALID_STREAM for a second time, INVALID_ARGUMENT for a store that is too small, or lies in another storage than it has to. */
   async open(disks: readonly MirroredDisk[], open: (name: string) => Promise<BlockStore>): Promise<void> {
     if (this.stores.length > 0) throw new XenError('INVALID_STREAM', 'the primary names its disks a second time')
-    for (const { name, size } of disks) {
+    for (const { name, size, storage } of disks) {
       const store = checkStore(await open(name))
-      this.stores.push({ name, store })
+      this.stores.push({ name, store, isShared: storage !== undefined })
+      if (storage !== undefined && store.storage !== storage) {
+        throw new XenError('INVALID_ARGUMENT', `disk ${name} lies in storage ${storage}, and what is opened for it here in ${store.storage ?? 'none'}`, { details: { disk: name, storage } })
+      }
       checkWritable(store)
       if (store.size >= size) continue
       throw new XenError('INVALID_ARGUMENT', `disk ${name} has ${store.size} bytes here, and ${size} at the primary`, { details: { disk: name, size: store.size, wanted: size } })
@@ -61,8 +64,8 @@ export class StandbyDisks {
   }
 
   private check(change: Change): void {
-    const store = this.stores[change.disk]?.store
-    if (store === undefined) throw new XenError('INVALID_STREAM', `there is no disk ${change.disk}`)
+    const { store, isShared } = this.stores[change.disk] ?? {}
+    if (store === undefined || isShared === true) throw new XenError('INVALID_STREAM', `there is no disk ${change.disk}`)
     checkRange(store, change.offset, change.type === 'write' ? change.bytes.length : change.length)
   }
 

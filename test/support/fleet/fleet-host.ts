@@ -2,6 +2,7 @@
 import { appendFileSync } from 'node:fs'
 import { etcdStore, FleetAgent, hostMachine } from '../../../src/fleet/index.ts'
 import type { GuestKernel } from '../../../src/guest/index.ts'
+import { tcpMoves } from '../../../src/node/index.ts'
 import { Host } from '../../../src/toolstack/index.ts'
 import { witnessLine } from './witness.ts'
 
@@ -20,9 +21,12 @@ let runs = 0
 /** A guest that lets the witness know that it runs. */
 const beat = (domain: string) => async (kernel: GuestKernel): Promise<void> => {
   runs += 1
-  const run = `${name}.${process.pid}.${runs}`
+  const run = { host: name, domain, id: `${name}.${process.pid}.${runs}` }
+  let { beat: count } = (kernel.restoredState as { beat: number } | undefined) ?? { beat: 0 }
+  kernel.control.saveState(() => ({ beat: count }))
   for (;;) {
-    appendFileSync(journal, witnessLine(name, domain, run))
+    count += 1
+    appendFileSync(journal, witnessLine(run, count))
     await kernel.sleep('20ms')
   }
 }
@@ -32,7 +36,7 @@ process.on('disconnect', () => process.exit())
 
 const host = await Host.boot({ memory: 160, dom0Memory: 16, clock: 'realtime' })
 const kernels = Object.fromEntries(domains.map((domain) => [domain, beat(domain)]))
-const agent = new FleetAgent({ store: etcdStore({ endpoints }), name, lease, machine: hostMachine(host, { kernels }) })
+const agent = new FleetAgent({ store: etcdStore({ endpoints }), name, lease, machine: hostMachine(host, { kernels, moves: await tcpMoves() }) })
 agent.events.onAny((event) => console.log(JSON.stringify({ ...event, error: 'error' in event ? String(event.error) : undefined })))
 for (;;) {
   // The key of a process before this one may still stand.

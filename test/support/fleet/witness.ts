@@ -12,6 +12,9 @@ export interface WitnessedRun {
   readonly first: number
   last: number
   lines: number
+  /** What the guest had counted to in its memory, at its first line and its last: one that was started anew begins with 1. */
+  readonly firstBeat: number
+  lastBeat: number
 }
 
 /** What the journal comes to. */
@@ -26,8 +29,9 @@ export interface Testimony {
 /** Milliseconds of the clock that the journal's lines have. */
 export const witnessTime = (): number => Number(process.hrtime.bigint() / 1_000_000n)
 
-/** A line: when, where, which domain, and which run of it. */
-export const witnessLine = (host: string, domain: string, run: string): string => `${witnessTime()} ${host} ${domain} ${run}\n`
+/** A line: when, where, which domain, which run of it, and what it counts in its memory. */
+export const witnessLine = (run: { readonly host: string; readonly domain: string; readonly id: string }, beat: number): string =>
+  `${witnessTime()} ${run.host} ${run.domain} ${run.id} ${beat}\n`
 
 /** Reads a journal. */
 export function hearWitness(journal: string): Testimony {
@@ -36,17 +40,18 @@ export function hearWitness(journal: string): Testimony {
   const doubles: string[] = []
   let lines = 0
   for (const line of readFileSync(journal, 'utf8').split('\n').slice(0, -1)) {
-    const [time, host, domain, id] = line.split(' ') as [string, string, string, string]
+    const [time, host, domain, id, beat] = line.split(' ') as [string, string, string, string, string]
     lines += 1
     const known = runs.get(id)
     if (known === undefined) {
-      runs.set(id, { domain, host, first: Number(time), last: Number(time), lines: 1 })
+      runs.set(id, { domain, host, first: Number(time), last: Number(time), lines: 1, firstBeat: Number(beat), lastBeat: Number(beat) })
       latest.set(domain, id)
       continue
     }
     if (latest.get(domain) !== id) doubles.push(`${domain} runs at ${host} at ${time}, when ${runs.get(latest.get(domain)!)!.host} has it`)
     known.last = Number(time)
     known.lines += 1
+    known.lastBeat = Number(beat)
   }
   return { runs: [...runs.values()], lines, doubles }
 }
