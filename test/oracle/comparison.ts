@@ -4,7 +4,7 @@
  * reason.
  */
 import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
-import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
+import { decodeMaps } from '../../src/machine/cpu/decode/maps.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
 import { disassembleAll } from '../../src/machine/index.ts'
 import type { DisassemblyOptions, Machine } from '../../src/machine/index.ts'
@@ -168,7 +168,7 @@ export class Comparison {
   /** `library`: the machine layer whose regions are judged. */
   constructor(path: string, seed: number, o: { code?: 64 | 32; only?: (form: Form) => boolean; library?: { readonly Machine: typeof Machine } } = {}) {
     const { code = 64, only = () => true } = o
-    const [long, short] = [buildMaps(instructionRows(COMPARED_LEVEL), true), buildMaps(instructionRows(COMPARED_LEVEL), false)]
+    const [long, short] = [decodeMaps('long', COMPARED_LEVEL), decodeMaps('short', COMPARED_LEVEL)]
     this.decoders = { 64: new Decoder(long, 64), 32: new Decoder(short, 32), 16: new Decoder(short, 16) }
     this.code = code
     this.path = path

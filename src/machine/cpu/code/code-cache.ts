@@ -277,7 +277,7 @@ export class CodeCache {
       }
       lifter.offset = host % PAGE_SIZE
       // A bad instruction still needs a length of 1 to 15 to be told from its neighbours.
-      lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
+      if (result !== DECODED.OK) lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
       this.covering?.begin(lifter, host, place)
       this.lift(lifter, result)
       lifter.count += 1
@@ -299,7 +299,7 @@ export class CodeCache {
 
   private lift(lifter: Lifter, result: DecodeResult): void {
     if (this.stops.has(lifter.offset)) lifter.stop()
-    lifter.fetch()
+    if (lifter.segmented) lifter.fetch()
     if (result !== DECODED.OK) {
       if (result === DECODED.TOO_LONG) lifter.finalHandler('gp')
       else lifter.undefined()

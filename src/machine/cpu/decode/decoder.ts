@@ -3,10 +3,13 @@
  * told apart from bytes that are still missing because the page ends.
  * Reference: Intel SDM volume 2, chapter 2.
  *
- * hot path: runs for every newly met instruction, aimed at under 300 ns.
+ * hot path: runs for every newly met instruction, aimed at under 300 ns. Programs meet most of their code before V8 has compiled
+ * this for good, so what is rare does as little as it can: a branch that has not been taken yet and looks into an object sends all
+ * of it back to slow code. That is why bytes that are missing are told at the end, by how far it came.
  */
-import type { DecodeMaps, InstructionRow, OpcodeEntry, VexMap } from './table.ts'
-import { PREFIX_NUMBER } from './table.ts'
+import type { DecodeMaps, OpcodeEntry } from './maps.ts'
+import { PREFIX_NUMBER } from './maps.ts'
+import type { InstructionRow, VexMap } from './table.ts'
 
 /** No segment override. */
 export const NO_SEGMENT = -1
@@ -17,6 +20,8 @@ export const MAX_LENGTH = 15
 export const DECODED = { OK: 0, UNDEFINED: 1, MORE_BYTES: 2, TOO_LONG: 3, NOT_LOCKABLE: 4 } as const
 /** One of the {@link DECODED} numbers. */
 export type DecodeResult = (typeof DECODED)[keyof typeof DECODED]
+
+const { OK, UNDEFINED, MORE_BYTES, TOO_LONG, NOT_LOCKABLE } = DECODED
 
 /** A decoded instruction. */
 export class Instruction {
@@ -57,14 +62,19 @@ export class Decoder {
   readonly instruction = new Instruction()
   private readonly maps: DecodeMaps
   private readonly codeSize: 16 | 32 | 64
+  /** What each byte is in front of an opcode, in this code size. */
+  private readonly prefixes: Uint8Array
+  /** Address sizes without a prefix and with one. */
+  private readonly addressSizes: readonly [16 | 32 | 64, 16 | 32 | 64]
   private bytes: Uint8Array = new Uint8Array(0)
   private at = 0
   private end = 0
-  private short = false
 
   constructor(maps: DecodeMaps, codeSize: 16 | 32 | 64) {
     this.maps = maps
     this.codeSize = codeSize
+    this.prefixes = codeSize === 64 ? LONG_PREFIXES : SHORT_PREFIXES
+    this.addressSizes = codeSize === 64 ? [64, 32] : codeSize === 32 ? [32, 16] : [16, 32]
   }
 
   /** Decodes at `offset`; bytes from `end` on are not there yet. */
@@ -72,49 +82,45 @@ export class Decoder {
     this.bytes = bytes
     this.at = offset
     this.end = end
-    this.short = false
     const result = this.parse(offset)
-    const length = this.at - offset
+    const isShort = this.at > end
+    const length = (isShort ? end : this.at) - offset
     this.instruction.length = length
-    if (length > MAX_LENGTH) return DECODED.TOO_LONG
-    if (this.short) return end - offset >= MAX_LENGTH ? DECODED.TOO_LONG : DECODED.MORE_BYTES
+    if (length > MAX_LENGTH) return TOO_LONG
+    if (isShort) return length === MAX_LENGTH ? TOO_LONG : MORE_BYTES
     return result
   }
 
+  /** The next byte; 0 for one that is missing. */
   private next(): number {
-    if (this.at >= this.end) {
-      this.short = true
-      return 0
-    }
-    return this.bytes[this.at++]!
+    const { at } = this
+    this.at = at + 1
+    return at < this.end ? this.bytes[at]! : 0
   }
 
   private parse(offset: number): DecodeResult {
     const i = this.instruction
-    const opcode = this.prefixes(offset)
+    const opcode = this.opcodeByte(offset)
     if ((opcode & 0xfe) === 0xc4 && this.isVex()) return this.vex(opcode)
     const entry = this.opcode(opcode)
-    if (this.short) return DECODED.MORE_BYTES
-    if (entry === undefined) return DECODED.UNDEFINED
-    const prefix = i.repeat === 0xf3 ? PREFIX_NUMBER.f3
-      : i.repeat === 0xf2 ? PREFIX_NUMBER.f2 : i.operandPrefix ? PREFIX_NUMBER[66] : PREFIX_NUMBER.np
-    i.hasModrm = entry.modrm
+    const prefix = i.repeat !== 0 ? (i.repeat === 0xf3 ? F3 : F2) : i.operandPrefix ? OPERAND_SIZE : NO_PREFIX
+    const hasModrm = entry.modrm
+    i.hasModrm = hasModrm
     let row: InstructionRow | undefined
-    if (entry.modrm) {
-      i.modrm = this.next()
-      if (this.short) return DECODED.MORE_BYTES
-      row = entry.exact?.[(prefix << 8) | i.modrm]
-      const register = i.modrm >= 0xc0 ? 8 : 0
-      row ??= entry.rows[(prefix << 4) | register | ((i.modrm >> 3) & 7)]
+    if (hasModrm) {
+      const modrm = this.next()
+      i.modrm = modrm
+      row = entry.exact?.[(prefix << 8) | modrm]
+      row ??= entry.rows[(prefix << 4) | (modrm >= 0xc0 ? 8 : 0) | ((modrm >> 3) & 7)]
     } else row = entry.rows[prefix << 4]
-    if (row === undefined) return DECODED.UNDEFINED
+    if (row === undefined) return UNDEFINED
     i.row = row
     this.sizes(row, prefix)
     // A row of an opcode that elsewhere has no ModRM byte, as 0F 0B: nothing follows.
-    if (entry.modrm) this.modrm()
-    for (let n = 0; n < row.immediates.length; n += 1) this.immediate(row.immediates[n]!)
-    if (i.lock && !(row.lock && i.isMemory)) return DECODED.NOT_LOCKABLE
-    return DECODED.OK
+    if (hasModrm) this.modrm()
+    this.immediates(row)
+    const isLockable = i.isMemory && row.lock
+    return i.lock && !isLockable ? NOT_LOCKABLE : OK
   }
 
   /** In shorter code C4 and C5 are LES and LDS where a memory operand follows. */
@@ -129,7 +135,6 @@ export class Decoder {
     const second = this.next()
     const third = first === 0xc4 ? this.next() : second & 0x7f
     i.opcode = this.next()
-    if (this.short) return DECODED.MORE_BYTES
     const long = this.codeSize === 64
     // Register numbers are inverted, and of three bits outside of 64-bit mode.
     const extensions = first === 0xc4 ? (~second >> 5) & 7 : ((~second >> 7) & 1) << 2
@@ -138,9 +143,8 @@ export class Decoder {
     i.vvvv = (~third >> 3) & (long ? 15 : 7)
     i.operandSize = (i.rex & 8) !== 0 ? 64 : 32
     const map = VEX_MAPS[first === 0xc4 ? second & 31 : 1]
-    const entry = map === undefined ? undefined : this.maps[map][i.opcode]
-    if (entry === undefined || hasOthers) return DECODED.UNDEFINED
-    return this.vexRow(entry, (i.vexLength << 7) | ((third >> 7) << 6) | ((third & 3) << 4))
+    if (map === undefined || hasOthers) return UNDEFINED
+    return this.vexRow(this.maps[map].at(i.opcode), (i.vexLength << 7) | ((third >> 7) << 6) | ((third & 3) << 4))
   }
 
   /** Finds the row, and reads what follows the opcode. */
@@ -148,20 +152,19 @@ export class Decoder {
     const i = this.instruction
     i.hasModrm = entry.modrm
     if (entry.modrm) i.modrm = this.next()
-    if (this.short) return DECODED.MORE_BYTES
     const row = entry.rows[entry.modrm ? index | (i.modrm >= 0xc0 ? 8 : 0) | ((i.modrm >> 3) & 7) : index]
-    if (row === undefined) return DECODED.UNDEFINED
+    if (row === undefined) return UNDEFINED
     i.row = row
     const { usesSecond, indices } = row.vex!
-    if (!usesSecond && i.vvvv !== 0) return DECODED.UNDEFINED
-    if (indices !== undefined && ((i.modrm & 7) !== 4 || i.addressSize === 16)) return DECODED.UNDEFINED
+    if (!usesSecond && i.vvvv !== 0) return UNDEFINED
+    if (indices !== undefined && ((i.modrm & 7) !== 4 || i.addressSize === 16)) return UNDEFINED
     if (entry.modrm) this.modrm()
-    for (let n = 0; n < row.immediates.length; n += 1) this.immediate(row.immediates[n]!)
-    return DECODED.OK
+    this.immediates(row)
+    return OK
   }
 
   /** Reads prefixes; returns the first opcode byte. */
-  private prefixes(offset: number): number {
+  private opcodeByte(offset: number): number {
     const i = this.instruction
     i.segment = NO_SEGMENT
     i.lock = false
@@ -174,50 +177,47 @@ export class Decoder {
     i.immediate2 = 0
     i.vexLength = 0
     i.vvvv = 0
-    let addressPrefix = false
+    i.addressSize = this.addressSizes[0]
     for (;;) {
       const byte = this.next()
-      if (this.short || this.at - offset > MAX_LENGTH) return 0
-      const segment = SEGMENT_PREFIX[byte]!
-      if (segment >= 0) {
-        // In 64-bit code only FS and GS count.
-        if (this.codeSize !== 64 || segment >= 4) i.segment = segment
-      } else if (byte === 0x66) i.operandPrefix = true
-      else if (byte === 0x67) addressPrefix = true
-      else if (byte === 0xf0) i.lock = true
-      else if (byte === 0xf2 || byte === 0xf3) i.repeat = byte
-      else if (this.codeSize === 64 && (byte & 0xf0) === 0x40) {
-        i.rex = byte
-        continue
-      } else {
-        i.addressSize = this.codeSize === 64 ? (addressPrefix ? 32 : 64)
-          : (this.codeSize === 32) === addressPrefix ? 16 : 32
-        return byte
-      }
+      const kind = this.prefixes[byte]!
+      if (kind === PREFIX.NONE) return byte
       // A REX prefix counts only right before the opcode.
       i.rex = 0
+      if (kind === PREFIX.REX) i.rex = byte
+      else this.legacyPrefix(kind, byte)
+      if (this.at - offset > MAX_LENGTH) return 0
     }
   }
 
-  private opcode(first: number): OpcodeEntry | undefined {
+  private legacyPrefix(kind: number, byte: number): void {
+    const i = this.instruction
+    if (kind === PREFIX.OPERAND) i.operandPrefix = true
+    else if (kind === PREFIX.REPEAT) i.repeat = byte
+    else if (kind === PREFIX.LOCK) i.lock = true
+    else if (kind === PREFIX.ADDRESS) i.addressSize = this.addressSizes[1]
+    else if (kind >= PREFIX.SEGMENT) i.segment = kind - PREFIX.SEGMENT
+  }
+
+  private opcode(first: number): OpcodeEntry {
     const i = this.instruction
     if (first !== 0x0f) {
       i.opcode = first
-      return this.maps[''][first]
+      return this.maps[''].at(first)
     }
     const second = this.next()
     if (second === 0x38 || second === 0x3a) {
       i.opcode = this.next()
-      return this.maps[second === 0x38 ? '0f38' : '0f3a'][i.opcode]
+      return this.maps[second === 0x38 ? '0f38' : '0f3a'].at(i.opcode)
     }
     i.opcode = second
-    return this.maps['0f'][second]
+    return this.maps['0f'].at(second)
   }
 
   private sizes(row: InstructionRow, prefix: number): void {
     const i = this.instruction
     // A 66 that selected the row does not also select 16-bit operands.
-    const small = i.operandPrefix && !(row.prefix === '66' && prefix === PREFIX_NUMBER[66])
+    const small = i.operandPrefix && !(row.prefix === '66' && prefix === OPERAND_SIZE)
     if (this.codeSize === 64) {
       if (row.width === 'f64' || (i.rex & 8) !== 0) i.operandSize = 64
       else if (small) i.operandSize = 16
@@ -272,12 +272,12 @@ export class Decoder {
     else i.displacement = mod === 2 ? this.signed16() : 0
   }
 
-  private immediate(kind: string): void {
-    const i = this.instruction
-    const first = kind === i.row.immediates[0]
-    const value = this.immediateValue(kind)
-    if (first) i.immediate = value
-    else i.immediate2 = value
+  /** Reads those that follow: none, one, or two. */
+  private immediates({ immediates }: InstructionRow): void {
+    const count = immediates.length
+    if (count === 0) return
+    this.instruction.immediate = this.immediateValue(immediates[0]!)
+    if (count > 1) this.instruction.immediate2 = this.immediateValue(immediates[1]!)
   }
 
   private immediateValue(kind: string): number {
@@ -328,21 +328,33 @@ export class Decoder {
   }
 
   private signed32(): number {
-    if (this.at + 4 > this.end) {
-      this.short = true
-      this.at = this.end
-      return 0
-    }
     const { bytes, at } = this
     this.at = at + 4
+    if (at + 4 > this.end) return 0
     return bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
   }
 }
 
+const { np: NO_PREFIX, 66: OPERAND_SIZE, f3: F3, f2: F2 } = PREFIX_NUMBER
 /** Opcode maps by their number in a VEX prefix. */
 const VEX_MAPS: readonly (VexMap | undefined)[] = [undefined, 'vex0f', 'vex0f38', 'vex0f3a']
-const SEGMENT_PREFIX = /* @__PURE__ */ Int8Array.from({ length: 256 }, (_, byte) =>
-  ({ 0x26: 0, 0x2e: 1, 0x36: 2, 0x3e: 3, 0x64: 4, 0x65: 5 })[byte] ?? -1)
+/** What a byte is in front of an opcode; from SEGMENT on, the override of the segment of that number. */
+const PREFIX = { NONE: 0, REX: 1, OPERAND: 2, ADDRESS: 3, LOCK: 4, REPEAT: 5, IGNORED: 6, SEGMENT: 8 } as const
+const SEGMENT_PREFIXES: readonly number[] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]
+
+function prefixKind(byte: number, code: 'long' | 'short'): number {
+  const segment = SEGMENT_PREFIXES.indexOf(byte)
+  // In 64-bit code only FS and GS count.
+  if (segment >= 0) return code === 'long' && segment < 4 ? PREFIX.IGNORED : PREFIX.SEGMENT + segment
+  if (code === 'long' && (byte & 0xf0) === 0x40) return PREFIX.REX
+  const others: Readonly<Record<number, number>> = {
+    0x66: PREFIX.OPERAND, 0x67: PREFIX.ADDRESS, 0xf0: PREFIX.LOCK, 0xf2: PREFIX.REPEAT, 0xf3: PREFIX.REPEAT,
+  }
+  return others[byte] ?? PREFIX.NONE
+}
+
+const LONG_PREFIXES = /* @__PURE__ */ Uint8Array.from({ length: 256 }, (_, byte) => prefixKind(byte, 'long'))
+const SHORT_PREFIXES = /* @__PURE__ */ Uint8Array.from({ length: 256 }, (_, byte) => prefixKind(byte, 'short'))
 /** Base and index registers of 16-bit addresses by ModRM.rm. */
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3] as const
 const INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1] as const

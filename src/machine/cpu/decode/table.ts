@@ -164,81 +164,62 @@ function parseRow({ map, level, usualFeature }: MapTraits, line: string, number:
   }
 }
 
-/** All rows, in the order of the maps; `offered` as a processor of that level has them. */
-export function instructionRows(level: ProcessorLevel = DEFAULT_LEVEL): InstructionRow[] {
-  const maps: readonly (readonly [OpcodeMap, string, CpuFeature?])[] = [
-    ['', ONE_BYTE], ['', X87_ROWS, 'fpu'], ['0f', TWO_BYTE], ['0f38', MAP_38], ['0f3a', MAP_3A],
-    ...(['0f', '0f38', '0f3a'] as const).map((map) => [map, VECTOR_ROWS[map]] as const),
-    ['vex0f', TWO_BYTE_VEX], ['vex0f38', MAP_38_VEX], ['vex0f3a', MAP_3A_VEX],
-  ]
-  const rows: InstructionRow[] = []
-  for (const [map, text, usualFeature] of maps) {
-    const traits: MapTraits = { map, level, ...(usualFeature === undefined ? {} : { usualFeature }) }
-    for (const line of text.split('\n')) if (line.trim() !== '') rows.push(parseRow(traits, line.trim(), rows.length))
-  }
-  return rows
-}
+/** What stands in a line before it is read: its opcodes. */
+const OPCODES = /^(?:(?:np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?/
 
-/** Number of a mandatory prefix in {@link OpcodeEntry}. */
-export const PREFIX_NUMBER = { np: 0, 66: 1, f3: 2, f2: 3 } as const
+/** One line of the table. */
+interface Line {
+  readonly traits: MapTraits
+  readonly text: string
+}
 
 /**
- * What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, with VEX by `L << 7 | W << 6` as well, or by
- * `prefix << 8 | ModRM`.
+ * The table as a processor of a level has it. There are some two thousand lines, and most programs meet a few hundred of them: a
+ * line becomes a row when somebody asks for it, the same one each time.
  */
-export interface OpcodeEntry {
-  readonly rows: (InstructionRow | undefined)[]
-  readonly exact: (InstructionRow | undefined)[] | undefined
-  /** True when any row has a ModRM byte. */
-  readonly modrm: boolean
-}
+export class InstructionTable {
+  private readonly lines: Line[] = []
+  private readonly rows: (InstructionRow | undefined)[] = []
+  /** Numbers of lines by opcode, for each map. */
+  private readonly byOpcode = new Map<OpcodeMap, number[][]>()
 
-/** Entries by opcode byte, for each map; separate for 64-bit and other code. */
-export type DecodeMaps = Readonly<Record<OpcodeMap, readonly (OpcodeEntry | undefined)[]>>
-
-/** An entry while rows are being entered. */
-type OpenEntry = { -readonly [K in keyof OpcodeEntry]: OpcodeEntry[K] }
-
-const unset = <T>(count: number): (T | undefined)[] => new Array<T | undefined>(count).fill(undefined)
-
-/** Arranges the rows that exist in a mode for look-up by opcode. */
-export function buildMaps(rows: readonly InstructionRow[], long: boolean): DecodeMaps {
-  const map = (): (OpenEntry | undefined)[] => unset(256)
-  const maps = {
-    '': map(), '0f': map(), '0f38': map(), '0f3a': map(), vex0f: map(), vex0f38: map(), vex0f3a: map(),
-  }
-  for (const row of rows) {
-    if (row.mode === (long ? 'i64' : 'o64') || (row.legacy && !row.offered)) continue
-    const entries = maps[row.map]
-    for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
-      enter((entries[opcode] ??= { rows: unset(row.vex === undefined ? 64 : 256), exact: undefined, modrm: false }), row)
+  constructor(level: ProcessorLevel) {
+    const maps: readonly (readonly [OpcodeMap, string, CpuFeature?])[] = [
+      ['', ONE_BYTE], ['', X87_ROWS, 'fpu'], ['0f', TWO_BYTE], ['0f38', MAP_38], ['0f3a', MAP_3A],
+      ...(['0f', '0f38', '0f3a'] as const).map((map) => [map, VECTOR_ROWS[map]] as const),
+      ['vex0f', TWO_BYTE_VEX], ['vex0f38', MAP_38_VEX], ['vex0f3a', MAP_3A_VEX],
+    ]
+    for (const [map, text, usualFeature] of maps) {
+      const traits: MapTraits = { map, level, ...(usualFeature === undefined ? {} : { usualFeature }) }
+      for (const line of text.split('\n')) if (line.trim() !== '') this.add({ traits, text: line.trim() })
     }
   }
-  return maps
+
+  private add(line: Line): void {
+    const [, first, last = first] = OPCODES.exec(line.text) ?? []
+    if (first === undefined || last === undefined) throw new Error(`not a row of the decode table: ${line.text}`)
+    const { map } = line.traits
+    let opcodes = this.byOpcode.get(map)
+    if (opcodes === undefined) this.byOpcode.set(map, opcodes = [])
+    for (let opcode = parseInt(first, 16); opcode <= parseInt(last, 16); opcode += 1) (opcodes[opcode] ??= []).push(this.lines.length)
+    this.lines.push(line)
+  }
+
+  /** The rows of an opcode, in the order of the table. */
+  at(map: OpcodeMap, opcode: number): InstructionRow[] {
+    return (this.byOpcode.get(map)?.[opcode] ?? []).map((number) => this.row(number))
+  }
+
+  /** All rows, in the order of the maps. */
+  all(): InstructionRow[] {
+    return this.lines.map((_, number) => this.row(number))
+  }
+
+  private row(number: number): InstructionRow {
+    const { traits, text } = this.lines[number]!
+    return (this.rows[number] ??= parseRow(traits, text, number))
+  }
 }
 
-/** Enters a row wherever it fits and no earlier one stands; one that demands a prefix displaces those that do not. */
-function enter(entry: OpenEntry, row: InstructionRow): void {
-  entry.modrm ||= row.modrm
-  const number = row.prefix === undefined ? undefined : PREFIX_NUMBER[row.prefix]
-  if (row.exact !== undefined) {
-    entry.exact ??= unset(4 * 256)
-    for (let prefix = 0; prefix < 4; prefix += 1) {
-      if (number === undefined || number === prefix) place(entry.exact, prefix << 8 | row.exact, row)
-    }
-    return
-  }
-  for (let index = 0; index < entry.rows.length; index += 1) {
-    if (number !== undefined && number !== (index >> 4 & 3)) continue
-    if (row.vex?.length !== undefined && row.vex.length !== index >> 7) continue
-    if (row.vex?.wide !== undefined && row.vex.wide !== (index >> 6 & 1)) continue
-    if (row.mod !== undefined && (row.mod === 'r') !== ((index & 8) !== 0)) continue
-    if (row.reg !== undefined && row.reg !== (index & 7)) continue
-    place(entry.rows, index, row)
-  }
-}
-
-function place(rows: (InstructionRow | undefined)[], index: number, row: InstructionRow): void {
-  const known = rows[index]
-  if (known === undefined || (known.prefix === undefined && row.prefix !== undefined)) rows[index] = row
-}
+/** All rows, in the order of the maps; `offered` as a processor of that level has them. */
+export const instructionRows = (level: ProcessorLevel = DEFAULT_LEVEL): InstructionRow[] => new InstructionTable(level).all()

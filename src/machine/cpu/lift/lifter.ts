@@ -19,6 +19,9 @@ import type { MicroTable } from '../uops/table.ts'
 import { sizedNames } from './names.ts'
 import { RecordFields } from './record-fields.ts'
 
+/** The same in 64-bit code, where without an override there is none. */
+const OVERRIDE_SLOT = [SLOT.zero, ...SEGMENT_SLOT] as const
+
 /** Lifts one instruction, which `lifter.instruction` holds. */
 export type Lift = (lifter: Lifter) => void
 
@@ -262,7 +265,7 @@ export class Lifter {
   /** Slot of the segment base that an address uses, or of zero where there is none. */
   segmentSlot(fallback: number): number {
     const { segment } = this.instruction
-    if (this.codeSize === 64) return segment === NO_SEGMENT ? SLOT.zero : SEGMENT_SLOT[segment]!
+    if (this.codeSize === 64) return OVERRIDE_SLOT[segment - NO_SEGMENT]!
     // A segment is flat, or the access goes through a check that adds its base.
     return this.isChecked(this.segmentOf(fallback)) ? SEGMENT_SLOT[this.segmentOf(fallback)]! : SLOT.zero
   }
