@@ -8,6 +8,7 @@
  *
  * Reference: docs/misc/9pfs.pandoc; Linux, net/9p/trans_xen.c; QEMU, hw/9pfs/xen-9p-backend.c.
  */
+import { PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
 import { FlexConsumer, FlexProducer, flexConsumerState, flexProducerState, type FlexPlace } from '../../rings/index.ts'
 import { badState, shape, type Quiescible, type StateOf } from '../../util/index.ts'
@@ -188,7 +189,7 @@ export class FileServer implements Quiescible {
   }
 
   private finish(ring: ServedRing, at: number, answer: Uint8Array): void {
-    this.options.spend?.(MESSAGE_COST + Math.ceil(answer.length / 4096) * PAGE_COST)
+    this.options.spend?.(MESSAGE_COST + Math.ceil(answer.length / PAGE_SIZE) * PAGE_COST)
     this.put(ring, at, answer)
   }
 

@@ -4,6 +4,7 @@
  */
 import { GNTMAP } from '../../abi/index.ts'
 import { type StateOf, badState, shape } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 import { maptrackFits, maptrackShape, type Mapping } from './maptrack.ts'
 import { pinsFor, type ActiveEntry } from './pins.ts'
 import type { GrantDomain } from './types.ts'
@@ -12,7 +13,7 @@ const domid = /* @__PURE__ */ shape.whole(0, 0xffff)
 const frames = /* @__PURE__ */ shape.list(shape.word)
 
 const entryShape = /* @__PURE__ */ shape.record<ActiveEntry>({
-  pin: shape.word, domid, mfn: shape.word, start: /* @__PURE__ */ shape.whole(0, 4096), length: /* @__PURE__ */ shape.whole(0, 65535),
+  pin: shape.word, domid, mfn: shape.word, start: /* @__PURE__ */ shape.whole(0, PAGE_SIZE), length: /* @__PURE__ */ shape.whole(0, 65535),
   isSubPage: shape.flag, transDomain: domid, transRef: shape.word,
 })
 

@@ -1,5 +1,5 @@
 /** Faults of clocks, processors and memory, domains that end, and migrations that are cut. */
-import { SHUTDOWN } from '../../abi/index.ts'
+import { PAGE_SIZE, SHUTDOWN } from '../../abi/index.ts'
 import { below, oneOf, XenError, type DomId } from '../../util/index.ts'
 import { atSeam, atTime, type FaultContext, type FaultParameter, type FaultRow } from './fault-row.ts'
 import { lengthOfTime, optional, realNumber, wholeNumber } from './parameters.ts'
@@ -21,7 +21,7 @@ function flipBit(context: FaultContext, frame: number | undefined): string | und
   const frames = hypervisor.domainFrames(domid)
   for (let tries = 0; tries < TRIES && frames.length > 0; tries += 1) {
     const mfn = frames[frame === undefined ? below(random, frames.length) : frame % frames.length]!
-    const bit = below(random, 4096 * 8)
+    const bit = below(random, PAGE_SIZE * 8)
     try {
       hypervisor.frameBytes(domid, mfn)[bit >>> 3]! ^= 1 << (bit & 7)
     } catch (error) {

@@ -46,7 +46,7 @@ export interface DeviceHost extends WaitHost {
   /** True for a domain in whose back-ends' hotplug scripts' place the toolstack stands. */
   isDriverDomain(domid: DomId): boolean
   /** Finds a domain by number or name. Throws DOMAIN_NOT_FOUND. */
-  domainId(reference: string): DomId
+  domidOf(reference: string): DomId
 }
 
 /** All split devices of a host. */
@@ -163,7 +163,7 @@ export class Devices implements Quiescible {
     const hasName = (name: string): boolean =>
       this.attached.some(({ place, config: own }) => place.kind === kind.name && place.domid === domid && kind.nameOf(own, place.id) === name)
     const settled = kind.settle(config, { isFree, hasName, random, resource: options.store })
-    const backend = this.host.domainId(config.backend)
+    const backend = this.host.domidOf(config.backend)
     const device: Attached = {
       kind, config: settled.config, place: { kind: kind.name, domid, backend, id: settled.id }, resource: options.store ?? options.opened,
       hasOwnResource: options.store !== undefined, origin: options.origin ?? 'attach', lastError: undefined, doing: 'being attached',

@@ -60,7 +60,7 @@ export interface GuestsHost {
   /** Something may come from outside until the returned function is called. */
   expectInput(): () => void
   /** Finds a domain by number or name, dom0 as well. Throws DOMAIN_NOT_FOUND. */
-  domainId(reference: number | string): DomId
+  domidOf(reference: number | string): DomId
 }
 
 /** A domain that is being taken apart. */
@@ -251,7 +251,7 @@ export class Guests implements Quiescible {
       onState: (id, change) => hub.emit({ type: 'device-state', domid: id, ...change }),
       onChange: (type, domid, { kind, device, name }) => hub.emit({ type, domid, kind, device, name }),
       onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure), inputs: parts.inputs, interference: parts.options.interference,
-      domainId: (reference) => host.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
+      domidOf: (reference) => host.domidOf(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
     })
   }
 

@@ -115,7 +115,7 @@ export class Host {
     this.door = this.openDoor(parts)
     const { hub, noted: warnings } = this
     const guests = this.guests = new Guests({
-      parts, hub, warnings, expectInput: () => this.expectInput(), domainId: (reference) => this.domainId(reference),
+      parts, hub, warnings, expectInput: () => this.expectInput(), domidOf: (reference) => this.domidOf(reference),
     })
     followParts(hub, parts, guests)
     return guests
@@ -238,7 +238,7 @@ export class Host {
    */
   symbolAt(reference: DomainReference, address: number): string | undefined {
     checkArgument('the address', address, real(-(2 ** 63), 2 ** 64))
-    return this.guests.crashes.lookUp(this.domainId(reference))?.find(address > 2 ** 63 ? address - 2 ** 64 : address)?.name
+    return this.guests.crashes.lookUp(this.domidOf(reference))?.find(address > 2 ** 63 ? address - 2 ** 64 : address)?.name
   }
 
   /** Guests by number; dom0 is not among them. */
@@ -263,25 +263,25 @@ export class Host {
 
   /** vCPUs of all domains, dom0's first, or of one, as `xl vcpu-list` shows them. */
   vcpus(reference?: DomainReference): readonly VcpuSummary[] {
-    const domids = reference === undefined ? this.hypervisor.listDomains().map(({ domid }) => domid) : [this.domainId(reference)]
+    const domids = reference === undefined ? this.hypervisor.listDomains().map(({ domid }) => domid) : [this.domidOf(reference)]
     return domids.flatMap((domid) => listVcpus(this.guests.seat, domid))
   }
 
   /** What `domain.setAffinity` does, for dom0 as well. */
   setAffinity(reference: DomainReference, vcpu: number | 'all', affinity: AffinityWish): void {
-    setAffinity(this.guests.seat, this.domainId(reference), { vcpu, affinity })
+    setAffinity(this.guests.seat, this.domidOf(reference), { vcpu, affinity })
   }
 
   /** What `domain.scheduling` does, for dom0 as well. */
   scheduling(reference: DomainReference, options: { readonly vcpu?: number | undefined } = {}): DomainScheduling {
     checkCall('scheduling', options)
-    return schedulingOf(this.guests.seat, this.domainId(reference), options.vcpu)
+    return schedulingOf(this.guests.seat, this.domidOf(reference), options.vcpu)
   }
 
   /** What `domain.setScheduling` does, for dom0 as well. */
   setScheduling(reference: DomainReference, parameters: Readonly<Record<string, number>>, options: { readonly vcpu?: number | undefined } = {}): void {
     checkCall('scheduling', options)
-    setScheduling(this.guests.seat, this.domainId(reference), { values: parameters, vcpu: options.vcpu })
+    setScheduling(this.guests.seat, this.domidOf(reference), { values: parameters, vcpu: options.vcpu })
   }
 
   /**
@@ -316,7 +316,7 @@ export class Host {
 
   /** What `domain.memory` tells, for dom0 as well. */
   memory(reference: DomainReference): DomainMemorySummary {
-    return memoryOf(this.guests.memory, this.domainId(reference))
+    return memoryOf(this.guests.memory, this.domidOf(reference))
   }
 
   /** Domains that have claimed memory which they have not been given yet, with the MiB of each, as `xl claims` shows them. */
@@ -331,7 +331,7 @@ export class Host {
     amount: MemoryAmount,
     options: UntilOptions = {},
   ): Operation<void, MemoryProgress> {
-    const domid = this.domainId(reference)
+    const domid = this.domidOf(reference)
     const mebibytes = mebibytesOf(amount, () => this.memory(domid).target ?? this.memory(domid).current)
     return this.call({ call: 'memory-target', domid, mebibytes, ...limitsOf(options) }, () => {
       if (domid === 0) describeDom0Memory(this.parts)
@@ -345,7 +345,7 @@ export class Host {
     amount: MemoryAmount,
     options: OperationOptions = {},
   ): Operation<void, MaximumProgress> {
-    const domid = this.domainId(reference)
+    const domid = this.domidOf(reference)
     const mebibytes = mebibytesOf(amount, () => this.memory(domid).maximum ?? this.memory(domid).current)
     return this.call({ call: 'memory-maximum', domid, mebibytes, ...limitsOf(options) }, () => {
       if (domid === 0) describeDom0Memory(this.parts)
@@ -493,7 +493,7 @@ export class Host {
     insidesOf = (host) => ({ parts: host.parts, guests: host.guests })
   }
 
-  private domainId(reference: DomainReference): DomId {
+  private domidOf(reference: DomainReference): DomId {
     return reference === 0 || reference === '0' || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
   }
 }

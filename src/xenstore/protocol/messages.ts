@@ -92,7 +92,7 @@ function wholeNumber(text: string | undefined, limit: number): number | undefine
   return value <= limit ? value : undefined
 }
 
-const domainNumber = (text: string | undefined): number | undefined => wholeNumber(text, 0xffff)
+const domidOf = (text: string | undefined): number | undefined => wholeNumber(text, 0xffff)
 const U32 = 0xffffffff
 
 const onPath = (op: 'directory' | 'read' | 'get-permissions' | 'mkdir' | 'rm') => (body: Body) => {
@@ -101,7 +101,7 @@ const onPath = (op: 'directory' | 'read' | 'get-permissions' | 'mkdir' | 'rm') =
 }
 
 const onDomain = (op: 'release' | 'resume' | 'get-domain-path' | 'is-domain-introduced') => (body: Body) => {
-  const domid = domainNumber(only(body))
+  const domid = domidOf(only(body))
   return domid === undefined ? undefined : ({ op, domid } as const)
 }
 
@@ -125,7 +125,7 @@ function decodeEnd(body: Body): StoreRequest | undefined {
 
 function decodeIntroduce(body: Body): StoreRequest | undefined {
   const [domain, frame, port] = strings(body)
-  const numbers = { domid: domainNumber(domain), frame: Number(frame), port: wholeNumber(port, 0x7fffffff) }
+  const numbers = { domid: domidOf(domain), frame: Number(frame), port: wholeNumber(port, 0x7fffffff) }
   if (numbers.domid === undefined || numbers.port === undefined || numbers.port === 0) return undefined
   return { op: 'introduce', domid: numbers.domid, frame: numbers.frame, port: numbers.port }
 }
@@ -144,8 +144,8 @@ function decodeSetPermissions(body: Body): StoreRequest | undefined {
 
 function decodeSetTarget(body: Body): StoreRequest | undefined {
   const [first, second] = strings(body)
-  const domid = domainNumber(first)
-  const target = domainNumber(second)
+  const domid = domidOf(first)
+  const target = domidOf(second)
   return domid === undefined || target === undefined ? undefined : { op: 'set-target', domid, target }
 }
 
@@ -159,13 +159,13 @@ function decodePart(body: Body): StoreRequest | undefined {
 function decodeGetFeature(body: Body): StoreRequest | undefined {
   const [first, ...rest] = strings(body)
   if (first === undefined) return { op: 'get-feature', domid: undefined }
-  const domid = domainNumber(first)
+  const domid = domidOf(first)
   return domid === undefined || rest.length > 0 ? undefined : { op: 'get-feature', domid }
 }
 
 function decodeSetFeature(body: Body): StoreRequest | undefined {
   const [first, second, ...rest] = strings(body)
-  const domid = domainNumber(first)
+  const domid = domidOf(first)
   const features = wholeNumber(second, U32)
   if (domid === undefined || features === undefined || rest.length > 0) return undefined
   return { op: 'set-feature', domid, features }
@@ -175,7 +175,7 @@ function decodeGetQuota(body: Body): StoreRequest | undefined {
   const words = strings(body)
   if (words.length > 2) return undefined
   if (words.length < 2) return { op: 'get-quota', domid: undefined, quota: words[0] }
-  const domid = domainNumber(words[0])
+  const domid = domidOf(words[0])
   return domid === undefined ? undefined : { op: 'get-quota', domid, quota: words[1] }
 }
 
@@ -184,7 +184,7 @@ function decodeSetQuota(body: Body): StoreRequest | undefined {
   if (words.length < 2 || words.length > 3) return undefined
   const value = wholeNumber(words[words.length - 1], U32)
   const quota = words[words.length - 2]!
-  const domid = words.length === 3 ? domainNumber(words[0]) : undefined
+  const domid = words.length === 3 ? domidOf(words[0]) : undefined
   if (value === undefined || (words.length === 3 && domid === undefined)) return undefined
   return { op: 'set-quota', domid, quota, value }
 }

@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/domain.c, arch_set_info_guest, arch_get_info_guest.
  */
 import { ERRNO, VGCF } from '../../../abi/index.ts'
-import { CR0, GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { CR0, GPR, PAGE_SIZE, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -29,7 +29,7 @@ export interface CompatContextParts {
 }
 
 const word = (value: bigint): number => Number(BigInt.asUintN(32, value))
-const [MOST_LDT_ENTRIES, PAGE] = [8192, 0xfff] as const
+const MOST_LDT_ENTRIES = 8192
 
 /** Sets and gets whole vCPUs. */
 export class CompatContexts {
@@ -134,7 +134,7 @@ export class CompatContexts {
 
 /** Tables beyond what a guest may have, and a mode that there is not. */
 function isSound(context: VcpuContext): boolean {
-  return (word(context.ldtBase) & PAGE) === 0 && context.ldtEntries <= MOST_LDT_ENTRIES && (word(context.user.rflags) & RFLAGS.VM) === 0
+  return word(context.ldtBase) % PAGE_SIZE === 0 && context.ldtEntries <= MOST_LDT_ENTRIES && (word(context.user.rflags) & RFLAGS.VM) === 0
     && context.gdtEntries <= MOST_LDT_ENTRIES && context.fpu.length === 512
     && context.traps.every(({ vector }) => vector >= 0 && vector < 256)
 }
