@@ -7,7 +7,7 @@ import { bundle } from '../../bench/support/bundle.ts'
 const BENCHMARKS = resolve(import.meta.dirname, '../../bench')
 const benchmarks = readdirSync(BENCHMARKS).filter((name) => name.endsWith('.ts') && name !== 'main.ts' && name !== 'report.ts')
 
-test('every benchmark can be built as the package is, and found from there again', async () => {
+test('every benchmark can be built as the package is, and found from there again', { timeout: 60_000 }, async () => {
   const imports = benchmarks.map((name, index) => `import { run as run${index} } from './${name}'`)
   const calls = benchmarks.map((_, index) => `typeof run${index}`)
   const { path, remove } = await bundle(`
