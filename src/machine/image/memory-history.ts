@@ -121,27 +121,33 @@ export class MemoryHistory {
 
   /** Makes memory what it was when the image was captured, of this memory or of another of the same size. */
   restore(image: MemoryImage, silent: Uint32Array): Restoration {
-    return this.bringTo(image, silent, (changed) => this.copyIn(image, changed))
-  }
-
-  /** The same for a memory that nothing has been done with, where somebody has written the image's frames already. */
-  restoreFilled(image: MemoryImage): Restoration {
-    return this.bringTo(image, new Uint32Array(0), () => undefined)
-  }
-
-  private bringTo(image: MemoryImage, silent: Uint32Array, copyIn: (changed: Uint32Array) => void): Restoration {
     const { marks, memory } = this
     this.markSilent(silent)
     this.base.pages.compare(image.pages, (page) => marks.add(page))
     const changed = marks.take()
     let code = 0
     for (const page of changed) if (page >= memory.firstFrame && memory.dropCode(page)) code += 1
-    copyIn(changed)
-    code += this.restoreLines(image, changed)
+    this.copyIn(image, changed)
+    return this.restoreRest(image, { changed, code })
+  }
+
+  /** The same for a memory that nothing has been done with, where somebody has written the image's frames already. */
+  restoreFilled(image: MemoryImage): Restoration {
+    const { marks, lines } = this
+    this.base.pages.compare(image.pages, (page) => marks.add(page), { end: lines.to })
+    return this.restoreRest(image, { changed: marks.take(), code: 0 })
+  }
+
+  /** Brings back what is not frames; `changed`: pages that differed, `code`: frames whose code was dropped. */
+  private restoreRest(image: MemoryImage, { changed, code }: { readonly changed: Uint32Array; readonly code: number }): Restoration {
+    const { memory } = this
+    // The pages lie in a row that is used again.
+    const pages = changed.length
+    const dropped = code + this.restoreLines(image, changed)
     memory.handedOut.restore(image.handedOut)
     this.restoreClean(image.clean)
     this.follow(image)
-    return { pages: changed.length, code }
+    return { pages, code: dropped }
   }
 
   /** Lets go of what the notes are relative to: everything counts as written. */

@@ -135,17 +135,18 @@ export class PageIndex {
     return at
   }
 
-  /** Calls `differs` with each number, ascending, at which two indexes of one length have different pages. */
-  compare(other: PageIndex, differs: (number: number) => void): void {
+  /** Calls `differs` with each number, ascending, at which two indexes of one length have different pages; where `end` is given, of those below it. */
+  compare(other: PageIndex, differs: (number: number) => void, { end = this.length }: { readonly end?: number } = {}): void {
     if (this.shared === other.shared) return
-    for (let span = 0; span < this.spans.length; span += 1) {
+    for (let span = 0; span << (PIECE_SHIFT + SPAN_SHIFT) < end; span += 1) {
       const [own, theirs] = [this.spans[span]!, other.spans[span]!]
       if (own === theirs) continue
       for (let piece = 0; piece < SPAN_PIECES; piece += 1) {
         const [mine, yours] = [own.pieces[piece]!, theirs.pieces[piece]!]
-        if (mine === yours) continue
         const first = ((span << SPAN_SHIFT) | piece) << PIECE_SHIFT
-        for (let place = 0; place < PIECE_PAGES; place += 1) if (mine.ids[place] !== yours.ids[place]) differs(first + place)
+        if (first >= end) return
+        if (mine === yours) continue
+        for (let place = 0; place < PIECE_PAGES && first + place < end; place += 1) if (mine.ids[place] !== yours.ids[place]) differs(first + place)
       }
     }
   }

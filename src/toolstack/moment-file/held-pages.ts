@@ -13,6 +13,9 @@ import { badFile, pageRecordBehind, RecordSample, type PageRecord } from './reco
 
 const PAGE_WORDS = PAGE_SIZE / 4
 
+/** The frame of a page of the file that goes into no frame: the first ones are the machine's own. */
+const NOWHERE = 0
+
 /** A record of pages, and where its pages lie. */
 export interface HeldRecord extends PageRecord {
   readonly where: string
@@ -21,8 +24,9 @@ export interface HeldRecord extends PageRecord {
   readonly number: number
 }
 
-/** What stands where in memory: numbers, ascending, and for each the file's page, from 0. */
+/** What stands where in memory: numbers, ascending, and for each the file's page, from 0, of so many. */
 export interface HeldPlaces {
+  readonly count: number
   readonly numbers: Uint32Array
   readonly pages: Uint32Array
 }
@@ -69,34 +73,34 @@ export class HeldPages {
    * Reads what stands at memory's frames into a memory that nothing has been done with; `wordsOf`: where a page is to be had that does not go
    * there from the file. Rejects with INVALID_STREAM where a sample is another, and with IO.
    */
-  async fill(memory: PhysicalMemory, { numbers, pages }: HeldPlaces, wordsOf: (page: number) => Uint32Array): Promise<void> {
+  async fill(memory: PhysicalMemory, { count: all, numbers, pages }: HeldPlaces, wordsOf: (page: number) => Uint32Array): Promise<void> {
     const { words, firstFrame } = memory
-    const frames = new Map<number, number>()
+    const frames = new Uint32Array(all)
     const copies: (readonly [to: number, from: number])[] = []
-    for (const [i, number] of numbers.entries()) {
-      const page = pages[i]!
+    for (let i = 0; i < numbers.length; i += 1) {
+      const number = numbers[i]!
       if (number < firstFrame) continue
-      const first = frames.get(page)
-      if (first === undefined) frames.set(page, number)
+      const first = frames[pages[i]!]!
+      if (first === NOWHERE) frames[pages[i]!] = number
       else copies.push([number, first])
     }
     const read = await Promise.allSettled(this.records.map((record) => this.fillBy(record, frames, { memory, wordsOf })))
     for (const one of read) if (one.status === 'rejected') throw one.reason
-    for (const { number, count } of this.records) for (let page = number; page < number + count; page += 1) frames.delete(page)
-    for (const [page, frame] of frames) words.set(wordsOf(page), frame * PAGE_WORDS)
+    for (const { number, count } of this.records) frames.fill(NOWHERE, number, number + count)
+    for (let page = 0; page < frames.length; page += 1) if (frames[page] !== NOWHERE) words.set(wordsOf(page), frames[page]! * PAGE_WORDS)
     for (const [to, from] of copies) words.copyWithin(to * PAGE_WORDS, from * PAGE_WORDS, (from + 1) * PAGE_WORDS)
   }
 
   private async fillBy(
-    record: HeldRecord, frames: ReadonlyMap<number, number>, { memory: { bytes, words }, wordsOf }: { readonly memory: PhysicalMemory; readonly wordsOf: (page: number) => Uint32Array },
+    record: HeldRecord, frames: Uint32Array, { memory: { bytes, words }, wordsOf }: { readonly memory: PhysicalMemory; readonly wordsOf: (page: number) => Uint32Array },
   ): Promise<void> {
     for (const one of await Promise.allSettled(readsOf(record, frames, bytes).map(({ rows, from }) => this.file.fill(rows, from)))) {
       if (one.status === 'rejected') throw unreadable(one.reason)
     }
     const sample = new RecordSample(record.count * PAGE_SIZE)
     for (let page = record.number; page < record.number + record.count; page += 1) {
-      const frame = frames.get(page)
-      if (frame === undefined) sample.page(wordsOf(page), 0)
+      const frame = frames[page]!
+      if (frame === NOWHERE) sample.page(wordsOf(page), 0)
       else sample.page(words, frame * PAGE_WORDS)
     }
     if (!sample.isThat(record)) throw badFile(record.where, 'its hash is another')
@@ -104,17 +108,17 @@ export class HeldPages {
 }
 
 /** What is read of a record at once: pages that follow each other and go into memory, those that do so there, too, as one row. */
-function readsOf({ offset, number, count }: HeldRecord, frames: ReadonlyMap<number, number>, bytes: Uint8Array): { readonly rows: Uint8Array[]; readonly from: number }[] {
+function readsOf({ offset, number, count }: HeldRecord, frames: Uint32Array, bytes: Uint8Array): { readonly rows: Uint8Array[]; readonly from: number }[] {
   const reads: { readonly rows: Uint8Array[]; readonly from: number }[] = []
   for (let at = 0, isBehind = false; at < count;) {
-    const frame = frames.get(number + at)
-    if (frame === undefined) {
+    const frame = frames[number + at]!
+    if (frame === NOWHERE) {
       isBehind = false
       at += 1
       continue
     }
     let length = 1
-    while (at + length < count && frames.get(number + at + length) === frame + length) length += 1
+    while (at + length < count && frames[number + at + length] === frame + length) length += 1
     if (!isBehind) reads.push({ rows: [], from: offset + at * PAGE_SIZE })
     reads[reads.length - 1]!.rows.push(bytes.subarray(frame * PAGE_SIZE, (frame + length) * PAGE_SIZE))
     isBehind = true

@@ -160,12 +160,26 @@ class Input {
   }
 
   text(): string {
+    const bytes = this.raw(this.word())
+    const plain = bytes.length <= SHORT ? asciiOf(bytes) : undefined
+    if (plain !== undefined) return plain
     try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(this.raw(this.word()))
+      return decoder.decode(bytes)
     } catch (error) {
       throw XenError.is(error) ? error : malformed('a text is not UTF-8')
     }
   }
+}
+
+const decoder = /* @__PURE__ */ new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** Bytes of texts that a decoder takes longer to be called for than they take: nearly all are names of fields. */
+const SHORT = 64
+
+/** What bytes of ASCII spell; undefined for others. hot path: some ten thousand of a file. */
+function asciiOf(bytes: Uint8Array): string | undefined {
+  for (let i = 0; i < bytes.length; i += 1) if (bytes[i]! >= 0x80) return undefined
+  return String.fromCharCode.apply(undefined, bytes as unknown as number[])
 }
 
 const malformed = (what: string): XenError => new XenError('INVALID_STREAM', `plain data that is none: ${what}`, { details: { what } })

@@ -78,7 +78,7 @@ class Reading {
   private readonly isOurs: boolean
   /** Of a file that is held. */
   private readonly held: HeldPages | undefined
-  private places: HeldPlaces | undefined
+  private places: Omit<HeldPlaces, 'count'> | undefined
 
   /** `isOurs`: nobody else has what is taken. */
   constructor(settings: ReadSettings, { isOurs, held }: { readonly isOurs: boolean; readonly held?: HeldPages }) {
@@ -180,7 +180,7 @@ class Reading {
     if (held === undefined) return undefined
     // Its sample is looked at where its pages go.
     if (this.isGiven.includes(false)) throw badFile('its indexes', 'a page stands nowhere')
-    return { fill: (memory) => held.fill(memory, places!, (page) => pool.wordsOf(ids[page]!)) }
+    return { fill: (memory) => held.fill(memory, { ...places!, count: ids.length }, (page) => pool.wordsOf(ids[page]!)) }
   }
 
   /** Lets everything go. */
