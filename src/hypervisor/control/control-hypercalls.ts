@@ -4,11 +4,10 @@ import { CpuPoolOperations } from './core/cpu-pools.ts'
 import { Frames } from './core/frames.ts'
 import { LogDirty, type LogDirtyParts } from './core/log-dirty.ts'
 import { Scheduling } from './core/scheduling.ts'
-import { SystemPolicies } from './core/system-policies.ts'
+import { SystemPolicies, type SystemPolicyParts } from './core/system-policies.ts'
 import { VcpuOperations } from './core/vcpus.ts'
 import type { HypercallRow } from '../domains/hypercall.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
-import type { Processors } from '../guests/processors/processors.ts'
 import type { EventHub } from '../../util/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
@@ -27,7 +26,7 @@ export interface ControlHypercallParts extends Omit<DomctlParts & SysctlParts, M
   readonly hub: EventHub<HypervisorEvent>
   readonly machineToPhys: MachineToPhys
   readonly cpus: PhysicalCpus
-  readonly processors: Processors
+  readonly processors: SystemPolicyParts['processors']
   readonly tlb: LogDirtyParts['tlb']
   readonly options: { readonly memory: LogDirtyParts['tracking'] }
 }

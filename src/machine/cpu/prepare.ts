@@ -5,7 +5,7 @@ import { compileInterpreter, microTable } from './interpreter/compiled.ts'
 
 /**
  * Makes what the first processor of a process would make - the tables of its decoder and of its operations, the interpreter for 64-bit
- * code -, some milliseconds' work: for whoever has to wait for something else meanwhile. A second call does nothing.
+ * code -, tens of milliseconds' work: for whoever has to wait for something else meanwhile. A second call does nothing.
  */
 export function prepareProcessors(): void {
   microTable()
