@@ -16,7 +16,7 @@ export type { FieldsOf, Gap, Member, Members, Structure, Width } from './structu
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {
-  ArchSharedInfo, ArchVcpuInfo, CONSOLEIO, DOMID, Dom0VgaConsoleInfo, HYPERVISOR, INTERFACE_VERSION,
+  ArchSharedInfo, ArchVcpuInfo, CONSOLEIO, DOMID, Dom0VgaConsoleInfo, HYPERVISOR, INTERFACE_VERSION, LAST_DOMID,
   MAX_GUEST_CMDLINE, MMU, MMUEXT, MmuUpdate, MmuextOp, MultibootModList, MulticallEntry, NR_VIRQS, PVCLOCK, SIF,
   SharedInfo, StartInfo, UVMF, VGATYPE, VIRQ, VMASST_CMD, VMASST_TYPE, VcpuInfo, VcpuTimeInfo,
 } from './xen.ts'

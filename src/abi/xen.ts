@@ -61,6 +61,8 @@ export const DOMID = {
   FIRST_RESERVED: 0x7ff0, SELF: 0x7ff0, IO: 0x7ff1, XEN: 0x7ff2, COW: 0x7ff3, INVALID: 0x7ff4, IDLE: 0x7fff,
   MASK: 0x7fff,
 } as const
+/** The greatest number that a domain can have: the one below {@link DOMID}.FIRST_RESERVED. */
+export const LAST_DOMID = 0x7fef
 
 /** Flags of start_info. */
 export const SIF = {

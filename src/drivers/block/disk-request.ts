@@ -1,4 +1,5 @@
 /** What a back-end is asked to open: a disk as the toolstack has described it in XenStore. */
+import { LAST_DOMID } from '../../abi/index.ts'
 import { shape, type DomId, type Shape } from '../../util/index.ts'
 
 /** What the toolstack wrote about a disk. */
@@ -20,6 +21,6 @@ const text = /* @__PURE__ */ shape.text(4096)
 /** A saved one. */
 export const diskRequest = /* @__PURE__ */ shape.record<DiskRequest>({
   // What is in the range is a domain's number.
-  domid: /* @__PURE__ */ shape.whole(0, 0x7fef) as Shape<DomId>,
+  domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID) as Shape<DomId>,
   device: text, params: text, type: text, readOnly: shape.flag, name: text,
 })

@@ -1,5 +1,5 @@
 /** One folder that the back-end serves: the store behind it, the handshake with its front-end, the rings that are mapped. Reference: docs/misc/9pfs.pandoc. */
-import { Xen9pfsDataIntf } from '../../abi/index.ts'
+import { LAST_DOMID, Xen9pfsDataIntf } from '../../abi/index.ts'
 import { mappedPageState, type BackendDevice, type BackendInstance, type MappedPage } from '../../guest/index.ts'
 import type { FlexPlace } from '../../rings/index.ts'
 import { badState, shape, thrownMessage, XenError, type EventPort, type GrantRef, type StateOf } from '../../util/index.ts'
@@ -29,7 +29,7 @@ interface Connection {
 const text = /* @__PURE__ */ shape.text(4096)
 /** The form in which a folder is saved. */
 export const servedFolderState = /* @__PURE__ */ shape.record({
-  request: /* @__PURE__ */ shape.record({ domid: /* @__PURE__ */ shape.whole(0, 0x7fef), device: /* @__PURE__ */ shape.text(16), path: text, tag: text }),
+  request: /* @__PURE__ */ shape.record({ domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID), device: /* @__PURE__ */ shape.text(16), path: text, tag: text }),
   /** Place among the stores of the back-end; undefined while none is open. */
   store: /* @__PURE__ */ shape.optional(shape.word),
   connection: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({

@@ -9,7 +9,7 @@
  *
  * Reference: public/io/xenbus.h; the captures of Linux and xl on Xen 4.17.
  */
-import { XENBUS_STATE, type XenbusStateName } from '../../abi/index.ts'
+import { LAST_DOMID, XENBUS_STATE, type XenbusStateName } from '../../abi/index.ts'
 import type { DomId, Part, Quiescible, Shape } from '../../util/index.ts'
 import { part, shape, XenError } from '../../util/index.ts'
 import type { DeviceOptions } from './device.ts'
@@ -96,7 +96,7 @@ export class BackendDevice extends XenbusDevice implements Quiescible {
   private makePart(): Part {
     const { driver } = this
     const facts = shape.record({
-      state: shape.oneOf(...NAMES), otherEnd: shape.whole(0, 0x7fef), otherPath: shape.text(4096),
+      state: shape.oneOf(...NAMES), otherEnd: shape.whole(0, LAST_DOMID), otherPath: shape.text(4096),
       watching: shape.flag, over: shape.flag, instance: shape.optional(driver.state?.shape ?? shape.oneOf()),
     })
     return part({ name: this.path, version: driver.state?.version ?? 1, shape: facts }, {
@@ -123,7 +123,7 @@ export class BackendDevice extends XenbusDevice implements Quiescible {
     return this.perform(async () => {
       this.state = await readState(this.store, this.path)
       if (this.state !== 'Initialising') return
-      const frontendId = await readNumber(this.store, `${this.path}/frontend-id`, { maximum: 0x7fef })
+      const frontendId = await readNumber(this.store, `${this.path}/frontend-id`, { maximum: LAST_DOMID })
       const frontend = await this.read('frontend')
       if (frontendId === undefined || frontend === undefined) {
         const details = { path: this.path }

@@ -8,7 +8,7 @@
  *
  * Reference: public/io/xenbus.h; the captures of Linux and xl on Xen 4.17.
  */
-import type { XenbusStateName } from '../../abi/index.ts'
+import { LAST_DOMID, type XenbusStateName } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { DeviceOptions } from './device.ts'
@@ -58,7 +58,7 @@ export class FrontendDevice extends XenbusDevice {
     return this.perform(async () => {
       this.state = await readState(this.store, this.path)
       if (this.state !== 'Initialising') return
-      const backendId = await readNumber(this.store, `${this.path}/backend-id`, { maximum: 0x7fef })
+      const backendId = await readNumber(this.store, `${this.path}/backend-id`, { maximum: LAST_DOMID })
       const backend = await this.read('backend')
       if (backendId === undefined || backend === undefined) {
         const details = { path: this.path }

@@ -2,7 +2,7 @@
  * What a domain's and a vCPU's saved state looks like: what stands in domain.ts, and nothing of the parts that keep a
  * domain's frames, ports, grants and places in the scheduler, nor of its kind of guest.
  */
-import { COMPAT, NATIVE } from '../../abi/index.ts'
+import { COMPAT, LAST_DOMID, NATIVE } from '../../abi/index.ts'
 import { type StateOf, shape } from '../../util/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import { domainTscShape, runstateShape, vcpuTimersShape, watchdogsShape } from '../time/index.ts'
@@ -14,7 +14,7 @@ const numbers = /* @__PURE__ */ shape.list(shape.word, 2 ** 17)
 
 /** Facts about a domain that never change. */
 export const domainFactsShape = /* @__PURE__ */ shape.record({
-  domid: /* @__PURE__ */ shape.whole(0, 0x7fef), kind: /* @__PURE__ */ shape.text(64), privileged: shape.flag,
+  domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID), kind: /* @__PURE__ */ shape.text(64), privileged: shape.flag,
   handle: /* @__PURE__ */ shape.array(Uint8Array, 16), vcpus: /* @__PURE__ */ shape.whole(1, 128),
   maxPort: /* @__PURE__ */ shape.whole(0, 0x1_ffff), sharedInfoFrame: shape.word,
   maxGrantFrames: /* @__PURE__ */ shape.whole(0, 2 ** 20), maxMaptrackFrames: /* @__PURE__ */ shape.whole(0, 2 ** 20),

@@ -1,4 +1,5 @@
 /** Numbers that stand in the frame table: flags, and owners that are no domain. Reference: xen/arch/x86/include/asm/mm.h, PGC_*. */
+import { DOMID } from '../../abi/index.ts'
 
 /** Flags of a frame. */
 export const FRAME_FLAG = {
@@ -21,6 +22,6 @@ export const FRAME_FLAG = {
 /** Owner of frames that are free. */
 export const OWNER_FREE = 0xffff
 /** Owner of the hypervisor's own frames (DOMID_XEN). */
-export const OWNER_XEN = 0x7ff2
+export const OWNER_XEN = DOMID.XEN
 /** Owner of frames of the hypervisor's that serve one vCPU, and come and go with it: no guest can name them (DOMID_INVALID). */
-export const OWNER_VCPU = 0x7ff4
+export const OWNER_VCPU = DOMID.INVALID

@@ -2,6 +2,7 @@
  * The parts that each domain and each vCPU has: which domains there are, what each is, what it has mapped by its port, and
  * the half of each vCPU that its kind of guest owns.
  */
+import { LAST_DOMID } from '../../abi/index.ts'
 import { type Part, type PartSource, type Stateful, badState, part, partSet, shape, type StateOf, onceFor, sameState } from '../../util/index.ts'
 import { type ForeignFrames, foreignFramesShape } from '../control/core/foreign-frames.ts'
 import { type SavedDomainFacts, domainFactsShape, domainShape } from '../domains/domain-state.ts'
@@ -19,7 +20,7 @@ export interface DomainStateParts {
   typedHypercallsOf(domain: Domain): { readonly foreign: ForeignFrames }
 }
 
-const factsShape = /* @__PURE__ */ shape.list(domainFactsShape, 0x7ff0)
+const factsShape = /* @__PURE__ */ shape.list(domainFactsShape, LAST_DOMID + 1)
 
 function factsOf(domain: Domain, grants: GrantTables<Vcpu>): SavedDomainFacts {
   const { id, kind, privileged, handle, vcpuCount, maxPort, sharedInfoFrame } = domain

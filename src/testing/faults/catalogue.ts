@@ -1,4 +1,5 @@
 /** The catalogue of faults: every row, by name, and the check of a plan against them. */
+import { LAST_DOMID } from '../../abi/index.ts'
 import { duration, nearestWord, parseDuration, real, shown, text, whole, XenError, type Check, type Duration } from '../../util/index.ts'
 import { DEVICE_FAULTS } from './device-faults.ts'
 import type { FaultParameter, FaultRow } from './fault-row.ts'
@@ -15,7 +16,7 @@ const BY_NAME: ReadonlyMap<string, FaultRow> = /* @__PURE__ */ new Map(FAULTS.ma
 
 const time = duration()
 const TRIGGERS: Readonly<Record<string, Check>> = {
-  domain: (value) => (text(value) === undefined || whole(0, 0x7fef)(value) === undefined ? undefined : `must be a domain's number or name, got ${shown(value)}`),
+  domain: (value) => (text(value) === undefined || whole(0, LAST_DOMID)(value) === undefined ? undefined : `must be a domain's number or name, got ${shown(value)}`),
   nth: whole(1, 1e12), count: whole(1, 1e12), probability: real(0, 1), after: time, until: time, every: duration({ least: 1000 }),
   symbol: text, when: (value) => (typeof value === 'function' ? undefined : `must be a function, got ${shown(value)}`),
 }

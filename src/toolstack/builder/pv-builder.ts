@@ -5,14 +5,13 @@
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
-import { guestAbiOf } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
 import { DomainWriter } from './domain-writer.ts'
 import { initialContext } from './initial-context.ts'
 import { planLayout, type DomainLayout } from './layout.ts'
 import { writePageTables } from './page-tables.ts'
-import { RESERVED_GRANT } from './reserved-grants.ts'
 import { writeStartInfo, type StartInfoFacts } from './start-info.ts'
 
 /** What a domain is built of. */
@@ -109,8 +108,8 @@ export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltD
   finish(control, build, {
     layout, writer, rings: { storeFrame, storePort, consoleFrame, consolePort, initial },
     seed: () => {
-      control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: servedBy, frame: consoleFrame })
-      control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: servedBy, frame: storeFrame })
+      control.seedGrant(domid, GNTTAB_RESERVED_CONSOLE as GrantRef, { remote: servedBy, frame: consoleFrame })
+      control.seedGrant(domid, GNTTAB_RESERVED_XENSTORE as GrantRef, { remote: servedBy, frame: storeFrame })
     },
   })
   return { storeFrame, consoleFrame, layout }

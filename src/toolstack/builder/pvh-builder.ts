@@ -4,7 +4,7 @@
  * caller's (destroying the domain gives everything back).
  * Reference: xen/tools/libs/guest/xg_dom_x86.c; libxl_dom.c, libxl__build_hvm.
  */
-import { HVM_PARAM } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, HVM_PARAM } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
@@ -14,7 +14,6 @@ import { DomainWriter } from './domain-writer.ts'
 import { initialHvmContext } from './hvm-context.ts'
 import { encodeHvmStartInfo, encodePvhCommandLine } from './hvm-start-info.ts'
 import { planPvhLayout, SPECIAL_PAGE, SPECIAL_PAGES, type PvhLayout } from './pvh-layout.ts'
-import { RESERVED_GRANT } from './reserved-grants.ts'
 
 /** What is used of the control interface. */
 export type PvhControl = Pick<ControlInterface,
@@ -118,7 +117,7 @@ export function buildPvhDomain(control: PvhControl, build: PvhBuild): BuiltPvhDo
   setParameters(control, build)
   control.setHvmContext(domid, initialHvmContext(control.getHvmContext(domid), { entry: image.entry, startInfo: layout.startInfo.address }))
   // What grant entries of such a guest name are its own frame numbers. The cast: they are given for a machine's.
-  for (const [ref, frame] of [[RESERVED_GRANT.console, SPECIAL_PAGE.console], [RESERVED_GRANT.store, SPECIAL_PAGE.store]] as const) {
+  for (const [ref, frame] of [[GNTTAB_RESERVED_CONSOLE, SPECIAL_PAGE.console], [GNTTAB_RESERVED_XENSTORE, SPECIAL_PAGE.store]] as const) {
     control.seedGrant(domid, ref as GrantRef, { remote: servedBy, frame: frame as number as Mfn })
   }
   return { storeFrame: SPECIAL_PAGE.store, consoleFrame: SPECIAL_PAGE.console, layout }

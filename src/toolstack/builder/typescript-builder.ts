@@ -2,11 +2,10 @@
  * Builds a domain for a guest written in TypeScript: real frames, of which three are start_info and the rings of
  * XenStore and console. It needs no page tables; everything else is as for any other guest.
  */
-import { PAGE_SIZE, StartInfo } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, PAGE_SIZE, StartInfo } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId, type EventPort, type GrantRef, type Mfn } from '../../util/index.ts'
-import { RESERVED_GRANT } from './reserved-grants.ts'
 import { encodeCommandLine } from './start-info.ts'
 
 /** What to build. */
@@ -44,8 +43,8 @@ export function buildTypeScriptDomain(
   StartInfo.consoleEvtchn.set(view, 0, build.consolePort)
   StartInfo.cmdLine.set(view, 0, encodeCommandLine(build.commandLine))
   control.markWritten(startInfo)
-  control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: build.servedBy, frame: consoleFrame })
-  control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: build.servedBy, frame: storeFrame })
+  control.seedGrant(domid, GNTTAB_RESERVED_CONSOLE as GrantRef, { remote: build.servedBy, frame: consoleFrame })
+  control.seedGrant(domid, GNTTAB_RESERVED_XENSTORE as GrantRef, { remote: build.servedBy, frame: storeFrame })
   return {
     storeFrame, consoleFrame,
     boot: {

@@ -1,11 +1,12 @@
 /** The devices of a host's domains as they are saved with it: each with what it was attached by, in its kind's own form. */
+import { LAST_DOMID } from '../../abi/index.ts'
 import * as z from 'zod/mini'
 import { badState, shape, XenError, type DomId, type StateOf } from '../../util/index.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
 import type { Attached } from './attached.ts'
 
-const domain = /* @__PURE__ */ shape.whole(0, 0x7fef)
+const domain = /* @__PURE__ */ shape.whole(0, LAST_DOMID)
 
 /** One device. */
 const rowState = /* @__PURE__ */ shape.record({

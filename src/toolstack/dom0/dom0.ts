@@ -2,7 +2,7 @@
  * Dom0: a guest in TypeScript with power over the others. It serves XenStore and the consoles, and hears from the
  * hypervisor when a domain has ended.
  */
-import { GNTTAB_RESERVED_XENSTORE, PAGE_SIZE, VIRQ } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_XENSTORE, LAST_DOMID, PAGE_SIZE, VIRQ } from '../../abi/index.ts'
 import { ConsoleBackend } from '../../drivers/index.ts'
 import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort, ReadyOrder } from '../../hypervisor/index.ts'
@@ -55,7 +55,7 @@ export function wakingPort(hypercalls: HypercallPort, loop: { kick(): void }): H
 }
 
 const connectionState = /* @__PURE__ */ shape.record({
-  domid: /* @__PURE__ */ shape.whole(0, 0x7fef), page: mappedPageState, port: shape.word, remotePort: shape.word, byRequest: shape.flag,
+  domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID), page: mappedPageState, port: shape.word, remotePort: shape.word, byRequest: shape.flag,
 })
 
 /** What dom0 has beside its kernel: the port by which it hears of ends, XenStore's service, and the domains' pages. */

@@ -3,6 +3,7 @@
  * their kernels as part of a saved host. A program takes part by saying its state as plain data (`control.saveState`), as it
  * does for a stream; there it starts anew in another domain, here it finds all as it was, and takes it up.
  */
+import { LAST_DOMID } from '../../abi/index.ts'
 import { kernelState, TypeScriptRunner, type BootInfo, type GuestProgram } from '../../guest/index.ts'
 import type { RunnerFactory } from '../../hypervisor/index.ts'
 import { badState, SeededRandom, shape, XenError, type DomId, type Mfn, type Quiescible, type StateOf } from '../../util/index.ts'
@@ -26,7 +27,7 @@ export interface ProgramsHost {
 
 /** The kernels of all domains in TypeScript, with their domains' names. */
 export const programsState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
-  domid: /* @__PURE__ */ shape.whole(1, 0x7fef), name: /* @__PURE__ */ shape.text(256), kernel: kernelState,
+  domid: /* @__PURE__ */ shape.whole(1, LAST_DOMID), name: /* @__PURE__ */ shape.text(256), kernel: kernelState,
 }), 2 ** 15)
 
 /** Saved programs. */

@@ -4,11 +4,10 @@
  * Only kinds of guests with a physical map of their own have it, as in Xen.
  * Reference: tools/libs/light/libxl_create.c, do_domain_soft_reset; xen/common/domain.c, domain_soft_reset.
  */
-import { HVM_PARAM } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, HVM_PARAM } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId, type GrantRef, type Mfn } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { RESERVED_GRANT } from '../builder/reserved-grants.ts'
 import type { Devices } from '../devices/devices.ts'
 import type { Dom0 } from '../dom0/dom0.ts'
 import { renewRingNodes, forgetConsoleRing } from '../domains/domain-nodes.ts'
@@ -74,7 +73,7 @@ export async function softReset(host: SoftResetHost, domid: DomId, context: Oper
   control.setHvmParam(domid, HVM_PARAM.STORE_EVTCHN, BigInt(storePort))
   control.setHvmParam(domid, HVM_PARAM.CONSOLE_EVTCHN, BigInt(consolePort))
   // The guest may have made something else of them. The cast: they name frames of its own.
-  for (const [ref, frame] of [[RESERVED_GRANT.console, consoleFrame], [RESERVED_GRANT.store, storeFrame]] as const) {
+  for (const [ref, frame] of [[GNTTAB_RESERVED_CONSOLE, consoleFrame], [GNTTAB_RESERVED_XENSTORE, storeFrame]] as const) {
     control.seedGrant(domid, ref as GrantRef, { remote: DOM0, frame: frame as Mfn })
   }
   dom0.reconnectStore(domid, storePort)

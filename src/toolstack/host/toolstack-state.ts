@@ -2,6 +2,7 @@
  * What the toolstack knows beside the hypervisor and XenStore: the handles of domains with what they were created from,
  * the kernels' symbols, restarts that are counted, and its source of chance.
  */
+import { LAST_DOMID } from '../../abi/index.ts'
 import type { GuestProgram } from '../../guest/index.ts'
 import { badState, randomShape, sameState, shape, type SeededRandom, XenError, type DomId, type Shape, type Stateful, type StateOf } from '../../util/index.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
@@ -31,7 +32,7 @@ function isPlain(value: unknown, depth: number): boolean {
 
 const requestName = /* @__PURE__ */ shape.oneOf('poweroff', 'reboot', 'suspend')
 const domainState = /* @__PURE__ */ shape.record({
-  domid: /* @__PURE__ */ shape.whole(1, 0x7fef),
+  domid: /* @__PURE__ */ shape.whole(1, LAST_DOMID),
   name: /* @__PURE__ */ shape.text(256),
   uuid: /* @__PURE__ */ shape.text(64),
   config: plain,

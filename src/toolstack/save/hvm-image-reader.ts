@@ -4,11 +4,10 @@
  * order, numbers and contents are checked here, and the state of vCPUs by the hypervisor, before any of it counts.
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_hvm.c (the rules, not the code).
  */
-import { HVM_PARAM, HVM_SAVE_CODE } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, HVM_PARAM, HVM_SAVE_CODE } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
 import { splitHvmContext } from '../builder/hvm-context.ts'
-import { RESERVED_GRANT } from '../builder/reserved-grants.ts'
 import { type BulkRecord, type HvmParam, PAGE_TYPE, type SaveStreamReader } from '../stream/index.ts'
 import { MOST_GFNS, SAVED_PARAMS } from './hvm-image-writer.ts'
 import { ImagePages } from './image-pages.ts'
@@ -124,8 +123,8 @@ export class HvmImageReader implements ImageReader {
     if (this.tsc !== undefined) this.control.setTscInfo(domid, tscOf(this.tsc))
     this.control.setHvmContext(domid, context)
     // What grant entries of such a guest name are its own frame numbers. The cast: they are given for a machine's.
-    this.control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: DOM0, frame: rings.consoleFrame as Mfn })
-    this.control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: DOM0, frame: rings.xenstoreFrame as Mfn })
+    this.control.seedGrant(domid, GNTTAB_RESERVED_CONSOLE as GrantRef, { remote: DOM0, frame: rings.consoleFrame as Mfn })
+    this.control.seedGrant(domid, GNTTAB_RESERVED_XENSTORE as GrantRef, { remote: DOM0, frame: rings.xenstoreFrame as Mfn })
     return rings
   }
 

@@ -5,7 +5,7 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
  * code).
  */
-import { type GuestAbi, PAGE_SIZE, SharedInfo, StartInfo, guestAbiOf } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, type GuestAbi, PAGE_SIZE, SharedInfo, StartInfo, guestAbiOf } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, type VcpuContextCodec, vcpuContextCodec } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
 import { type BulkRecord, PAGE_TYPE_PINNED, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
@@ -55,8 +55,6 @@ export interface RestoreTarget {
   readonly cpuPolicy?: CpuPolicyChoice | undefined
 }
 
-/** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
-const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
 const DOM0 = 0 as DomId
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
@@ -192,8 +190,8 @@ export class PvImageReader implements ImageReader {
       for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domid, vcpu, this.local(context, vcpu))
       this.demands.apply()
     }
-    this.control.seedGrant(domid, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
-    this.control.seedGrant(domid, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
+    this.control.seedGrant(domid, GNTTAB_RESERVED_CONSOLE as GrantRef, { remote: DOM0, frame: rings.consoleFrame })
+    this.control.seedGrant(domid, GNTTAB_RESERVED_XENSTORE as GrantRef, { remote: DOM0, frame: rings.xenstoreFrame })
     return rings
   }
 

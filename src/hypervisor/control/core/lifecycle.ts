@@ -75,7 +75,7 @@ export interface LifecycleParts {
 }
 
 /** What there is to save of it: the number from which the next domain's is looked for. */
-export const lifecycleShape = /* @__PURE__ */ shape.record({ nextId: /* @__PURE__ */ shape.whole(0, 0x7ff0) })
+export const lifecycleShape = /* @__PURE__ */ shape.record({ nextId: /* @__PURE__ */ shape.whole(0, DOMID.FIRST_RESERVED) })
 
 /** What a domain is made of. */
 type NewDomain = Omit<DomainOrder, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
