@@ -2,6 +2,11 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { REPLAY_VERSION } from '../src/testing/explore/replay-format.ts'
+import { FILE_VERSION } from '../src/toolstack/moment-file/records.ts'
+import { PROTECTION_VERSION } from '../src/toolstack/remus/frames.ts'
+import { SERVICE_VERSION } from '../src/toolstack/service/api.ts'
+import { IMAGE_VERSION, LIBXL_VERSION } from '../src/toolstack/stream/format.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const document = readFileSync(join(ROOT, 'docs/security.md'), 'utf8')
@@ -48,6 +53,17 @@ describe('docs/security.md', () => {
     const [wrongTitle, wrongFile] = namedTests('`test/docs.test.ts`: "no such" and `test/none.test.ts`: "x"').map(complaint)
     expect(wrongTitle).toContain('no test "no such"')
     expect(wrongFile).toContain('there is no test/none.test.ts')
+  })
+})
+
+describe('docs/versions.md', () => {
+  const rows = readFileSync(join(ROOT, 'docs/versions.md'), 'utf8').split('\n').filter((line) => line.startsWith('| '))
+
+  test.each([
+    ['saved domains', `Xen's: container ${LIBXL_VERSION}, image ${IMAGE_VERSION} (2 is read)`], ['[service protocol]', SERVICE_VERSION], ['Remus', PROTECTION_VERSION],
+    ['[moments]', FILE_VERSION], ['[replays]', REPLAY_VERSION],
+  ])('has the version of %s that the code has: %s', (name, version) => {
+    expect(rows.filter((row) => row.startsWith(`| ${name}`)).map((row) => row.split(' | ')[1])).toEqual([String(version)])
   })
 })
 

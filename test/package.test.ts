@@ -9,6 +9,7 @@ import { declarations } from './support/declarations.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  version: string
   exports: Record<string, unknown>
   dependencies: Record<string, string>
 }
@@ -84,6 +85,14 @@ describe('the package', () => {
       stdin: { contents, resolveDir: root, loader: 'ts' }, bundle: true, write: false, minify: true, format: 'esm', target: 'es2022', treeShaking: true,
     })
     expect(outputFiles[0]!.text.length / 1024).toBeLessThan(42)
+  })
+
+  test('has the version that the lock file and the changelog have', () => {
+    const text = (file: string): string => readFileSync(join(root, file), 'utf8')
+    const { version, packages } = JSON.parse(text('package-lock.json')) as { version: string; packages: Record<string, { version: string }> }
+    expect([version, packages['']!.version]).toEqual([manifest.version, manifest.version])
+    const sections = [...text('CHANGELOG.md').matchAll(/^## \[(.*?)\](?: - (.*))?$/gm)].map(([, name, date]) => [name, date])
+    expect(sections.slice(0, 2)).toEqual([['Unreleased', undefined], [manifest.version, expect.stringMatching(/^\d{4}-\d\d-\d\d$/)]])
   })
 
   test('names its few dependencies in docs/contributing.md', () => {
