@@ -1,6 +1,6 @@
 /**
  * The library in a browser: a host in a worker behind the same typed calls, terminals, disks in files, IndexedDB and at URLs, moments at
- * URLs, networks between tabs. Nothing here needs cross-origin isolation. Everything else - `Host`, guests, drivers - is imported from where it
+ * URLs, networks between tabs, by `fetch` and by a relay. Nothing here needs cross-origin isolation. Everything else - `Host`, guests, drivers - is imported from where it
  * always is, and runs in a browser as it is.
  *
  * @module
@@ -27,5 +27,9 @@ export type { FetchedMoment, FetchMomentOptions } from './moments/fetch-moment.t
 export { privateCache } from './moments/private-moments.ts'
 export { FetchOutside, fetchOutside } from './network/fetch-outside.ts'
 export type { FetchOutsideOptions } from './network/fetch-outside.ts'
+export { WispOutside, wispOutside } from './network/wisp-outside.ts'
+export type { WispOutsideOptions } from './network/wisp-outside.ts'
+export type { RelaySocket } from './network/wisp-line.ts'
+export type { RelayTarget } from './network/wisp-packets.ts'
 export { connectRelay, connectTabs } from './network/wires.ts'
 export type { Wire } from './network/wires.ts'

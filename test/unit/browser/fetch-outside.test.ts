@@ -2,11 +2,11 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer as createHttp } from 'node:http'
-import { createServer, type AddressInfo, type Server } from 'node:net'
+import type { AddressInfo, Server } from 'node:net'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { fetchOutside, type FetchOutside } from '../../../src/browser/index.ts'
-import type { OutsideStreamHears } from '../../../src/drivers/index.ts'
+import { doorTo } from '../../support/outside-socket.ts'
 import { whyNoProgram } from '../../support/programs.ts'
 
 const missing = whyNoProgram('curl', '--version')
@@ -17,17 +17,6 @@ async function listen(server: Server): Promise<number> {
   await once(server, 'listening')
   return (server.address() as AddressInfo).port
 }
-
-/** A door to an outside for programs of this machine: each connection is one of a guest's to port 80. */
-const doorTo = (outside: FetchOutside): Server => createServer({ allowHalfOpen: true }, (socket) => {
-  const later: { stream?: ReturnType<FetchOutside['connectTcp']> } = {}
-  const hears: OutsideStreamHears = {
-    opened: () => undefined, taken: () => undefined, ended: () => void socket.end(), failed: () => void socket.destroy(),
-    data: (bytes) => { if (!socket.write(bytes)) later.stream?.pause() },
-  }
-  later.stream = outside.connectTcp({ host: '192.0.2.80', port: 80 }, hears)
-  socket.on('data', (bytes: Buffer) => later.stream?.write(new Uint8Array(bytes))).on('drain', () => later.stream?.resume()).on('error', () => undefined)
-})
 
 describe.skipIf(missing !== undefined)(`HTTP by fetch${missing ?? ''}`, () => {
   const server = createHttp((request, response) => {
@@ -44,7 +33,7 @@ describe.skipIf(missing !== undefined)(`HTTP by fetch${missing ?? ''}`, () => {
     return stdout
   }
   const opened = async (outside: FetchOutside): Promise<number> => {
-    const door = doorTo(outside)
+    const door = doorTo(outside, { host: '192.0.2.80', port: 80 })
     closed.push(door)
     return listen(door)
   }
