@@ -2,6 +2,14 @@
  * Xen as a library. This is what most users need: a host, its domains, and what they say. Each layer is a subpath of
  * its own (`paravirt/hypervisor`, `paravirt/xenstore`, `paravirt/guest`, ...).
  *
+ * @example
+ * import { Host } from 'paravirt'
+ *
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+ * const domain = await host.createDomain({ name: 'hello', memory: 16 })
+ * await domain.console.waitFor('mini> ')
+ * await host.shutdown()
+ *
  * @module
  */
 export {

@@ -10,7 +10,7 @@ import { LINUX_FILES } from './support/linux.ts'
 const ROOT = resolve(import.meta.dirname, '..')
 const GUIDES = join(ROOT, 'docs/guides')
 /** The most lines that a program of a guide has: who needs more reads an example. */
-const LINES = 40
+const LINES = 30
 
 /** A program of a guide, and the lines that it prints: those of the block of text behind it. */
 interface Program {
@@ -39,6 +39,12 @@ function programsOf(file: string): Program[] {
 
 const guides = [...readdirSync(GUIDES).filter((name) => name.endsWith('.md')).sort(), '../debugging.md']
 const programs = guides.flatMap(programsOf)
+
+/** The example of each published entry point, which is its page's in the reference. */
+const entries = Object.keys((JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { exports: object }).exports).filter((name) => name !== './package.json').map((name) => {
+  const [, text = ''] = / \* @example\n(.*?)\n \*\n \* @module/s.exec(readFileSync(join(ROOT, 'src', name, 'index.ts'), 'utf8')) ?? []
+  return { name, source: text.split('\n').map((line) => line.slice(3)).join('\n') }
+})
 mkdirSync(join(ROOT, '.types'), { recursive: true })
 const folder = mkdtempSync(join(ROOT, '.types', 'guides-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -105,6 +111,12 @@ describe('a guide', () => {
     for (const { source } of programsOf(file)) expect(source.trimEnd().split('\n').length).toBeLessThanOrEqual(LINES)
   })
 
+  test.each(entries)('stands before each entry point: $name', ({ name, source }) => {
+    const own = name === './guest' ? 'paravirt' : `paravirt${name.slice(1)}`
+    expect(source).toContain(`from '${own}'`)
+    expect(source.split('\n').length).toBeLessThanOrEqual(12)
+  })
+
   test('is named by the index, as is every other document', () => {
     const index = readFileSync(join(GUIDES, 'README.md'), 'utf8')
     const others = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `../${name}`)
@@ -112,12 +124,12 @@ describe('a guide', () => {
     expect(unnamed).toEqual([])
   })
 
-  test('has programs that have types', { timeout: 240_000 }, () => {
+  test('has programs that have types, as have the examples of entry points', { timeout: 240_000 }, () => {
     const types = declarations()
     const place = (source: string): string => source.replace(/from 'paravirt(?:\/([a-z/]+))?'/g, (_all, subpath: string | undefined) => `from '${join(types, subpath ?? '', 'index.js')}'`)
-    const files = programs.map((program, i) => {
+    const files = [...programs, ...entries].map(({ source }, i) => {
       const name = `typed-${i}.ts`
-      writeFileSync(join(folder, name), place(program.source))
+      writeFileSync(join(folder, name), `${place(source)}\nexport {}\n`)
       return name
     })
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({

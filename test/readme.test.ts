@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { GUESTS_FOLDER, whyMissing } from './support/guests.ts'
+import { LINUX_FILES } from './support/linux.ts'
+import { statusTable, withStatusTable } from './support/status-table.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const TSX = join(dirname(createRequire(import.meta.url).resolve('tsx/package.json')), 'dist/cli.mjs')
@@ -24,6 +27,16 @@ function run(program: string): Promise<{ status: number; out: string; err: strin
       done({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
     })
   })
+}
+
+/** Runs a test of the README's by vitest, with the package's sources in place of the package; gives what vitest says. */
+function runTest(example: string): Promise<string> {
+  mkdirSync(join(ROOT, '.types'), { recursive: true })
+  const folder = mkdtempSync(join(ROOT, '.types', 'readme-'))
+  writeFileSync(join(folder, 'readme.test.ts'), example.replace(/'paravirt\/([a-z/]+)'/g, (_all, name: string) => JSON.stringify(join(ROOT, 'src', name, 'index.ts'))))
+  return new Promise<string>((done) => {
+    execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder, '--testTimeout=60000'], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
+  }).finally(() => rmSync(folder, { recursive: true, force: true }))
 }
 
 describe('the README', () => {
@@ -58,14 +71,19 @@ describe('the README', () => {
     const example = [...readme.matchAll(/```ts\n(.*?)```/gs)].map((found) => found[1]!).find((text) => text.includes('testing/vitest'))
     expect(example).toContain("from 'paravirt/testing/vitest'")
     expect(example!.trim().split('\n').length).toBeLessThanOrEqual(24)
-    mkdirSync(join(ROOT, '.types'), { recursive: true })
-    const folder = mkdtempSync(join(ROOT, '.types', 'readme-'))
-    const source = (name: string): string => JSON.stringify(join(ROOT, 'src', name, 'index.ts'))
-    writeFileSync(join(folder, 'readme.test.ts'), example!.replace("'paravirt/testing/vitest'", source('testing/vitest')).replace("'paravirt/testing'", source('testing')))
-    const out = await new Promise<string>((done) => {
-      execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder, '--testTimeout=60000'], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
-    }).finally(() => rmSync(folder, { recursive: true, force: true }))
-    expect(out).toMatch(/Tests .*1 passed/)
+    expect(await runTest(example!)).toMatch(/Tests .*1 passed/)
+  })
+
+  const lack = whyMissing(...LINUX_FILES)
+  test.skipIf(lack !== undefined)(`has a test of a Linux that runs as written${lack ?? ''}`, { timeout: 180_000 }, async () => {
+    const example = [...readme.matchAll(/```ts\n(.*?)```/gs)].map((found) => found[1]!).find((text) => text.includes('debianGuests()'))
+    expect(await runTest(example!.replace('debianGuests()', `debianGuests(${JSON.stringify(GUESTS_FOLDER)})`))).toMatch(/Tests .*1 passed/)
+  })
+
+  test('has the table of what a host offers as the library has it', async () => {
+    const table = await statusTable()
+    expect(withStatusTable(readme, table)).toBe(readme)
+    expect(withStatusTable(readme, table.replace(/\d+ hypercalls/, '0 hypercalls'))).not.toBe(readme)
   })
 
   test('names every subpath of the package', () => {

@@ -3,6 +3,13 @@
  * a structure is its layout of 64-bit guests, and its `compat` that of 32-bit ones;
  * and the types of the calls that a guest in TypeScript makes.
  *
+ * @example
+ * import { StartInfo } from 'paravirt/abi'
+ *
+ * const page = new DataView(new ArrayBuffer(4096))
+ * StartInfo.storeMfn.setNumber(page, 0, 7)
+ * console.log(StartInfo.storeMfn.offset, StartInfo.compat.storeMfn.offset)
+ *
  * @module
  */
 export type { GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant } from './hypercall-port.ts'

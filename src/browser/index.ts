@@ -3,6 +3,13 @@
  * URLs, networks between tabs, by `fetch` and by a relay. Nothing here needs cross-origin isolation. Everything else - `Host`, guests, drivers - is imported from where it
  * always is, and runs in a browser as it is.
  *
+ * @example
+ * import { connectTerminal, connectWorker, type TerminalLike } from 'paravirt/browser'
+ *
+ * declare const terminal: TerminalLike // of @xterm/xterm
+ * const host = await connectWorker(new Worker('./worker.js', { type: 'module' }))
+ * connectTerminal((await host.domain('linux')).console, terminal)
+ *
  * @module
  */
 export { serveWorker } from './worker/serve-worker.ts'

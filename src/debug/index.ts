@@ -1,6 +1,15 @@
 /**
  * Debuggers of guests: GDB's remote protocol over any way for bytes, symbols of a running Linux. `listenGdb` of `paravirt/node` serves it on a TCP port.
  *
+ * @example
+ * import { Host } from 'paravirt'
+ * import { inspectDomain, profile } from 'paravirt/debug'
+ *
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+ * const domain = await host.createDomain({ name: 'web', memory: 16 })
+ * await domain.console.waitFor('mini> ')
+ * console.log(profile(host).toText(5), inspectDomain(host, domain).ports)
+ *
  * @module
  */
 export { serveGdb } from './gdb/serve-gdb.ts'

@@ -1,6 +1,13 @@
 /**
  * Split drivers: one folder per device, each with protocol, front-end and back-end.
  *
+ * @example
+ * import { Host } from 'paravirt'
+ * import { MemoryBlockStore, OverlayBlockStore } from 'paravirt/drivers'
+ *
+ * const image = new MemoryBlockStore(1 << 20)
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16, openDisk: () => new OverlayBlockStore(image) })
+ *
  * @module
  */
 export {

@@ -1,6 +1,14 @@
 /**
  * Fleets: hosts that keep domains running together.
  *
+ * @example
+ * import { Fleet, FleetAgent, hostMachine, memoryStore } from 'paravirt/fleet'
+ * import { Host } from 'paravirt'
+ *
+ * const store = memoryStore()
+ * await new FleetAgent({ store, name: 'anna', machine: hostMachine(await Host.boot({ memory: 96 })) }).start()
+ * await new Fleet({ store }).define({ name: 'web', memory: 16 })
+ *
  * @module
  */
 export { memoryStore } from './store/memory-store.ts'

@@ -2,6 +2,16 @@
  * The kit for a guest kernel in TypeScript: boot, event loop, frames, ports, grants, console, XenStore, balloon,
  * shutdown.
  *
+ * @example
+ * import { Host, type GuestProgram } from 'paravirt'
+ *
+ * const kernel: GuestProgram = async (kernel) => {
+ *   await kernel.sleep('1s')
+ *   kernel.console?.log(`hello from domain ${kernel.domid}`)
+ * }
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+ * await host.createDomain({ name: 'mine', memory: 8, kernel })
+ *
  * @module
  */
 export { RateLimit, rateLimitState } from './rate-limit.ts'

@@ -2,6 +2,17 @@
  * The hypervisor: domains, virtual CPUs, frames and their types, event channels, grants, time, hypercalls, and the
  * privileged control interface that a toolstack is built on.
  *
+ * @example
+ * import { SeededRandom } from 'paravirt'
+ * import { Hypervisor, VirtualClock } from 'paravirt/hypervisor'
+ * import { Machine } from 'paravirt/machine'
+ *
+ * const machine = new Machine({ memoryBytes: 64 << 20 })
+ * const hypervisor = new Hypervisor({
+ *   memory: machine.memory, clock: new VirtualClock(), random: new SeededRandom(1), createProcessor: (options) => machine.createProcessor(options),
+ * })
+ * console.log(hypervisor.createDomain({ kind: 'pv', maxPages: 1024 }))
+ *
  * @module
  */
 export type {

@@ -1,6 +1,13 @@
 /**
  * An x86-64 machine: physical memory and processors. Knows nothing of Xen.
  *
+ * @example
+ * import { Machine, disassemble } from 'paravirt/machine'
+ *
+ * const machine = new Machine({ memoryBytes: 64 << 20 })
+ * const processor = machine.createProcessor({ mode: 'bare' })
+ * console.log(processor.executed, disassemble(Uint8Array.of(0x48, 0x89, 0xe5)).text)
+ *
  * @module
  */
 export { CR0, CR4, EFER, GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../x86/index.ts'

@@ -2,6 +2,13 @@
  * What Node has and browsers have not: files as disks, kernels and moments, sockets for services, migrations, XenStore, gdb and the XenAPI, threads that
  * explore, Debian's packages, catalogues in folders, the command `npx paravirt`.
  *
+ * @example
+ * import { Host } from 'paravirt'
+ * import { listenService, nodeOutside } from 'paravirt/node'
+ *
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16, networks: { xenbr0: { outside: nodeOutside() } } })
+ * const service = await listenService(host, { path: '/tmp/host.sock' })
+ *
  * @module
  */
 export { BusyPoll } from './busy-poll.ts'

@@ -4,6 +4,14 @@
  * stores, and what guests, drivers and hypervisors are tested with in parts: a fake hypervisor, a store with a transcript, a
  * scripted processor. No test runner is needed.
  *
+ * @example
+ * import { assertShutDown, testHost } from 'paravirt/testing'
+ *
+ * await using host = await testHost({ seed: 7, faults: [{ fault: 'event-late', probability: 0.3 }] })
+ * const domain = await host.createDomain({ name: 'web', memory: 16 })
+ * await domain.console.write('poweroff\n')
+ * await assertShutDown(domain, 'poweroff')
+ *
  * @module
  */
 export { compareResources, resourceSnapshot, withoutLeaks } from './resources.ts'

@@ -1,6 +1,14 @@
 /**
  * The toolstack: hosts and domains, description files, kernel images and domain builders.
  *
+ * @example
+ * import { Host, parseDescription } from 'paravirt/toolstack'
+ *
+ * const description = 'name = "web"\nmemory = 16\n'
+ * console.log(parseDescription(description).config.memory)
+ * const host = await Host.boot({ memory: 64, dom0Memory: 16 })
+ * const domain = await host.createDomain(description, { source: '/etc/xen/web' })
+ *
  * @module
  */
 export { Host } from './host/host.ts'

@@ -2,6 +2,13 @@
  * XenStore: the store itself, its protocol, a server and a client. In process a {@link LocalStore} is the shortest way
  * in; over a shared page, a socket or a pipe in memory it is a {@link XenStoreClient} and a {@link XenStoreServer}.
  *
+ * @example
+ * import { XenStore } from 'paravirt/xenstore'
+ *
+ * const tools = new XenStore().local()
+ * tools.watch('/local/domain/1', (path) => console.log(path))
+ * tools.write('/local/domain/1/name', 'web')
+ *
  * @module
  */
 export { XenStore } from './store/store.ts'

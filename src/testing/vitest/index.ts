@@ -2,6 +2,17 @@
  * Matchers of vitest for domains and hosts, and `testHost` with the report of a failure behind its error. Importing this adds the
  * matchers. vitest is an optional peer of the package: whoever imports this has it.
  *
+ * @example
+ * import { expect, test } from 'vitest'
+ * import { testHost } from 'paravirt/testing/vitest'
+ *
+ * test('ends when it is told to', async () => {
+ *   await using host = await testHost({ seed: 7 })
+ *   const domain = await host.createDomain({ name: 'web', memory: 16 })
+ *   await domain.console.write('poweroff\n')
+ *   await expect(domain).toShutDown('poweroff')
+ * })
+ *
  * @module
  */
 import { expect, onTestFailed } from 'vitest'
