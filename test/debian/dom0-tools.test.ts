@@ -91,7 +91,7 @@ describe.skipIf(missing !== undefined)(`Xen's own tools in Debian's Linux as dom
     expect(session.differences.flatMap((lines) => lines.split('\n'))).toEqual(explained())
   })
 
-  test.skipIf(whyNoBootDisk() !== undefined)('boot Debian\'s kernel by GRUB from a disk that blkback serves', async () => {
+  test.skipIf(whyNoBootDisk() !== undefined)(`boot Debian's kernel by GRUB from a disk that blkback serves${whyNoBootDisk() ?? ''}`, async () => {
     await shell.run('xl create grub.cfg')
     const [line, disk] = await typeInGuest(shell, 'grub', ['cat /proc/cmdline', 'insmod /m/xen-blkfront.ko; head -c 4096 /dev/xvda | wc -c'])
     expect([line, disk]).toEqual([expect.stringContaining('from=grub.cfg'), expect.stringContaining('4096')])

@@ -176,7 +176,7 @@ describe('a crash', () => {
 
 describe('symbols that a user gives', () => {
   const withSymbols = buildMini('pv64', { variables: { STRIP: '' } })
-  test.skipIf(withSymbols.path === undefined)('name what a stripped kernel does not, as GNU addr2line does', async () => {
+  test.skipIf(withSymbols.path === undefined)(`name what a stripped kernel does not, as GNU addr2line does${withSymbols.reason === undefined ? '' : ` (SKIPPED: ${withSymbols.reason})`}`, async () => {
     const elf = withSymbols.path!
     const domain = await host.createDomain(
       { name: 'symbols', memory: 8, actions: { crash: 'preserve' } }, { symbols: new Uint8Array(readFileSync(elf)) },

@@ -18,7 +18,7 @@ import { verifyStream } from '../support/verify-stream.ts'
 const built = buildMini('pv32')
 const boot = hostsOfTests({ memory: 64, dom0Memory: 8 })
 
-describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === undefined ? '' : ` (${built.reason})`}`, () => {
+describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === undefined ? '' : ` (SKIPPED: ${built.reason})`}`, () => {
   const kernel = (): Uint8Array => readFileSync(built.path!)
 
   test('starts from the older __xen_guest section in place of notes', async () => {

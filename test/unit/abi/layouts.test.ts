@@ -60,7 +60,7 @@ describe('the ABI tables', () => {
     expect(ourAnswers()).toEqual(expected)
   })
 
-  test.skipIf(reason !== undefined)(`the recorded values are what gcc says here${reason ? ` (${reason})` : ''}`, () => {
+  test.skipIf(reason !== undefined)(`the recorded values are what gcc says here${reason ? ` (SKIPPED: ${reason})` : ''}`, () => {
     expect(askCompiler()).toEqual(expected)
   })
 
@@ -68,7 +68,7 @@ describe('the ABI tables', () => {
     expect(ourCompatAnswers()).toEqual(expectedCompat)
   })
 
-  test.skipIf(reason !== undefined)(`the recorded values of 32-bit guests are what gcc says here${reason ? ` (${reason})` : ''}`, () => {
+  test.skipIf(reason !== undefined)(`the recorded values of 32-bit guests are what gcc says here${reason ? ` (SKIPPED: ${reason})` : ''}`, () => {
     expect(askCompatCompiler()).toEqual(expectedCompat)
   })
 

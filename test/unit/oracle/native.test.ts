@@ -48,7 +48,7 @@ const table: [string, number[], number, Partial<Outcome>][] = [
   ['fs addresses what the case says', [0x64, 0x8b, 0x04, 0x25, 0x10, 0, 0, 0], 1, { end: END.STEPS }],
 ]
 
-describe.skipIf(executor.path === undefined)(`the native executor (${executor.reason ?? 'native'})`, () => {
+describe.skipIf(executor.path === undefined)(`the native executor (${executor.reason === undefined ? 'native' : `SKIPPED: ${executor.reason}`})`, () => {
   test('reports what the processor does, case by case', () => {
     const outcomes = runNatively(executor.path!, table.map(([, code, steps]) => plain(code, { steps })), SEED)
     table.forEach(([name, , , expected], index) => expect(outcomes[index], name).toMatchObject(expected))

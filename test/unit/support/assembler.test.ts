@@ -12,6 +12,7 @@ import { instructionRows, type InstructionRow } from '../../../src/machine/cpu/d
 import { SeededRandom, below, fillRandom, type Random } from '../../../src/util/index.ts'
 import { asm, assemble, assembleListing } from '../../support/assembler.ts'
 import { ESCAPES, MANDATORY } from '../../support/assembler-names.ts'
+import { whyNoProgram } from '../../support/programs.ts'
 
 const ADDRESS = 0x1000
 type CodeSize = 16 | 32 | 64
@@ -69,7 +70,9 @@ test.each([64, 32, 16] as const)('every row of the table in %i-bit code is assem
   expect(count).toBeGreaterThan(1100)
 }, 60_000)
 
-describe.skipIf(spawnSync('as', ['--version']).status !== 0)('GNU as', () => {
+const missing = whyNoProgram('as', '--version')
+
+describe.skipIf(missing !== undefined)(`GNU as${missing ?? ''}`, () => {
   /** Each line at an offset of its own. */
   function gnu(lines: readonly string[], codeSize: CodeSize): Uint8Array[] {
     const folder = mkdtempSync(join(tmpdir(), 'assembler-'))

@@ -37,7 +37,7 @@ describe.each(KINDS)('a guest in C, $kind', { timeout: 30_000 }, ({ kind, path, 
     ['a jump', { fault: 'clock-jump', by: '5s' }, ({ host }) => host + 5],
     ['a drift', { fault: 'clock-drift', partsPerMillion: 250_000 }, ({ host }) => host * 1.25],
     ['a slew', { fault: 'clock-slew', by: -5e8, over: '1s' }, ({ host }) => host - 0.5],
-  ])(`has %s${reason ?? ''}`, async (_, fault, expected) => {
+  ])(`has %s${reason === undefined ? '' : ` (SKIPPED: ${reason})`}`, async (_, fault, expected) => {
     await testHost({ memory: 64, faults: [] }, async (host) => {
       const domain = await start(host, { kind, path: path! })
       const passed = await passing(host, domain, fault)
@@ -54,7 +54,7 @@ describe.each(KINDS)('a guest in C, $kind', { timeout: 30_000 }, ({ kind, path, 
     ['a drift backwards', { fault: 'clock-drift', partsPerMillion: -250_000 }, 4 / 3],
     ['a slew forwards and behind its end', { fault: 'clock-slew', by: 25e7, over: '500ms' }, 0.75],
     ['a slew backwards and behind its end', { fault: 'clock-slew', by: -5e8, over: '1s' }, 1.5],
-  ])(`that computes for a second of its own under %s needs what that is, and its timers come when they are due${reason ?? ''}`, async (_, fault, seconds) => {
+  ])(`that computes for a second of its own under %s needs what that is, and its timers come when they are due${reason === undefined ? '' : ` (SKIPPED: ${reason})`}`, async (_, fault, seconds) => {
     await testHost({ memory: 64, faults: [], instructionsPerSecond: SLOWLY }, async (host) => {
       const domain = await start(host, { kind, path: path! })
       const began = host.now()

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { Disassembler, disassemble, disassembleAll } from '../../../../src/machine/index.ts'
 import { SeededRandom, fillRandom } from '../../../../src/util/index.ts'
 import { hexBytes } from '../../../support/cpu.ts'
-import { guestFile } from '../../../support/guests.ts'
+import { guestFile, whyMissing } from '../../../support/guests.ts'
 import { allForms } from '../../../oracle/forms.ts'
 import { makeRecipe } from '../../../oracle/encode.ts'
 import { FLAT_MODE, LONG_MODE } from '../../../oracle/segments.ts'
@@ -84,7 +84,7 @@ function expectAgreement(tally: Tally, least: number): void {
   expect(tally.instructions).toBeGreaterThan(least)
 }
 
-describe.skipIf(!hasObjdump())('against objdump', () => {
+describe.skipIf(!hasObjdump())(`against objdump${hasObjdump() ? '' : ' (SKIPPED: no objdump on this machine)'}`, () => {
   const disassembler = new Disassembler('x86-64-v3')
   const folder = mkdtempSync(join(tmpdir(), 'listing-'))
   afterAll(() => rmSync(folder, { recursive: true }))
@@ -92,7 +92,7 @@ describe.skipIf(!hasObjdump())('against objdump', () => {
     compareListing(args, codeSize, ({ bytes: code, address }) => disassembler.at(code, 0, { address, codeSize }))
 
   const busybox = guestFile('busybox')
-  test.skipIf(busybox === undefined)('the whole text of Debian\'s BusyBox is the same, but for AVX-512', async () => {
+  test.skipIf(busybox === undefined)(`the whole text of Debian's BusyBox is the same, but for AVX-512${whyMissing('busybox') ?? ''}`, async () => {
     const tally = await compare(['-d', '-j', '.text', busybox!])
     expectAgreement(tally, 390_000)
     expect(tally.wrongLength).toBe(0)
@@ -115,7 +115,7 @@ describe.skipIf(!hasObjdump())('against objdump', () => {
   }, 60_000)
 
   const grub = guestFile('grub32')
-  test.skipIf(grub === undefined)('a 32-bit kernel, code and data, differs in known ways only', async () => {
+  test.skipIf(grub === undefined)(`a 32-bit kernel, code and data, differs in known ways only${whyMissing('grub32') ?? ''}`, async () => {
     expectAgreement(await compare(['-D', '-b', 'binary', '-m', 'i386', grub!], 32), 20_000)
   }, 60_000)
 

@@ -141,7 +141,7 @@ function qemusOf(path: string, folder: string): string[] {
 const hasTools = process.platform === 'linux' && [['as', '--version'], ['ld', '--version'], ['qemu-system-x86_64', '--version']]
   .every(([tool, option]) => spawnSync(tool!, [option!]).status === 0)
 
-test.skipIf(!hasTools)('the modes one behind the other, from real mode to long mode and back, as QEMU has them', { timeout: 120_000 }, () => {
+test.skipIf(!hasTools)(`the modes one behind the other, from real mode to long mode and back, as QEMU has them${hasTools ? '' : ' (SKIPPED: no as, ld or QEMU on this machine)'}`, { timeout: 120_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-modes-'))
   try {
     const path = image(folder)!

@@ -98,7 +98,7 @@ function makeCases(row: Row, random: Random): FloatCase[] {
   })
 }
 
-describe.skipIf(harness.path === undefined)(`SSE against the processor (${harness.reason ?? 'native'})`, () => {
+describe.skipIf(harness.path === undefined)(`SSE against the processor (${harness.reason === undefined ? 'native' : `SKIPPED: ${harness.reason}`})`, () => {
   test.each(rows.map((row) => [row.name, row] as const))('%s gives the processor\'s result and flags', (_name, row) => {
     const unit = new SseArithmetic()
     const cases = makeCases(row, new SeededRandom(row.operation))

@@ -199,7 +199,7 @@ const bytesOf = (words: ArrayLike<number>, count: number): string => {
   return [...bytes].reverse().map((byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
-describe.skipIf(harness.path === undefined)(`x87 against the processor (${harness.reason ?? 'native'})`, () => {
+describe.skipIf(harness.path === undefined)(`x87 against the processor (${harness.reason === undefined ? 'native' : `SKIPPED: ${harness.reason}`})`, () => {
   const named = rows.map((row) => [row.name, row] as const)
   test.each(named)('%s gives the processor\'s result and status', (_name, row) => {
     const unit = new X87Arithmetic()

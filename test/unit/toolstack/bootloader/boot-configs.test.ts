@@ -60,7 +60,7 @@ describe.skipIf(missing !== undefined)(`pygrub's readers${missing ?? ''}`, { tim
     texts.forEach((question, i) => expect([question, ours(question)]).toEqual([question, theirs[i]]))
   })
 
-  test.skipIf(whyMissing('grubGenerators', 'grubShare') !== undefined)('agree with ours about what Debian\'s generators write', () => {
+  test.skipIf(whyMissing('grubGenerators', 'grubShare') !== undefined)(`agree with ours about what Debian's generators write${whyMissing('grubGenerators', 'grubShare') ?? ''}`, () => {
     const text = generateGrubCfg({ linux: ['6.1.0-9-amd64', '5.10.0-8-amd64'], xen: ['4.17-amd64'], multiboot2: true, settings: { GRUB_CMDLINE_LINUX_DEFAULT: 'quiet' } })
     const mine = ours({ kind: 'grub2', text })
     expect([mine]).toEqual(readByPygrub([{ kind: 'grub2', text }]))
