@@ -5,6 +5,6 @@ import { blockStoreContract, type BlockStoreMaker } from '../../src/testing/inde
 /** Declares the suite. */
 export function describeBlockStore(name: string, maker: BlockStoreMaker): void {
   describe(`${name}, as a block store`, () => {
-    for (const { name: sentence, skip, run } of blockStoreContract(maker)) test.skipIf(skip !== undefined)(sentence, run)
+    for (const { name: sentence, skip, run } of blockStoreContract(maker)) test.skipIf(skip !== undefined)(skip === undefined ? sentence : `${sentence} (SKIPPED: ${skip})`, run)
   })
 }

@@ -102,7 +102,7 @@ export function describeFileStore(name: string, { make, isWhole, cleanUp }: File
       expect([blockSize > 0, blocks > 0, freeBlocks <= blocks]).toEqual([true, true, true])
     })
 
-    describe.skipIf(!isWhole)('with links, modes and times', () => {
+    describe.skipIf(!isWhole)(`with links, modes and times${isWhole ? '' : ' (SKIPPED: this kind has none)'}`, () => {
       test('keeps what a link says and follows none, at no step', async () => {
         const store = await make({ 'd/f': 'x' })
         await store.symlink(['l'], 'd', FACTS)

@@ -14,8 +14,12 @@ export interface SkippedTest {
 
 const UNTOLD = 'it is not told why'
 
-/** Why: the words behind SKIPPED, up to the next name. */
-const reasonOf = ({ name }: SkippedTest): string => /SKIPPED:? *([^>]*?)\)?(?: >|$)/.exec(name)?.[1]?.trim() || UNTOLD
+/** Why: the words behind SKIPPED, up to the next name, without the brackets that it stands in. */
+function reasonOf({ name }: SkippedTest): string {
+  const [, bracket, words] = /(\(?)SKIPPED:? *(.+?)(?: > |$)/.exec(name) ?? []
+  if (words === undefined) return UNTOLD
+  return bracket === '(' && words.endsWith(')') ? words.slice(0, -1) : words
+}
 
 /** Lines that say it, the most common reasons first. */
 export function skippedLines(tests: readonly SkippedTest[]): readonly string[] {

@@ -1,6 +1,6 @@
 /** What is said of tests that were skipped. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { skippedLines } from '../../support/skipped.ts'
@@ -17,6 +17,7 @@ test('each reason is told once, with the files, and what tells none is told of',
 
 test('vitest says it at the end of a run', { timeout: 60_000 }, () => {
   const root = resolve(import.meta.dirname, '../../..')
+  mkdirSync(join(root, '.types'), { recursive: true })
   const folder = mkdtempSync(join(root, '.types', 'skipped-'))
   try {
     writeFileSync(join(folder, 'some.test.ts'), "import { test } from 'vitest'\ntest('runs', () => undefined)\ntest.skip('draws SKIPPED: no pencil', () => undefined)\n")
