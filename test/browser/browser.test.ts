@@ -1,10 +1,14 @@
 /** The library in Debian's Chromium: the same host as in Node to the last bit, disks that are there at the next visit, moments at URLs. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Browser, Page } from 'playwright-core'
 import { Host } from '../../src/index.ts'
 import { bundled, bundledText, EMPTY_PAGE, FileServer, startChromium, whyNoChromium } from '../support/browser/chromium.ts'
 import { echo } from '../support/browser/echo.ts'
+import { startWispRelay } from '../support/wisp-relay.ts'
 import type { Offered } from '../support/browser/page.ts'
 
 const missing = whyNoChromium()
@@ -72,6 +76,17 @@ describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout:
   test('a guest works in a private folder, whose files the browser then has', async () => {
     const large = new Uint8Array(100_000).map((_, at) => at).reduce((sum, byte) => sum + byte, 0)
     expect(await page.evaluate(() => offered.run('folder'))).toEqual({ said: 'read "written by a guest", ENOENT, large,note', note: 'written by a guest', large })
+  })
+
+  test('a relay takes connections to where a page cannot', async () => {
+    const web = createServer((request, response) => void response.end(`to ${request.headers.host}`)).listen(0, '127.0.0.1')
+    await once(web, 'listening')
+    const relay = await startWispRelay()
+    const { port } = web.address() as AddressInfo
+    const answer = await page.evaluate(([url, at]) => offered.fetchBy(url, 'web.example', at), [relay.url, port] as const)
+    expect(answer).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*to web\.example/)
+    await relay.close()
+    web.close()
   })
 
   test('of a disk at a URL what is asked for is fetched, and a little ahead', async () => {

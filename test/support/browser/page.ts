@@ -1,5 +1,5 @@
 /** What a test's page offers to the test: hosts of workers, and programs in workers. */
-import { connectWorker } from '../../../src/browser/index.ts'
+import { connectWorker, wispOutside } from '../../../src/browser/index.ts'
 
 const start = (name: string): Worker => new Worker('/worker.js', { type: 'module', name })
 
@@ -18,6 +18,20 @@ const offered = {
   async refusal(name: string, script = '/worker.js') {
     const worker = new Worker(script, { type: 'module', name })
     return connectWorker(worker).then(() => 'connected', ({ code, message }: { code: string; message: string }) => `${code}: ${message}`)
+  },
+  /** What a server says to a request that goes by a relay, as one of a guest's does. */
+  fetchBy(relay: string, name: string, port: number): Promise<string> {
+    const outside = wispOutside(relay)
+    return new Promise<string>((resolve, reject) => {
+      outside.resolve({ type: 'A', name }, ({ answers: [host] }) => {
+        let text = ''
+        const stream = outside.connectTcp({ host: host!, port }, {
+          opened: () => undefined, taken: () => undefined, data: (bytes) => { text += new TextDecoder().decode(bytes) },
+          ended: () => resolve(text), failed: (why) => reject(new Error(why)),
+        })
+        stream.write(new TextEncoder().encode(`GET / HTTP/1.1\r\nhost: ${name}\r\nconnection: close\r\n\r\n`))
+      })
+    }).finally(() => outside.close())
   },
   /** What a program of the worker answers. */
   run(name: string): Promise<unknown> {
