@@ -1,7 +1,7 @@
 /**
  * Whatever the compiling tier does, nothing of it reaches a guest: the same totals, times and hashes with the tier off and on, by
  * every number of samples, for every slice, with regions that are dropped by chance. For the integer program of the benchmarks, for
- * PV guests on several vCPUs, for the embedded kernel, and, with CI=true or LINUX_TESTS=1, for Debian's Linux up to its shell.
+ * PV guests on several vCPUs, for the embedded kernel, and for Debian's Linux up to its shell.
  */
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
@@ -89,7 +89,6 @@ describe('the embedded kernel', () => {
 })
 
 const missing = whyMissing(...LINUX_FILES)
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
 /** Milliseconds for all boots of a test. */
 const LONGEST = 2_400_000
 /** An ordinary run boots Linux with those that compile most on one vCPU, and as users do and with those that drop most on two; a long one with all on both. */
@@ -97,7 +96,7 @@ const OFTEN: readonly (readonly string[])[] = [['one sample, small slices', 'sma
 const isLong = process.env['FUZZ'] === 'long'
 const booted = (vcpus: 1 | 2): typeof others => isLong ? others : others.filter(([name]) => OFTEN[vcpus - 1]!.includes(name))
 
-describe.skipIf(missing !== undefined || !wanted)(`Linux${missing ?? (wanted ? '' : ' (SKIPPED: set LINUX_TESTS=1)')}`, () => {
+describe.skipIf(missing !== undefined)(`Linux${missing ?? ''}`, () => {
   const boot = async (compiler: 'off' | CompilerOptions, vcpus: number): Promise<string> => {
     const linux = await bootLinux({ host: { compiler, cpus: vcpus }, domain: { memory: 128, vcpus } })
     await linux.ready()

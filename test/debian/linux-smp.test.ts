@@ -10,8 +10,6 @@ import { NEWER_KERNEL, NOT_HERE, ONLY_HERE } from '../support/linux-differences.
 import { LINUX_FILES, SECOND, bootLinux, stateHash, type LinuxGuest } from '../support/linux.ts'
 
 const missing = whyMissing(...LINUX_FILES)
-/** The longer ones run only where they are asked for. */
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
 const PATIENCE = 400_000
 
 const onXen = readFileSync(new URL('../golden/linux-smp-console-xen-4.17.txt', import.meta.url), 'utf8')
@@ -71,7 +69,7 @@ describe.skipIf(missing !== undefined)(`Linux on several vCPUs${missing ?? ''}`,
     })
   })
 
-  test.skipIf(!wanted)('two runs of four vCPUs on two physical CPUs are the same run', async () => {
+  test('two runs of four vCPUs on two physical CPUs are the same run', async () => {
     const runs: { console: string; hash: string; host: string; time: number }[] = []
     for (let i = 0; i < 2; i += 1) {
       await withLinux(4, 2, async ({ host, domain }) => {
@@ -83,7 +81,7 @@ describe.skipIf(missing !== undefined)(`Linux on several vCPUs${missing ?? ''}`,
     expect(runs[1]).toEqual(runs[0])
   })
 
-  test.skipIf(!wanted).each([[2, 1], [8, 1]])('%i come up on %i physical CPU and all run', async (vcpus, cpus) => {
+  test.each([[2, 1], [8, 1]])('%i come up on %i physical CPU and all run', async (vcpus, cpus) => {
     await withLinux(vcpus, cpus, async (linux) => {
       expect(linux.domain.console.text()).toContain(`smp: Brought up 1 node, ${vcpus} CPUs`)
       expect(await linux.run('nproc')).toBe(String(vcpus))

@@ -8,12 +8,9 @@ import { describe, expect, test } from 'vitest'
 import { connectHost, narrow, serveHost, transportPair, type Host, type XenError } from '../../src/index.ts'
 import { ChannelBackend, ChannelFrontend } from '../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
-import { debianGuests, folderCache, serveChannels } from '../../src/node/index.ts'
-import { linux } from '../../src/testing/index.ts'
+import { serveChannels } from '../../src/node/index.ts'
 import { feedInputs, recordInputs } from '../../src/toolstack/host/feed-input.ts'
 import type { InputRecord } from '../../src/toolstack/run/inputs.ts'
-import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
-import { LINUX_FILES } from '../support/linux.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8, idle: 'wait' })
@@ -186,29 +183,4 @@ test('a description that says no channel is refused by what is wrong with it', a
   ] as const) expect(await refuse(specification)).toMatch(why)
   expect(await refuse(CHANNEL, CHANNEL)).toBe('there are two channels called org.example.agent')
   expect(host.domains()).toEqual([])
-})
-
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const noLinux = wanted ? whyMissing(...LINUX_FILES) : ' (SKIPPED: set LINUX_TESTS=1)'
-
-test.skipIf(noLinux !== undefined)(`Debian's Linux has a channel as /dev/hvc1, with a state of its own on each branch${noLinux ?? ''}`, { timeout: 600_000 }, async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'paravirt-channel-'))
-  const debian = linux({ guests: debianGuests(GUESTS_FOLDER), cache: folderCache(folder), memory: 192 })
-  for (const word of ['one', 'two']) {
-    const shell = await debian.start()
-    const { domain } = shell
-    await domain.attachDevice('console', 'connection=pty,name=org.example.agent')
-    const channel = domain.channel('org.example.agent')
-    await shell.run('mount -t devtmpfs dev /dev 2>/dev/null; until [ "$(cat /sys/bus/xen/devices/console-1/state 2>/dev/null)" = Connected ]; do sleep 0.1; done; exec 3<>/dev/hvc1; stty raw -echo <&3')
-    await shell.run(`echo guest says ${word} >&3`)
-    await channel.waitFor(`guest says ${word}`, { timeout: '5s' })
-    await channel.write(`host says ${word}\n`)
-    expect(await shell.run('head -n 1 <&3; cat /sys/bus/xen/devices/console-1/modalias')).toBe(`host says ${word}\nxen:console`)
-    expect(channel.text()).toBe(`guest says ${word}\n`)
-    expect(domain.devices()).toMatchObject([{ kind: 'console', backendStateName: 'Connected', frontendStateName: 'Connected' }])
-    await domain.detachDevice('console', 1)
-    expect(await shell.run('ls /sys/bus/xen/devices')).not.toContain('console-1')
-    await shell.host.shutdown()
-  }
-  rmSync(folder, { recursive: true })
 })

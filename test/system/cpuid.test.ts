@@ -2,8 +2,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Domain, type Host, type XenError } from '../../src/index.ts'
 import { CPU_FEATURES, type CpuFeature } from '../../src/x86/index.ts'
-import { whyMissing } from '../support/guests.ts'
-import { bootLinux, LINUX_FILES } from '../support/linux.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8, idle: 'wait' })
@@ -76,15 +74,4 @@ test('what the host does not offer, or always tells, is refused by name, and not
   const program = await host.createDomain({ name: 'refused', memory: 4, kernel: () => undefined, cpuid: 'host,avx=0' }).catch((error: XenError) => error.message)
   expect(program).toMatch(/a guest without registers/)
   expect([host.domains(), host.hypervisor.hostInfo().freeFrames]).toEqual([[], before])
-})
-
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const noLinux = wanted ? whyMissing(...LINUX_FILES) : ' (SKIPPED: set LINUX_TESTS=1)'
-
-test.skipIf(noLinux !== undefined)(`Debian's Linux finds what its description leaves it${noLinux ?? ''}`, { timeout: 600_000 }, async () => {
-  const guest = await (await bootLinux({ domain: { cpuid: 'host,avx=0,bmi2=0,rdrand=0' } })).ready()
-  const flags = (await guest.run("grep -m 1 ^flags /proc/cpuinfo")).split(/\s+/)
-  expect(['avx', 'avx2', 'fma', 'bmi2', 'rdrand'].filter((name) => flags.includes(name))).toEqual([])
-  expect(['sse4_2', 'xsave', 'bmi1'].filter((name) => flags.includes(name))).toHaveLength(3)
-  await guest.host.shutdown()
 })

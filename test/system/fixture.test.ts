@@ -3,11 +3,9 @@ import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { debianGuests, folderCache } from '../../src/node/index.ts'
-import { fixture, linux, type Fixture } from '../../src/testing/index.ts'
+import { folderCache } from '../../src/node/index.ts'
+import { fixture, type Fixture } from '../../src/testing/index.ts'
 import { Host } from '../../src/toolstack/index.ts'
-import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
-import { LINUX_FILES } from '../support/linux.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'paravirt-fixture-'))
 const hosts: Host[] = []
@@ -40,19 +38,5 @@ test('a fixture is built once, and each host of it begins there', { timeout: 30_
   for (const name of readdirSync(folder)) truncateSync(join(folder, name), 10_000)
   await answer(make('a'))
   expect([built, readdirSync(folder).length]).toEqual([3, 2])
-  rmSync(folder, { recursive: true })
-})
-
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const noLinux = wanted ? whyMissing(...LINUX_FILES) : ' (SKIPPED: set LINUX_TESTS=1)'
-
-test.skipIf(noLinux !== undefined)(`a Linux is at its shell, with modules and files, for each test anew${noLinux ?? ''}`, { timeout: 600_000 }, async () => {
-  const cache = folderCache(folder)
-  const debian = linux({ guests: debianGuests(GUESTS_FOLDER), cache, memory: 192, modules: ['xen-netfront'], files: { 'etc/hello': 'hello\n' } })
-  for (let i = 0; i < 2; i += 1) {
-    const shell = await debian.start()
-    hosts.push(shell.host)
-    expect(await shell.run('cat /etc/hello; grep -c xen_netfront /proc/modules; ls /tmp; touch /tmp/mine')).toBe('hello\n1')
-  }
   rmSync(folder, { recursive: true })
 })

@@ -12,9 +12,8 @@ import { SERVED_DISKS } from '../../src/toolstack/device-kinds/disk/disk-service
 import { XenError } from '../../src/util/index.ts'
 import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { Host, MemoryFiles, NO_COMPRESSION, transportPair, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
+import { Host, MemoryFiles, transportPair, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
-import { LINUX_FILES, bootLinux } from '../support/linux.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const OPTIONS: HostOptions = { memory: 64, dom0Memory: 16, seed: 7, cpus: 2, openDisk: () => new MemoryBlockStore(1 << 20) }
@@ -323,38 +322,4 @@ describe('chains of hashes', () => {
     expect(chains[2]![5]!.differences(chains[0]![5]!)).toEqual({ parts: ['memory'], frames: [planted] })
     expect(chains[3]![7]!.differences(chains[0]![7]!)).toEqual({ parts: [], frames: [] })
   })
-})
-
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const noLinux = wanted ? whyMissing(...LINUX_FILES) : ' (SKIPPED: set LINUX_TESTS=1)'
-
-test.skipIf(noLinux !== undefined)(`Linux on two vCPUs at work goes on alike where it was, brought back, in a branch, and compiled${noLinux ?? ''}`, { timeout: 900_000 }, async () => {
-  const linux = await (await bootLinux({ host: { memory: 320 }, domain: { memory: 192, vcpus: 2, maxVcpus: 2 } })).ready()
-  const { host } = linux
-  branches.push(host)
-  await linux.domain.console.write('(while :; do ls -lR /bin > /tmp/list; done) & while :; do md5sum /tmp/list; done\r')
-  await host.until('it to work', () => /[0-9a-f]{32} {2}/.test(linux.domain.console.text()))
-  const moment = await host.checkpoint()
-  const target: Uint8Array[] = []
-  await moment.save({ write: (chunk: Uint8Array) => void target.push(chunk.slice()) }, { compression: NO_COMPRESSION })
-  const links = async (of: Host): Promise<unknown[]> => {
-    await halt(of)
-    const found = []
-    for (let link = 0; link < 10; link += 1) {
-      for (let i = 0; i < 3; i += 1) await insidesOf(of).parts.loop.step(1_000_000)
-      found.push(await of.stateHash())
-    }
-    halted.pop()!()
-    return found
-  }
-  await host.reset(moment)
-  const first = await links(host)
-  await host.reset(moment)
-  expect(await links(host)).toEqual(first)
-  const branch = await moment.branch()
-  branches.push(branch)
-  expect(await links(branch)).toEqual(first)
-  const compiled = await (await Host.loadMoment(Buffer.concat(target), { compiler: {} })).branch()
-  branches.push(compiled)
-  expect(await links(compiled)).toEqual(first)
 })

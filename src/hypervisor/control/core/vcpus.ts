@@ -5,8 +5,7 @@
  */
 import { ERRNO, VGCF } from '../../../abi/index.ts'
 import type { CacheInspection, ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
-import { signedFromParts } from '../../../util/index.ts'
-import { type CpuidAnswer, MSR } from '../../../x86/index.ts'
+import { type CpuidAnswer, MSR, PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import {
   type CpuPolicy, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
 } from '../../domains/cpu-policy.ts'
@@ -161,11 +160,12 @@ export class VcpuOperations {
     return this.parts.execution.bringUp(vcpu)
   }
 
-  /** Byte address in host memory of what a vCPU's kernel has at a virtual address; -EINVAL without registers, -EFAULT. */
+  /** Byte address in host memory of what a vCPU's kernel has at a virtual address, which only looks; -EINVAL without registers, -EFAULT. */
   translate(vcpu: Vcpu, address: bigint): number {
-    if (vcpu.guest?.context === undefined) return -ERRNO.EINVAL
-    const wide = BigInt.asUintN(64, address)
-    const at = vcpu.kernelAccess.locate(signedFromParts(Number(wide & HIGHEST_U32), Number(wide >> 32n)), false)
-    return at < 0 ? -ERRNO.EFAULT : at
+    const caches = vcpu.guest?.caches
+    if (caches === undefined) return -ERRNO.EINVAL
+    const wide = BigInt.asIntN(64, address)
+    const leaf = wide === BigInt.asIntN(48, wide) ? caches.lookAsKernel(Number(wide)) : undefined
+    return leaf === undefined ? -ERRNO.EFAULT : leaf.frame * PAGE_SIZE + Number(BigInt.asUintN(PAGE_SHIFT, wide))
   }
 }

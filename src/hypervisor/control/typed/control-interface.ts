@@ -229,7 +229,7 @@ export interface VcpuControl {
   affinity(domid: DomId, vcpu: number): { readonly hard: readonly number[]; readonly soft: readonly number[] }
   /** Changes them. Throws INVALID_ARGUMENT for CPUs that there are not, and for hard ones of which none is in the domain's pool. */
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
-  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
+  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables, in which nothing is marked; undefined when not mapped. */
   translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
 }
 

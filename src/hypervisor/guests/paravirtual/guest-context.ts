@@ -184,6 +184,6 @@ export class ParavirtualCaches implements GuestCaches {
   }
 
   lookAsKernel(address: number): Leaf | undefined {
-    return look(this.parts.memory.words, this.pv.kernelTable, address)
+    return this.pv.kernelTable === 0 ? undefined : look(this.parts.memory.words, this.pv.kernelTable, address)
   }
 }

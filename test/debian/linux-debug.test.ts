@@ -2,8 +2,6 @@
  * Debugging inside Debian's Linux as a PV guest: the trap flag, ptrace's single step, breakpoints in the debug registers and
  * alignment checks stop a process exactly where they stop it on the real processor under a real kernel, because the
  * very same program runs there and prints the same.
- *
- * It boots Linux, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -14,9 +12,8 @@ import { whyMissing } from '../support/guests.ts'
 import { LINUX_FILES, bootLinuxHost, createLinux } from '../support/linux.ts'
 import { buildNative } from '../support/native-build.ts'
 
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
 const probe = buildNative(join(import.meta.dirname, '..', 'guests', 'debug-probe.c'), ['-O1', '-mno-red-zone', '-static'])
-const missing = wanted ? (whyMissing(...LINUX_FILES) ?? probe.reason) : ' (SKIPPED: set LINUX_TESTS=1)'
+const missing = whyMissing(...LINUX_FILES) ?? probe.reason
 
 const hosts: Host[] = []
 afterEach(async () => {

@@ -2,8 +2,6 @@
  * Debian's Linux uses a disk and a network interface of ours by its own xen-blkfront and xen-netfront: what it wrote is read
  * back by hash, a file system is made and used, which Debian's tools then find in order, and a guest in TypeScript answers its
  * pings.
- *
- * It takes a minute or two, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -19,8 +17,7 @@ import { guestFile, whyMissing } from '../support/guests.ts'
 import { busyboxInitramfs } from '../../src/testing/index.ts'
 import { pingResponder } from '../support/ping.ts'
 
-const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const missing = wanted ? (whyMissing('linux', 'linuxModules', 'busybox') ?? whyNoImages()) : ' (SKIPPED: set LINUX_TESTS=1)'
+const missing = whyMissing('linux', 'linuxModules', 'busybox') ?? whyNoImages()
 
 const SCRIPT = `
 insmod /m/xen-blkfront.ko
