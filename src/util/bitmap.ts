@@ -84,7 +84,7 @@ export class Bitmap {
     if (words === this.saved) return
     this.words.set(words)
     let population = 0
-    for (const word of words) population += bitsOf(word)
+    for (let i = 0; i < words.length; i += 1) population += bitsOf(words[i]!)
     this.population = population
     this.saved = words
   }

@@ -105,6 +105,11 @@ function passes<E extends EventBase>(event: E & EventStamp, { types, domid, acce
   return accept === undefined || accept(event)
 }
 
+/** An event that is kept, and its stamp. */
+interface Kept<E> extends EventStamp {
+  readonly event: E
+}
+
 /** Owns the listeners of one layer and numbers its events. */
 export class EventHub<E extends EventBase> implements EventSource<E> {
   private readonly emitter = new EventEmitter()
@@ -113,8 +118,8 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   readonly onListenerError: (error: unknown) => void
   private readonly names: EventNames<E> | undefined
   private readonly keep: number
-  /** In a ring, once there are as many as are kept. */
-  private readonly ring: (E & EventStamp)[] = []
+  /** In a ring, once there are as many as are kept; stamped when they are asked for. */
+  private readonly ring: Kept<E>[] = []
   private readonly feeds: Feed[] = []
   private seq = 0
   private listeners = 0
@@ -144,12 +149,15 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     this.seq += 1
     const isWanted = this.wants(event.type)
     if (!isWanted && this.keep === 0) return
-    const stamped = { ...event, seq: this.seq, time: this.now() }
+    const { seq } = this
+    const time = this.now()
     if (this.keep > 0) {
-      if (this.ring.length < this.keep) this.ring.push(stamped)
-      else this.ring[(this.seq - 1) % this.keep] = stamped
+      const kept = { event, seq, time }
+      if (this.ring.length < this.keep) this.ring.push(kept)
+      else this.ring[(seq - 1) % this.keep] = kept
     }
     if (!isWanted) return
+    const stamped = { ...event, seq, time }
     for (const name of [event.type, ANY]) {
       for (const listener of this.emitter.listeners(name)) {
         callGuarded(() => listener(stamped), this.onListenerError)
@@ -190,9 +198,8 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   /** What is kept, oldest first. */
   private get kept(): readonly (E & EventStamp)[] {
     const { ring, keep, seq } = this
-    if (ring.length < keep || keep === 0) return ring
-    const first = seq % keep
-    return [...ring.slice(first), ...ring.slice(0, first)]
+    const first = ring.length < keep || keep === 0 ? 0 : seq % keep
+    return [...ring.slice(first), ...ring.slice(0, first)].map(({ event, ...stamp }) => ({ ...event, ...stamp }))
   }
 
   recent(filter: EventFilter<E> = {}): readonly (E & EventStamp)[] {

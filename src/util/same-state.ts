@@ -118,7 +118,12 @@ function sameHalves(first: Uint16Array, second: Uint16Array): boolean {
 const NONE = /* @__PURE__ */ new Uint32Array(0)
 
 function sameRecords(first: Readonly<Record<string, unknown>>, second: Readonly<Record<string, unknown>>): boolean {
-  for (const name in first) if (!sameState(first[name], second[name])) return false
-  for (const name in second) if (second[name] !== undefined && first[name] === undefined) return false
-  return true
+  // What has a value in the first has the same in the second, which has others where it has more of them.
+  let more = 0
+  for (const name in first) {
+    if (!sameState(first[name], second[name])) return false
+    if (first[name] !== undefined) more -= 1
+  }
+  for (const name in second) if (second[name] !== undefined) more += 1
+  return more === 0
 }
