@@ -10,6 +10,9 @@ import { type EventPort, type Quiescible, type Stateful, sameState } from '../ut
 import { shape, XenError } from '../util/index.ts'
 import type { Page } from './pages.ts'
 
+const encoder = /* @__PURE__ */ new TextEncoder()
+const decoder = /* @__PURE__ */ new TextDecoder()
+
 /** Bytes of output that may wait for the back-end; more is dropped and counted. */
 export const CONSOLE_OUTPUT_LIMIT = 1 << 20
 /** Bytes of input that may wait for a reader; beyond, input stays in the ring and the back-end has to wait. */
@@ -57,8 +60,6 @@ export class GuestConsole implements Stateful<ConsoleState>, Quiescible {
   private readonly pipe: BytePipe
   private readonly port: EventPort
   private readonly services: ConsoleServices
-  private readonly encoder = new TextEncoder()
-  private readonly decoder = new TextDecoder()
   private output: Uint8Array[] = []
   private waitingOutput = 0
   private input: Uint8Array = new Uint8Array(0)
@@ -80,7 +81,7 @@ export class GuestConsole implements Stateful<ConsoleState>, Quiescible {
 
   /** Writes text or bytes; never waits. */
   write(data: string | Uint8Array): void {
-    const bytes = typeof data === 'string' ? this.encoder.encode(data) : data.slice()
+    const bytes = typeof data === 'string' ? encoder.encode(data) : data.slice()
     if (this.broken || this.waitingOutput + bytes.length > CONSOLE_OUTPUT_LIMIT) {
       this.dropped += bytes.length
       return
@@ -229,7 +230,7 @@ export class GuestConsole implements Stateful<ConsoleState>, Quiescible {
       // A line that fills the buffer is given as it is: its end would never fit.
       if (found < 0 && this.input.length < CONSOLE_INPUT_LIMIT) return
       const end = found < 0 ? this.input.length : found
-      const line = this.decoder.decode(this.input.subarray(0, end))
+      const line = decoder.decode(this.input.subarray(0, end))
       this.afterReturn = this.input[end] === CARRIAGE_RETURN
       this.input = this.input.slice(end + 1)
       this.services.turn()

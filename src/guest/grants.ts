@@ -129,7 +129,7 @@ export class Grants implements Quiescible {
       })
     }
     this.mapped += 1
-    return { ...pageOf(this.hypercalls.memory, frame), handle }
+    return Object.assign(pageOf(this.hypercalls.memory, frame), { handle })
   }
 
   /** Lets a page go that {@link Grants.map} mapped. */
@@ -141,7 +141,7 @@ export class Grants implements Quiescible {
   /** The page of a mapping that was loaded with its owner. */
   attach({ frame, handle }: { readonly frame: number; readonly handle: number }): MappedPage {
     if (frame * PAGE_SIZE >= this.hypercalls.memory.bytes.length) throw badState(`frame ${frame} is beyond the machine's memory`)
-    return { ...pageOf(this.hypercalls.memory, frame as Mfn), handle: handle as GrantHandle }
+    return Object.assign(pageOf(this.hypercalls.memory, frame as Mfn), { handle: handle as GrantHandle })
   }
 
   /** What keeps the table from being saved now: somebody who waits for the end of a grant. */

@@ -67,7 +67,7 @@ export class TypeScriptRunner {
    */
   load(saved: KernelState): GuestKernel {
     const { onBoot: _, ...options } = this.options
-    return (this.guest = new GuestKernel(this.hypercalls, { ...options, boot: savedBoot(saved), saved }))
+    return (this.guest = new GuestKernel(this.hypercalls, Object.assign(options, { boot: savedBoot(saved), saved })))
   }
 
   /** Runs the guest's handlers. Never throws on the guest's behalf. */
@@ -94,7 +94,7 @@ export class TypeScriptRunner {
   private bootKernel(): GuestKernel | undefined {
     const { onBoot, boot, ...options } = this.options
     try {
-      this.guest = new GuestKernel(this.hypercalls, { ...options, boot: boot() })
+      this.guest = new GuestKernel(this.hypercalls, Object.assign(options, { boot: boot() }))
     } catch (error) {
       this.failed = true
       this.options.onCrash?.(error)

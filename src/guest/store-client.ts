@@ -6,7 +6,7 @@ import type { BootRing } from './boot-info.ts'
 import type { StatefulStore, StoreAccess } from './store.ts'
 import type { Page } from './pages.ts'
 import { RingTransport, XenStoreClient } from '../xenstore/index.ts'
-import type { StoreTransport } from '../xenstore/index.ts'
+import type { StoreTransport, TransportFault, TransportListener } from '../xenstore/index.ts'
 import type { EventPort } from '../util/index.ts'
 
 /** What a connection over the ring needs of its guest. */
@@ -31,23 +31,46 @@ const access = (client: ClientAccess): StoreAccess => ({
   setPermissions: (path, permissions) => client.setPermissions(path, permissions),
 })
 
-/** XenStore over `transport`; `turn` is called whenever something may have been resolved. */
-export function connectStore(transport: StoreTransport, turn: () => void): StatefulStore {
-  const client = new XenStoreClient({
-    get state() {
-      return transport.state
-    },
-    receive: () => transport.receive(),
-    send: (bytes) => transport.send(bytes),
-    close: (fault) => transport.close(fault),
-    listen: (listener) => transport.listen({
+/** A transport that calls `turn` whenever something has come. */
+class TurningTransport implements StoreTransport {
+  private readonly transport: StoreTransport
+  private readonly turn: () => void
+
+  constructor(transport: StoreTransport, turn: () => void) {
+    this.transport = transport
+    this.turn = turn
+  }
+
+  get state(): StoreTransport['state'] {
+    return this.transport.state
+  }
+
+  receive(): Uint8Array | undefined {
+    return this.transport.receive()
+  }
+
+  send(bytes: Uint8Array): number {
+    return this.transport.send(bytes)
+  }
+
+  close(fault?: TransportFault): void {
+    this.transport.close(fault)
+  }
+
+  listen(listener: TransportListener): void {
+    this.transport.listen({
       readable: () => {
-        turn()
+        this.turn()
         listener.readable()
       },
       writable: () => listener.writable(),
-    }),
-  })
+    })
+  }
+}
+
+/** XenStore over `transport`; `turn` is called whenever something may have been resolved. */
+export function connectStore(transport: StoreTransport, turn: () => void): StatefulStore {
+  const client = new XenStoreClient(new TurningTransport(transport, turn))
   // Paths of watches that nobody would attach again.
   const unkept: string[] = []
   let kept = 0
@@ -61,8 +84,7 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
       return end()
     }
   }
-  return {
-    ...access(client),
+  return Object.assign(access(client), {
     watch: async (path, handler, options) => {
       const end = await client.onChange(path, (event) => handler(event.path))
       if (options?.kept === true) return keeping(end)
@@ -81,7 +103,7 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
     attach: (path, handler) => keeping(client.attach(path, (event) => handler(event.path))),
     keptWatches: () => kept,
     unattached: () => client.unattached(),
-  }
+  } satisfies Omit<StatefulStore, keyof StoreAccess>)
 }
 
 /** XenStore over the ring of the boot information. */

@@ -53,7 +53,7 @@ export class ConsoleBackend {
     const path = consolePath(domid)
     const served = this.serve(domid, (handler) => store.watch(path, handler, { kept: true }))
     const { tty, ring } = options
-    if (ring !== undefined) served.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
+    if (ring !== undefined) served.update({ limit: CONSOLE_LOG_LIMIT, ...ring })
     if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
     return served.stream
   }

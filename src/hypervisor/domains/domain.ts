@@ -75,6 +75,8 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   /** Its kind's half, where the domain is translated. */
   readonly guest: GuestDomain | undefined
   watchdogs!: DomainWatchdogs
+  /** Hears when it has ended, begins to be taken apart, or goes on after all. */
+  onEnd: (() => void) | undefined
   maxPages = 0
   /** Frames of its reservation, and frames that the hypervisor shares with it. */
   totalPages = 0
@@ -85,8 +87,6 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   outstandingPages = 0
   /** A new domain is paused once. */
   pauseCount = 1
-  dying = false
-  isShutDown = false
   shutdownReason = 0
   /** Reason set by SCHEDOP_shutdown_code for a later crash, or -1. */
   shutdownCode = -1
@@ -108,6 +108,8 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly tools: ToolSettings = { hasVcpus: true, isDebugged: false, isXenstore: false, pagingBytes: 0 }
   /** How it sees the time-stamp counter. */
   readonly tsc = new DomainTsc()
+  private isDying = false
+  private isDown = false
 
   constructor(facts: DomainFacts) {
     this.id = facts.id
@@ -151,9 +153,29 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     return this.vcpus[vcpu]?.guest?.interrupted?.()
   }
 
+  /** True while it is being taken apart. */
+  get dying(): boolean {
+    return this.isDying
+  }
+
+  set dying(is: boolean) {
+    this.isDying = is
+    this.onEnd?.()
+  }
+
+  /** True while it has shut down. */
+  get isShutDown(): boolean {
+    return this.isDown
+  }
+
+  set isShutDown(is: boolean) {
+    this.isDown = is
+    this.onEnd?.()
+  }
+
   /** True while its vCPUs may run. */
   get isActive(): boolean {
-    return this.pauseCount === 0 && !this.isShutDown && !this.dying
+    return this.pauseCount === 0 && !this.isDown && !this.isDying
   }
 
   /** Byte address of the vCPU's vcpu_info, or -1. */

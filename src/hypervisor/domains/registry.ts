@@ -14,6 +14,8 @@ export interface PrivilegeRules {
 /** Domains by number. */
 export class DomainRegistry {
   private readonly domains = new Map<number, Domain>()
+  /** Those that have shut down or are being taken apart: whoever hears of an end asks for them, however many others there are. */
+  private readonly over = new Set<Domain>()
   private rules: PrivilegeRules | undefined
 
   /** Says who decides about privileged operations in the ABI's place. */
@@ -23,9 +25,16 @@ export class DomainRegistry {
 
   add(domain: Domain): void {
     this.domains.set(domain.id, domain)
+    domain.onEnd = () => {
+      if (domain.isShutDown || domain.dying) this.over.add(domain)
+      else this.over.delete(domain)
+    }
+    domain.onEnd()
   }
 
   remove(domain: Domain): void {
+    domain.onEnd = undefined
+    this.over.delete(domain)
     this.domains.delete(domain.id)
   }
 
@@ -41,9 +50,7 @@ export class DomainRegistry {
 
   /** Those that have shut down or are being taken apart, by number. */
   ended(): Domain[] {
-    const ended: Domain[] = []
-    for (const domain of this.domains.values()) if (domain.isShutDown || domain.dying) ended.push(domain)
-    return ended.sort((a, b) => a.id - b.id)
+    return [...this.over].sort((a, b) => a.id - b.id)
   }
 
   /** True when none can run now. */

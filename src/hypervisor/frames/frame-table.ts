@@ -6,6 +6,7 @@
  * hot path: plain typed arrays indexed by frame number; nothing is allocated per call.
  * Reference: xen/arch/x86/mm.c, the comment at its head; xen/arch/x86/include/asm/mm.h, PGT_* and PGC_*.
  */
+import { DOMID } from '../../abi/index.ts'
 import { type StateOf, type Stateful, badState, invariant, shape } from '../../util/index.ts'
 import { FRAME_FLAG, OWNER_FREE, OWNER_XEN } from './frame-facts.ts'
 import { FrameRows } from './frame-rows.ts'
@@ -67,6 +68,8 @@ export class FrameTable implements Stateful<FrameTableState> {
    */
   readonly stamp: Readonly<Float64Array>
   private hooks: FrameTableHooks = { released: () => undefined }
+  /** By domain: no frame of its lies below this one; 0 where that is not known. */
+  private readonly lowest = new Uint32Array(DOMID.FIRST_RESERVED)
 
   /** `rows`: of a table that there was before, which are taken as they are; without them they are those of free frames. */
   constructor(first: number, end: number, rows?: FrameRows) {
@@ -159,9 +162,35 @@ export class FrameTable implements Stateful<FrameTableState> {
     return this.type[mfn] === FRAME_TYPE.WRITABLE && (this.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0
   }
 
+  /** A new domain has no frame yet. */
+  begin(domid: number): void {
+    this.lowest[domid] = this.end
+  }
+
+  /**
+   * The frames of a domain that has so many, ascending. They are looked for from the lowest that it was ever given, and from the first of
+   * all where that was said of another: rows may have been brought back.
+   */
+  framesOf(domid: number, count: number): number[] {
+    const found = this.framesFrom(Math.max(this.first, this.lowest[domid] ?? 0), domid, count)
+    return found.length < count ? this.framesFrom(this.first, domid, count) : found
+  }
+
+  private framesFrom(from: number, domid: number, count: number): number[] {
+    const found: number[] = []
+    for (let at = from; found.length < count; at += 1) {
+      at = this.owner.indexOf(domid, at)
+      if (at < 0) break
+      found.push(at)
+    }
+    return found
+  }
+
   /** Hands a free frame to an owner, with the owner's own reference. */
   assign(mfn: number, domid: number, flags: number = FRAME_FLAG.ALLOCATED): void {
-    invariant(this.references[mfn] === 0, `frame ${mfn} is in use and cannot be assigned`)
+    // The message is put together for a failure only.
+    if (this.references[mfn] !== 0) invariant(false, `frame ${mfn} is in use and cannot be assigned`)
+    if (mfn < this.lowest[domid]!) this.lowest[domid] = mfn
     this.rows.setOwner(mfn, domid)
     this.rows.setReferences(mfn, 1)
     this.rows.setFlags(mfn, flags)

@@ -160,10 +160,27 @@ const absent = {
   cpuWeight: undefined, cap: undefined, period: undefined, budget: undefined, extraTime: undefined,
 } as const
 
-/** The values that are there. */
-const given = <T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
-  // What is filtered out is exactly what the type excludes.
-  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+/** A configuration while it is made. */
+type Draft<T> = { -readonly [K in keyof T]: T[K] }
+
+/** The configuration of which nothing was given. */
+let nothingGiven: DomainConfig<undefined> | undefined
+
+/** A configuration with everything as it is unless given: a copy, as putting one together costs ten times as much. */
+function draft(): Draft<DomainConfig<undefined>> {
+  nothingGiven ??= {
+    ...absent, ...defaults(), name: '', maxMemory: 0, maxVcpus: 0, uuid: undefined, kernel: undefined,
+    disks: [], nics: [], channels: [], folders: [], actions: defaultActions('xl'),
+  }
+  return { ...nothingGiven }
+}
+
+/** Puts the values that are there in the place of an object's own. */
+function fillIn<T extends object>(object: T, values: { readonly [K in keyof T]?: unknown }): T {
+  // A schema has looked at them.
+  for (const name of Object.keys(values) as (keyof T)[]) if (values[name] !== undefined) object[name] = values[name] as T[keyof T]
+  return object
+}
 
 /** What the schema makes of options. Throws INVALID_CONFIG where a getter or a trap of the caller's throws. */
 function parsed<Kernel>(options: DomainOptions<Kernel>, kinds: DeviceKinds): ReturnType<ReturnType<typeof optionsSchema>['safeParse']> {
@@ -181,19 +198,16 @@ export function resolveDomainOptions<Kernel>(
 ): DomainConfig<Kernel> {
   const result = parsed(options, kinds)
   if (!result.success) complain(result.error.issues[0]!, kinds)
-  const { actions = {}, name, uuid, ...rest } = result.data
-  const filled = { ...defaults(), ...given(rest) }
-  const maxMemory = filled.maxMemory ?? filled.memory
-  const maxVcpus = filled.maxVcpus ?? filled.vcpus
+  const { actions = {}, uuid, ...rest } = result.data
+  const filled = fillIn(draft(), rest)
+  const maxMemory = rest.maxMemory ?? filled.memory
+  const maxVcpus = rest.maxVcpus ?? filled.vcpus
   if (maxMemory < filled.memory) throw tooSmall('maxMemory', maxMemory, 'memory', filled.memory)
   if (maxVcpus < filled.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', filled.vcpus)
-  return {
-    ...absent, ...filled, name, maxMemory, maxVcpus,
-    uuid: uuid?.toLowerCase(),
-    kernel: options.kernel,
-    ...kinds.resolved(result.data),
-    actions: { ...defaultActions(era), ...given(actions) },
-  }
+  return Object.assign(filled, kinds.resolved(result.data), {
+    maxMemory, maxVcpus, uuid: uuid?.toLowerCase(), kernel: options.kernel,
+    actions: fillIn({ ...defaultActions(era) }, actions),
+  })
 }
 
 function tooSmall(name: string, value: number, than: string, least: number): XenError {

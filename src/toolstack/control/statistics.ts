@@ -79,17 +79,18 @@ function domainStatistics(
   { devices, before, exits }: { readonly devices: readonly DeviceCounters[]; readonly before: { readonly cpuTime: number; readonly passed: number } | undefined; readonly exits: boolean },
 ): DomainStatistics {
   const { domid, maxVcpu, cpuTime } = info
-  const vcpus = Array.from({ length: maxVcpu + 1 }, (_, vcpu) => {
+  const vcpus: DomainStatistics['vcpus'][number][] = []
+  for (let vcpu = 0; vcpu <= maxVcpu; vcpu += 1) {
     const { online, cpuTime: time } = control.vcpuInfo(domid, vcpu)
-    return { vcpu, online, cpuTime: time }
-  })
-  return {
+    vcpus.push({ vcpu, online, cpuTime: time })
+  }
+  const statistics = {
     id: domid, name: nameOf(domid), state: stateLetters(info), cpuTime,
     cpuPercent: before === undefined || before.passed <= 0 ? undefined : (cpuTime - before.cpuTime) / before.passed * 100,
     vcpus, memory: info.totalPages / PAGES_PER_MEBIBYTE, maxMemory: info.maxPages / PAGES_PER_MEBIBYTE,
     claimed: info.outstandingPages / PAGES_PER_MEBIBYTE, pool: info.pool, devices,
-    ...(exits && info.hasRegisters ? { exits: exitsOf(control, domid) } : {}),
   }
+  return exits && info.hasRegisters ? Object.assign(statistics, { exits: exitsOf(control, domid) }) : statistics
 }
 
 /** What there is to count now; `before` is an earlier sample of the same host. */

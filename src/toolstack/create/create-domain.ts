@@ -3,7 +3,7 @@
  * back, so that a creation that fails leaves the host as it was.
  */
 import { XenError, type DomId } from '../../util/index.ts'
-import { runBootloader } from '../bootloader/bootloader.ts'
+import { runBootloader, type BootloaderHost } from '../bootloader/bootloader.ts'
 import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildPvhDomain } from '../builder/pvh-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
@@ -85,10 +85,11 @@ function checkMemory({ host, pages, config }: Plan): void {
 async function loadImages(
   host: CreateHost,
   config: DomainConfig<KernelSource>,
-  { signal }: OperationContext<CreateProgress>,
+  context: OperationContext<CreateProgress>,
 ): Promise<{ kernel: LoadedKernel; ramdisk: Uint8Array | undefined; booted: DomainConfig<KernelSource> }> {
   const origin = config.trust === undefined ? 'configuration' : 'stream'
-  const found = await runBootloader(config, { openDisk: (disk) => host.devices.service(SERVED_DISKS).openImage(disk, origin), signal })
+  const openDisk: BootloaderHost['openDisk'] = (disk) => host.devices.service(SERVED_DISKS).openImage(disk, origin)
+  const found = await (config.bootloader === undefined ? undefined : runBootloader(config, { openDisk, signal: context.signal }))
   if (found === undefined) {
     const kernel = await loadKernel(config, host)
     return { kernel, ramdisk: await loadRamdisk(config.ramdisk, host.files), booted: config }

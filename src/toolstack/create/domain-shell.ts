@@ -153,7 +153,7 @@ export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: She
   control.claimPages(domid, 0)
   dom0.connectStore(domid, storePort)
   context.undo(() => dom0.disconnectStore(domid))
-  store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort, tty: `paravirt:${domid}` }))
+  store.transaction((transaction) => writeRingNodes(transaction, domid, { storePort, consolePort, tty: `paravirt:${domid}`, ...rings }))
   // At once, not when the nodes are noticed: a guest may write, and end, in its first slice.
   dom0.consoles.open(domid, { ring: { port: consolePort, ringFrame: rings.consoleFrame } })
   context.undo(() => dom0.consoles.close(domid))

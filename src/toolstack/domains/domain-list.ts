@@ -21,15 +21,9 @@ export interface DomainSummary {
 
 /** State letters in the order in which xl shows them. */
 export function stateLetters(info: DomainInfo): string {
-  const letters: readonly (readonly [string, boolean])[] = [
-    ['r', info.running],
-    ['b', info.blocked],
-    ['p', info.paused],
-    ['s', info.shutdown || info.crashed],
-    ['c', info.crashed],
-    ['d', info.dying],
-  ]
-  return letters.map(([letter, is]) => (is ? letter : '-')).join('')
+  const letter = (is: boolean, as: string): string => (is ? as : '-')
+  return letter(info.running, 'r') + letter(info.blocked, 'b') + letter(info.paused, 'p')
+    + letter(info.shutdown || info.crashed, 's') + letter(info.crashed, 'c') + letter(info.dying, 'd')
 }
 
 /** Sums up one domain. */

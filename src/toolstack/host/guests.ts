@@ -28,7 +28,7 @@ import { preservedIdentity } from '../domains/random-names.ts'
 import type { DestructionReason } from '../domains/shutdown-reason.ts'
 import { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import { balloonDom0 } from '../memory/memory-policy.ts'
-import type { Operation, OperationContext, OperationOptions } from '../run/operation.ts'
+import { alteredContext, type Operation, type OperationContext, type OperationOptions } from '../run/operation.ts'
 import { goneError, Operations } from '../run/operations.ts'
 import { turn } from '../run/run-loop.ts'
 import { Wishes } from '../run/wishes.ts'
@@ -383,10 +383,10 @@ export class Guests implements Quiescible {
     return operations.start<void, SoftResetProgress>(settings, async (context) => {
       let isBegun = false
       try {
-        await softReset({ control, dom0, store, loop, devices, requests }, id, { ...context, commit: () => {
+        await softReset({ control, dom0, store, loop, devices, requests }, id, alteredContext(context, { commit: () => {
           isBegun = true
           context.commit()
-        } })
+        } }))
       } catch (error) {
         if (isBegun && this.handles.get(id) === domain) void this.destroy(id, 'crashed')
         throw error
@@ -461,7 +461,7 @@ export class Guests implements Quiescible {
   private async tearDown(domain: Domain, destruction: Destruction): Promise<DestructionReason> {
     const { id } = domain
     const { operations, parts: { control, plan: { dom0 }, loop, store, programs } } = this
-    const ended = operations.endDomain(id, goneError(domain, 'was destroyed'))
+    const ended = operations.endDomain(id, () => goneError(domain, 'was destroyed'))
     // Not from within a run of the hypervisor, where this may have been called.
     await Promise.resolve()
     // With its host it goes whatever the policy says.

@@ -23,7 +23,7 @@ const PATIENCE = '10s'
 
 const mebibytes = (pages: number): number => pages / PAGES_PER_MEBIBYTE
 
-function roomHost({ control, store, loop, nameOf }: RoomSeat, signal: AbortSignal | undefined): RoomHost {
+function roomHost({ control, store, loop, nameOf }: RoomSeat, context: Pick<OperationContext<never>, 'signal'>): RoomHost {
   return {
     view: () => {
       const { totalFrames, freeFrames, outstandingFrames } = control.hostInfo()
@@ -40,7 +40,7 @@ function roomHost({ control, store, loop, nameOf }: RoomSeat, signal: AbortSigna
       // One that has gone meanwhile is asked for nothing.
       if (control.hasDomain(domid as DomId)) store.write(targetNode(domid as DomId), String(Math.round(target * 1024)))
     },
-    wait: (met) => loop.until('memory to come free', met, { timeout: PATIENCE, signal }).then(() => true, (error: unknown) => {
+    wait: (met) => loop.until('memory to come free', met, { timeout: PATIENCE, signal: context.signal }).then(() => true, (error: unknown) => {
       if (XenError.is(error, 'TIMED_OUT') || XenError.is(error, 'IDLE')) return false
       throw error
     }),
@@ -48,10 +48,10 @@ function roomHost({ control, store, loop, nameOf }: RoomSeat, signal: AbortSigna
 }
 
 /** Has other domains give memory up where so many pages are not free: false when they do not. */
-export async function roomFor(seat: RoomSeat, pages: number, { undo, signal }: Pick<OperationContext<never>, 'undo' | 'signal'>): Promise<boolean> {
+export async function roomFor(seat: RoomSeat, pages: number, context: Pick<OperationContext<never>, 'undo' | 'signal'>): Promise<boolean> {
   const { freeFrames, outstandingFrames } = seat.control.hostInfo()
   // What is not of its reservation, such as its grant table, has room beside it.
   if (pages <= freeFrames - outstandingFrames) return true
   if (seat.memoryPolicy === undefined) return false
-  return makeRoom(roomHost(seat, signal), mebibytes(pages + SLACK_PAGES), { policy: seat.memoryPolicy, undo })
+  return makeRoom(roomHost(seat, context), mebibytes(pages + SLACK_PAGES), { policy: seat.memoryPolicy, undo: context.undo })
 }

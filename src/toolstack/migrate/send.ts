@@ -8,7 +8,7 @@ import { XenError, type DomId } from '../../util/index.ts'
 import { imageWriter } from '../save/image-of.ts'
 import { abortableWriter, currentConfig, finishImage, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
-import type { OperationContext } from '../run/operation.ts'
+import { alteredContext, type OperationContext } from '../run/operation.ts'
 import { checkLives } from '../run/run-loop.ts'
 import { SaveStreamReader, writeHead, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
 import { expectMessage, expectReport, MESSAGE, STATUS } from './handshake.ts'
@@ -154,13 +154,12 @@ function counting(
   context: OperationContext<MigrateProgress>,
   count: (pages: number) => void,
 ): OperationContext<MigrateProgress> {
-  return {
-    ...context,
+  return alteredContext(context, {
     report: (event) => {
       if (event.type === 'round') count(event.pages)
       context.report(event)
     },
-  }
+  })
 }
 
 async function sendStopped(journey: Journey): Promise<Copied> {

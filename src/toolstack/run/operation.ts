@@ -54,8 +54,76 @@ export interface OperationContext<P extends EventBase> {
   readonly signal: AbortSignal | undefined
 }
 
+/** What a context does. */
+type ContextCalls<P extends EventBase> = Omit<OperationContext<P>, 'signal'>
+
+/** A context whose signal is asked for where somebody wants it, and not before. */
+class LazyContext<P extends EventBase> implements OperationContext<P> {
+  readonly report: ContextCalls<P>['report']
+  readonly check: ContextCalls<P>['check']
+  readonly undo: ContextCalls<P>['undo']
+  readonly commit: ContextCalls<P>['commit']
+  readonly ignoreCaller: ContextCalls<P>['ignoreCaller']
+  readonly leave: ContextCalls<P>['leave']
+  private readonly source: Pick<OperationContext<P>, 'signal'>
+
+  constructor(source: Pick<OperationContext<P>, 'signal'>, { report, check, undo, commit, ignoreCaller, leave }: ContextCalls<P>) {
+    this.source = source
+    this.report = report
+    this.check = check
+    this.undo = undo
+    this.commit = commit
+    this.ignoreCaller = ignoreCaller
+    this.leave = leave
+  }
+
+  get signal(): AbortSignal | undefined {
+    return this.source.signal
+  }
+}
+
+/** A context with the signal of `source`: another one, or what aborts the operation. */
+export const contextOf = <P extends EventBase>(source: Pick<OperationContext<P>, 'signal'>, calls: ContextCalls<P>): OperationContext<P> =>
+  new LazyContext(source, calls)
+
+/** The same context but for some of its calls. */
+export const alteredContext = <P extends EventBase>(context: OperationContext<P>, calls: Partial<ContextCalls<P>>): OperationContext<P> =>
+  new LazyContext(context, { ...context, ...calls })
+
+/**
+ * What aborts one operation. The signal is made for whoever asks for it: most operations end without, and Node makes one in five
+ * microseconds, with a hidden class of its own.
+ */
+export class OperationAbort {
+  /** Aborted, and why. */
+  private given: { readonly reason: unknown } | undefined
+  private controller: AbortController | undefined
+
+  get aborted(): boolean {
+    return this.given !== undefined
+  }
+
+  get reason(): unknown {
+    return this.given?.reason
+  }
+
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController()
+      if (this.given !== undefined) this.controller.abort(this.given.reason)
+    }
+    return this.controller.signal
+  }
+
+  /** Aborts it; the first reason counts. */
+  abort(reason: unknown): void {
+    this.given ??= { reason }
+    this.controller?.abort(reason)
+  }
+}
+
 /** The error of an aborted operation. */
-export const abortedError = (what: string, signal: AbortSignal | undefined): XenError =>
+export const abortedError = (what: string, signal: { readonly reason: unknown } | undefined): XenError =>
   new XenError('ABORTED', `${what} was aborted`, { cause: signal?.reason })
 
 /**
@@ -101,7 +169,7 @@ export function startOperation<T, P extends EventBase>(
   settings: {
     readonly name: string
     readonly now: () => number
-    readonly signal?: AbortSignal | undefined
+    readonly abort?: OperationAbort | undefined
     /** What is told instead of an error, where the caller of this function knows better. */
     readonly explain?: (error: unknown) => unknown
     readonly ignoreCaller?: () => void
@@ -110,24 +178,23 @@ export function startOperation<T, P extends EventBase>(
   body: (context: OperationContext<P>) => Promise<T>,
 ): Operation<T, P> {
   const hub = new EventHub<P>(settings.now)
-  const { name, signal, explain } = settings
+  const { name, abort = new OperationAbort(), explain } = settings
   const steps: UndoStep[] = []
   const check = (): void => {
-    if (signal?.aborted === true) throw abortedError(name, signal)
+    if (abort.aborted) throw abortedError(name, abort)
   }
   const run = async (): Promise<T> => {
     await Promise.resolve()
     try {
       check()
-      return await body({
+      return await body(contextOf<P>(abort, {
         report: (event) => hub.emit(event),
         check,
         undo: (step) => steps.push(step),
         commit: () => void steps.splice(0),
         ignoreCaller: () => settings.ignoreCaller?.(),
         leave: () => settings.leave?.(),
-        signal,
-      })
+      }))
     } catch (error) {
       const why = explain === undefined ? error : explain(error)
       throw await rollBack(steps, why)

@@ -7,7 +7,7 @@ import { XenError, type DomId, type EventBase } from '../../util/index.ts'
 import { EXCLUDES, type Activity } from './activities.ts'
 import type { Inputs } from './inputs.ts'
 import type { OperationEvents, OperationFacts } from './operation-events.ts'
-import { startOperation, type Operation, type OperationContext, type OperationOptions, type OperationStep } from './operation.ts'
+import { contextOf, OperationAbort, startOperation, type Operation, type OperationContext, type OperationOptions, type OperationStep } from './operation.ts'
 
 /** What an operation is, and what it depends on. */
 export interface OperationSettings extends OperationOptions {
@@ -27,7 +27,7 @@ export interface OperationSettings extends OperationOptions {
 interface Entry {
   readonly settings: OperationSettings
   readonly facts: OperationFacts
-  readonly abort: AbortController
+  readonly abort: OperationAbort
   /** Why it was ended from within. */
   cause: XenError | undefined
   settled: Promise<unknown>
@@ -78,7 +78,7 @@ export class Operations {
   private readonly host: OperationsHost
   private readonly entries = new Set<Entry>()
   /** Domains that are being taken apart: nothing begins on them. */
-  private readonly going = new Map<DomId | undefined, XenError>()
+  private readonly going = new Map<DomId | undefined, () => XenError>()
   private closed: XenError | undefined
   /** How many have begun. */
   private count = 0
@@ -95,8 +95,8 @@ export class Operations {
     const { name } = settings
     const wrong = errorOf(settings.check)
     const signal = wrong === undefined ? settings.signal : undefined
-    const abort = new AbortController()
-    const refusal = wrong ?? this.closed ?? this.going.get(settings.domid) ?? this.gone(settings) ?? this.busy(settings)
+    const abort = new OperationAbort()
+    const refusal = wrong ?? this.closed ?? this.going.get(settings.domid)?.() ?? this.gone(settings) ?? this.busy(settings)
     const facts: OperationFacts = { operation: this.count += 1, name, ...(settings.domid === undefined ? {} : { domid: settings.domid }) }
     const entry: Entry = { settings, facts, abort, cause: refusal, settled: Promise.resolve(), reports: 0, reporting: false, steps: 0, isFinal: false }
     if (refusal === undefined && settings.isApart !== true) this.entries.add(entry)
@@ -108,7 +108,7 @@ export class Operations {
       this.entries.delete(entry)
     }
     const operation = startOperation<T, P>({
-      name, now: () => this.host.now(), signal: abort.signal, ignoreCaller, leave,
+      name, now: () => this.host.now(), abort, ignoreCaller, leave,
       // Ended from within it was nobody's wish: the reason is the error.
       explain: (error) => {
         const why = entry.cause !== undefined && XenError.is(error, 'ABORTED') ? entry.cause : error
@@ -145,8 +145,7 @@ export class Operations {
       context.check()
     }
     step('begun')
-    return {
-      signal: context.signal,
+    return contextOf<P>(context, {
       check: () => {
         context.check()
         step('checked')
@@ -172,7 +171,7 @@ export class Operations {
         entry.isFinal = true
         context.leave()
       },
-    }
+    })
   }
 
   /** Lets the caller's signal abort an operation, by the host's door, until the returned function is called. */
@@ -209,8 +208,8 @@ export class Operations {
     if (busy !== undefined) throw busy
   }
 
-  /** Ends all operations on a domain, and lets none begin until it is forgotten; resolves when they have been undone. */
-  async endDomain(domid: DomId, cause: XenError): Promise<void> {
+  /** Ends all operations on a domain for a cause, and lets none begin until it is forgotten; resolves when they have been undone. */
+  async endDomain(domid: DomId, cause: () => XenError): Promise<void> {
     this.going.set(domid, cause)
     await this.end([...this.entries].filter(({ settings }) => settings.domid === domid), cause)
   }
@@ -223,13 +222,15 @@ export class Operations {
   /** Ends all operations, and refuses new ones; resolves when they have been undone. */
   async close(cause: XenError): Promise<void> {
     this.closed = cause
-    await this.end([...this.entries], cause)
+    await this.end([...this.entries], () => cause)
   }
 
-  private async end(entries: readonly Entry[], cause: XenError): Promise<void> {
+  private async end(entries: readonly Entry[], cause: () => XenError): Promise<void> {
+    // An error takes down who has called, which costs more than the rest: it is made where somebody is told.
+    const why = entries.length === 0 ? undefined : cause()
     for (const entry of entries) {
-      entry.cause ??= cause
-      entry.abort.abort(cause)
+      entry.cause ??= why
+      entry.abort.abort(why)
     }
     await Promise.all(entries.map(({ settled }) => settled))
   }

@@ -131,7 +131,7 @@ function setTarget(exchange: Exchange, { domid, target }: RequestOf<'set-target'
   if (isStoreErrorName(holder)) return finish(exchange, holder)
   const other = connected(exchange, target)
   if (isStoreErrorName(other)) return finish(exchange, other)
-  holder.target = target
+  exchange.host.store.domains.setTarget(holder, target)
   return finish(exchange, undefined)
 }
 

@@ -85,8 +85,8 @@ export class XenStoreServer implements Quiescible {
   private readonly options: XenStoreServerOptions
   private readonly connections = new Set<ServerConnection>()
   private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: ServerConnection }>()
-  private readonly readySet = new Set<ServerConnection>()
-  private readonly dirtySet = new Set<ServerConnection>()
+  private readySet = new Set<ServerConnection>()
+  private dirtySet = new Set<ServerConnection>()
   /** Held back until somebody does something. */
   private readonly stalledSet = new Set<ServerConnection>()
   /** Held back until time has passed. */
@@ -350,8 +350,8 @@ export class XenStoreServer implements Quiescible {
     try {
       this.wakeByTime()
       do {
-        const round = [...this.readySet]
-        this.readySet.clear()
+        const round = this.readySet
+        this.readySet = new Set()
         for (const connection of round) if (connection.serveInput()) this.readySet.add(connection)
         this.flush()
       } while (this.readySet.size > 0)
@@ -366,6 +366,7 @@ export class XenStoreServer implements Quiescible {
       // A client that was held back for not taking its replies may be served again.
       if (connection.flush() && (this.stalledSet.delete(connection) || this.timed.delete(connection))) this.readySet.add(connection)
     }
+    this.dirtySet = new Set()
   }
 
   private wakeByTime(): void {

@@ -51,7 +51,7 @@ export class DomainRecord implements StoreDomain {
   shutdown = false
   /** Features on offer to it; may be narrowed before it is introduced. */
   features: number = STORE_FEATURES
-  /** The domain over whose nodes it has power. */
+  /** The domain over whose nodes it has power; {@link DomainTable.setTarget} says so. */
   target: number | undefined
   limits: QuotaLimits
   readonly usage: QuotaUsage = { nodes: 0, watches: 0, outstanding: 0, memory: 0, transactions: 0 }
@@ -83,6 +83,8 @@ export class DomainTable {
   /** Limits that a domain starts with. */
   defaults: QuotaLimits
   private readonly domains = new Map<number, DomainRecord>()
+  /** Those that have power over another's nodes. */
+  private readonly holders = new Set<DomainRecord>()
   private readonly exists: (domid: number) => boolean
 
   /** `exists` tells whether there is such a domain on the host. */
@@ -111,12 +113,22 @@ export class DomainTable {
   }
 
   forget(id: number): void {
+    const domain = this.domains.get(id)
+    if (domain === undefined) return
+    this.holders.delete(domain)
     this.domains.delete(id)
+  }
+
+  /** Gives a domain power over another's nodes; undefined takes it back. */
+  setTarget(domain: DomainRecord, target: number | undefined): void {
+    domain.target = target
+    if (target === undefined) this.holders.delete(domain)
+    else this.holders.add(domain)
   }
 
   /** Nobody has power over a domain's nodes any more: it is gone. */
   untarget(id: number): void {
-    for (const domain of this.domains.values()) if (domain.target === id) domain.target = undefined
+    for (const domain of this.holders) if (domain.target === id) this.setTarget(domain, undefined)
   }
 
   /** All of them, in the order of their first appearance. */

@@ -29,6 +29,11 @@ export interface SessionOptions {
   readonly id?: number
 }
 
+/** Permissions of a new node that a domain owns. */
+function ownedBy(domid: number, [owner, ...others]: Permissions): Permissions {
+  return [{ ...owner, domid }, ...others]
+}
+
 /** One connection. */
 export class StoreSession extends SessionRights {
   readonly watches = new Map<string, Watch>()
@@ -204,8 +209,7 @@ export class StoreSession extends SessionRights {
 
   /** New nodes, the deepest first, each holding the one before it. They inherit; unprivileged domains own theirs. */
   private chain(missing: readonly string[], inherited: Permissions, value: Uint8Array): readonly PlacedNode[] {
-    const [owner, ...others] = inherited
-    const permissions: Permissions = this.privileged ? inherited : [{ ...owner, domid: this.domid }, ...others]
+    const permissions = this.privileged ? inherited : ownedBy(this.domid, inherited)
     const chain: PlacedNode[] = []
     for (const path of missing) {
       const below = chain[chain.length - 1]
@@ -435,7 +439,7 @@ export class StoreSession extends SessionRights {
 
 /** Opens a connection without a transport. */
 export function openSession(store: StoreCore, options: SessionOptions): StoreSession {
-  const session = new StoreSession(store, { ...options, id: store.nextSession(options.id) })
+  const session = new StoreSession(store, Object.assign({}, options, { id: store.nextSession(options.id) }))
   store.enter(session.id, session)
   return session
 }

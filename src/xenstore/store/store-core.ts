@@ -8,18 +8,18 @@
 import { EventHub, type Clock, anything, callable, checkOptions, having, sameFields, sameOptional, sameState } from '../../util/index.ts'
 import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type DomainRecord } from './domains.ts'
 import {
-  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode,
+  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAt, walkUp, withNode, withoutNode,
 } from '../tree/node.ts'
 import { isSpecial, parentPath } from '../tree/path.ts'
 import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
 import { maySee, type WatchedChange } from './change.ts'
-import { ChildrenEdit } from './children-edit.ts'
 import { LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
   expectSaved, readLimits, readNode, readTree, reorder, saveNode, saveTree, type DomainState, type StoreState,
 } from './saved-state.ts'
 import { STORE_EVENTS, type StoreEvent } from './store-events.ts'
 import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
+import { TreeEdit } from './tree-edit.ts'
 import { MATCH, WatchRegistry, type EventCause, type Match, type WatchOwner } from './watches.ts'
 import { WriteRate } from './write-rate.ts'
 
@@ -238,7 +238,7 @@ export class StoreCore {
     domain.introduced = saved.introduced || !isUnprivileged(saved.id)
     domain.shutdown = saved.shutdown
     domain.features = saved.features
-    domain.target = saved.target
+    this.domains.setTarget(domain, saved.target)
     domain.limits = readLimits(saved.limits)
     domain.credit = saved.credit === undefined ? undefined : { ...saved.credit }
   }
@@ -300,40 +300,32 @@ export class StoreCore {
   /** Makes a transaction's changes the store's. The caller has checked that it may. */
   apply(transaction: StoreTransaction): number {
     const changes = transaction.changes()
-    for (let at = 0; at < changes.length;) at = this.applySiblings(changes, at)
+    this.tree = this.changedBy(changes)
     this.changeCount += 1
     for (const { path, before, current } of changes) this.domains.account(path, before, current)
     this.fireAll(transaction.accesses.values())
     return changes.length
   }
 
-  /** Applies the change at `start` and those behind it that have the same parent, which is rebuilt once for all. */
-  private applySiblings(changes: readonly Access[], start: number): number {
-    const { path, names, above, current } = changes[start]!
-    if (isSpecial(path)) {
-      if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
-      return start + 1
+  /** The tree with changes, parents before their children; special nodes take theirs. */
+  private changedBy(changes: readonly Access[]): StoreNode {
+    let { tree } = this
+    let edit: TreeEdit | undefined
+    for (const change of changes) {
+      const { path, current } = change
+      if (isSpecial(path)) {
+        if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
+      } else if (path.length === 1) tree = current!.with({ children: tree.children, generation: this.nextGeneration() })
+      else (edit ??= new TreeEdit(tree)).apply(change, this.nextGeneration())
     }
-    if (path.length === 1) {
-      this.tree = current!.with({ children: this.tree.children, generation: this.nextGeneration() })
-      return start + 1
-    }
-    const levels = names.length - 1
-    const parent = nodeAlong(this.tree, names, levels)
-    const edit = parent && new ChildrenEdit(parent)
-    let at = start
-    for (; at < changes.length && changes[at]!.above === above; at += 1) {
-      const generation = this.nextGeneration()
-      edit?.apply(changes[at]!, generation)
-    }
-    if (edit !== undefined) this.tree = withNodeAlong(this.tree, names, levels, { node: edit.node(), generation: edit.generation })
-    return at
+    return edit === undefined ? tree : edit.changed()
   }
 
   private fireAll(accesses: Iterable<Access>): void {
     if (this.watches.size === 0) return
     for (const { path, fire, before } of accesses) {
-      if (fire === undefined) continue
+      // Most nodes are nobody's concern.
+      if (fire === undefined || this.watches.matching(path, fire).length === 0) continue
       this.fire({ path, match: fire, node: this.get(path), root: this.tree, old: before?.permissions })
     }
   }

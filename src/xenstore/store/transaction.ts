@@ -5,10 +5,9 @@
  *
  * Reference: tools/xenstored/transaction.c, head comment.
  */
-import { pathNames } from '../tree/known-paths.ts'
 import { nodeSize, type StoreNode } from '../tree/node.ts'
 import { expectSaved, isNodePath, readCopy, saveCopy, type TransactionState } from './saved-state.ts'
-import { baseName, childPath, parentPath } from '../tree/path.ts'
+import { baseName, childPath, isSpecial, parentPath } from '../tree/path.ts'
 import { MATCH, type Match } from './watches.ts'
 
 /** What a transaction has done with one node. */
@@ -23,8 +22,8 @@ export interface Access {
   fire: Match | undefined
   /** When it was created here, counted within the transaction; 0 when it was not. */
   made: number
-  /** Components of the path. */
-  readonly names: readonly string[]
+  /** How many components the path has. */
+  readonly depth: number
   /** The path above. */
   readonly above: string
 }
@@ -84,13 +83,21 @@ export class StoreTransaction {
       this.poisoned = true
       return undefined
     }
-    const before = this.base.get(path)
+    const above = parentPath(path)
+    const before = this.look(path, above)
     if (this.accesses.size === 0) this.changesBefore = this.base.changes()
-    const access = accessTo(path, before)
+    const access = accessTo(path, above, before)
     this.accesses.set(path, access)
     this.recent = access
     this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
     return access
+  }
+
+  /** The node as the store has it now: below one that was touched, where nothing has changed since, it is at hand. */
+  private look(path: string, above: string): StoreNode | undefined {
+    if (this.changesBefore !== this.base.changes() || path.length === 1 || isSpecial(path)) return this.base.get(path)
+    const parent = this.accesses.get(above)
+    return parent === undefined ? this.base.get(path) : parent.before?.children.get(baseName(path))
   }
 
   private known(path: string): Access | undefined {
@@ -200,7 +207,7 @@ export class StoreTransaction {
       expectSaved(isNodePath(path, true), `a node named ${path}`)
       expectSaved(path !== '/' || (before !== undefined && current !== undefined), 'a transaction without a root')
       const known = readCopy(before, newest)
-      const access = accessTo(path, known)
+      const access = accessTo(path, parentPath(path), known)
       access.fire = fire
       this.accesses.set(path, access)
       this.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
@@ -218,11 +225,19 @@ export class StoreTransaction {
     const modified: Access[] = []
     for (const access of this.accesses.values()) if (access.modified) modified.push(access)
     if (modified.length < 2) return modified
-    return modified.sort((a, b) => a.names.length - b.names.length || a.made - b.made)
+    return modified.sort((a, b) => a.depth - b.depth || a.made - b.made)
   }
 }
 
-const accessTo = (path: string, before: StoreNode | undefined): Access => ({
-  path, before, current: before, modified: false, fire: undefined, made: 0,
-  names: pathNames(path), above: parentPath(path),
+const accessTo = (path: string, above: string, before: StoreNode | undefined): Access => ({
+  path, before, current: before, modified: false, fire: undefined, made: 0, depth: depthOf(path), above,
 })
+
+const SLASH = 0x2f
+
+/** How many components a well-formed path has: none for the root and for special nodes. */
+function depthOf(path: string): number {
+  let depth = 0
+  if (path.length > 1) for (let i = 0; i < path.length; i += 1) if (path.charCodeAt(i) === SLASH) depth += 1
+  return depth
+}

@@ -55,6 +55,8 @@ export class WatchRegistry {
   private readonly byPath = new Map<string, Set<Watch>>()
   private sequence = 0
   private count = 0
+  /** What was found above a node last, while no watch comes or goes. */
+  private recent: { readonly parent: string | undefined; readonly match: Match; readonly found: readonly Watch[] } | undefined
 
   /** How many watches there are. */
   get size(): number {
@@ -68,6 +70,7 @@ export class WatchRegistry {
   }
 
   add(watch: Watch): void {
+    this.recent = undefined
     const set = this.byPath.get(watch.path)
     if (set === undefined) this.byPath.set(watch.path, new Set([watch]))
     else set.add(watch)
@@ -77,6 +80,7 @@ export class WatchRegistry {
   delete(watch: Watch): void {
     const set = this.byPath.get(watch.path)
     if (set === undefined || !set.delete(watch)) return
+    this.recent = undefined
     this.count -= 1
     if (set.size === 0) this.byPath.delete(watch.path)
   }
@@ -88,11 +92,22 @@ export class WatchRegistry {
     for (const watch of this.byPath.get(path) ?? []) {
       if (match !== MATCH.WITHOUT_DEPTH || watch.depth < 0) found.push(watch)
     }
-    if (match === MATCH.SUBTREE || match === MATCH.WITH_DEPTH) this.above(path, match, found)
+    if (match === MATCH.SUBTREE || match === MATCH.WITH_DEPTH) for (const watch of this.above(path, match)) found.push(watch)
     return found.length < 2 ? found : found.sort((a, b) => a.sequence - b.sequence)
   }
 
-  private above(path: string, match: Match, found: Watch[]): void {
+  /** Watches on the nodes above; those of a node's children, which mostly change one after the other, are looked for once. */
+  private above(path: string, match: Match): readonly Watch[] {
+    const parent = path.length > 1 ? path.slice(0, path.lastIndexOf('/')) : undefined
+    const known = this.recent
+    if (known !== undefined && known.parent === parent && known.match === match) return known.found
+    const found: Watch[] = []
+    this.collect(path, match, found)
+    this.recent = { parent, match, found }
+    return found
+  }
+
+  private collect(path: string, match: Match, found: Watch[]): void {
     let levels = 0
     let end = path.length
     while (end > 1) {

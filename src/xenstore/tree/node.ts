@@ -65,10 +65,10 @@ const PERMISSION_BYTES = 8
 export const nodeSize = (node: NodeParts): number =>
   HEADER_BYTES + PERMISSION_BYTES * node.permissions.length + node.value.length + node.children.nameBytes
 
-/** The node that the first `levels` of the names lead to; undefined when there is none. */
-export function nodeAlong(root: StoreNode, names: readonly string[], levels: number): StoreNode | undefined {
+/** The node that the names lead to; undefined when there is none. */
+function nodeAlong(root: StoreNode, names: readonly string[]): StoreNode | undefined {
   let node: StoreNode | undefined = root
-  for (let i = 0; i < levels; i += 1) {
+  for (let i = 0; i < names.length; i += 1) {
     node = node.children.get(names[i]!)
     if (node === undefined) return undefined
   }
@@ -78,7 +78,7 @@ export function nodeAlong(root: StoreNode, names: readonly string[], levels: num
 /** The node at a well-formed `path` below the tree's root; undefined when there is none. */
 export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
   const names = namesAtHand(path)
-  return names === undefined ? nodeBelow(root, path) : nodeAlong(root, names, names.length)
+  return names === undefined ? nodeBelow(root, path) : nodeAlong(root, names)
 }
 
 /** As {@link nodeAt}, for a path that is looked up once and need not be taken apart. */
@@ -120,11 +120,6 @@ function changed(node: StoreNode, change: Change, level: number): StoreNode {
   if (children.size === node.children.size) return node.withChildren(children)
   return node.with({ children, generation: change.generation })
 }
-
-/** The tree with a node in the place that the first `levels` of the names lead to. As {@link withNode}. */
-export const withNodeAlong = (
-  root: StoreNode, names: readonly string[], levels: number, { node, generation }: NewNode,
-): StoreNode => (levels === 0 ? node : changed(root, { names, levels, node, generation }, 0))
 
 /** A node for a tree. */
 export interface NewNode {

@@ -9,9 +9,22 @@ import type { Mfn } from '../../../util/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainInfo, HostInfo, VcpuInfoSnapshot } from './records.ts'
 
+/** How many of a domain's vCPUs are online, and of these running and blocked, and what all have used. */
+function sumOf(vcpus: readonly Vcpu[], now: number): { readonly online: number; readonly running: number; readonly blocked: number; readonly cpuTime: number } {
+  let [online, running, blocked, cpuTime] = [0, 0, 0, 0]
+  for (const vcpu of vcpus) {
+    cpuTime += vcpu.runstate.cpuTime(now)
+    if (!vcpu.online) continue
+    online += 1
+    if (vcpu.runningOn >= 0) running += 1
+    if (vcpu.blocked) blocked += 1
+  }
+  return { online, running, blocked, cpuTime }
+}
+
 /** A domain's facts at host time `now`, in the pool of a number, or -1. */
 export function describeDomain(domain: Domain, { now, pool }: { readonly now: number; readonly pool: number }): DomainInfo {
-  const online = domain.vcpus.filter((vcpu) => vcpu.online)
+  const { online, running, blocked, cpuTime } = sumOf(domain.vcpus, now)
   const crashed = domain.isShutDown && domain.shutdownReason === SHUTDOWN.crash
   return {
     domid: domain.id,
@@ -20,8 +33,8 @@ export function describeDomain(domain: Domain, { now, pool }: { readonly now: nu
     translated: domain.guest !== undefined,
     addressSize: (domain.kind.abi ?? NATIVE).width,
     privileged: domain.privileged,
-    running: online.some((vcpu) => vcpu.runningOn >= 0),
-    blocked: online.length > 0 && online.every((vcpu) => vcpu.blocked),
+    running: running > 0,
+    blocked: online > 0 && blocked === online,
     paused: domain.pauseCount > 0,
     shutdown: domain.isShutDown && !crashed,
     crashed,
@@ -32,8 +45,8 @@ export function describeDomain(domain: Domain, { now, pool }: { readonly now: nu
     outstandingPages: domain.outstandingPages,
     // The frame was taken from the frame table.
     sharedInfoFrame: domain.sharedInfoFrame as Mfn,
-    cpuTime: domain.vcpus.reduce((sum, vcpu) => sum + vcpu.runstate.cpuTime(now), 0),
-    onlineVcpus: online.length,
+    cpuTime,
+    onlineVcpus: online,
     maxVcpu: domain.vcpuCount - 1,
     pool,
     handle: domain.handle.slice(),

@@ -112,7 +112,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     const id = this.chooseId(options.domid, facts)
     if (id < 0) return id
     // A number that is free.
-    return this.make(id as DomId, { ...options, vcpus, kind }, facts)
+    return this.make(id as DomId, Object.assign({}, options, { vcpus, kind }), facts)
   }
 
   private make(id: DomId, options: NewDomain, facts: RefusalFacts): number {
@@ -120,6 +120,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     const { maxGrantFrames = DEFAULT_GRANT_FRAMES, maxMaptrackFrames = DEFAULT_MAPTRACK_FRAMES, grantVersion: maxVersion = 2 } = options
     const sharedInfoFrame = parts.domainMemory.takeRaw()
     if (sharedInfoFrame < 0) return because(facts, { cause: 'shared_info', domid: id }, -ERRNO.ENOMEM)
+    parts.frames.begin(id)
     parts.frames.assignShared(sharedInfoFrame, id)
     const { kind, createRunner, vcpus: vcpuCount } = options
     const domain = this.assemble({
@@ -338,13 +339,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   /** Gives back every frame of a dying domain: pins, its own references, and recursive page tables by force. */
   private *relinquish(domain: Domain): Generator<void> {
     const { frames, domainMemory } = this.parts
-    const own: number[] = []
-    const count = domain.totalPages + domain.sharedPages
-    for (let mfn = frames.first; own.length < count; mfn += 1) {
-      mfn = frames.owner.indexOf(domain.id, mfn)
-      if (mfn < 0) break
-      own.push(mfn)
-    }
+    const own = frames.framesOf(domain.id, domain.totalPages + domain.sharedPages)
     yield* this.eachFrame(domain, own, (mfn) => this.unpin(mfn))
     yield* this.eachFrame(domain, own, (mfn) => void domainMemory.giveBack(mfn))
     for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {

@@ -63,16 +63,27 @@ class TypeScriptGuests implements GuestKind {
 
   /** As whoever directs the scheduler at the time has it. */
   private orderOf(domid: number): ReadyOrder {
-    const { scheduler } = this.parts
-    return {
-      get isDirected() {
-        return scheduler.director?.first !== undefined
-      },
-      first: (count) => {
-        const chosen = Math.floor(scheduler.director?.first?.({ domid, count }) ?? 0)
-        return chosen > 0 && chosen < count ? chosen : 0
-      },
-    }
+    return new DirectedOrder(this.parts.scheduler, domid)
+  }
+}
+
+/** The order in which a domain's kernel takes things that are ready. */
+class DirectedOrder implements ReadyOrder {
+  private readonly scheduler: TypeScriptParts['scheduler']
+  private readonly domid: number
+
+  constructor(scheduler: TypeScriptParts['scheduler'], domid: number) {
+    this.scheduler = scheduler
+    this.domid = domid
+  }
+
+  get isDirected(): boolean {
+    return this.scheduler.director?.first !== undefined
+  }
+
+  first(count: number): number {
+    const chosen = Math.floor(this.scheduler.director?.first?.({ domid: this.domid, count }) ?? 0)
+    return chosen > 0 && chosen < count ? chosen : 0
   }
 }
 

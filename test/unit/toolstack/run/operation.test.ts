@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { startOperation } from '../../../../src/toolstack/run/operation.ts'
+import { OperationAbort, startOperation } from '../../../../src/toolstack/run/operation.ts'
 import { XenError } from '../../../../src/util/index.ts'
 
 type Progress = { readonly type: 'step'; readonly n: number }
@@ -56,16 +56,30 @@ describe('an operation', () => {
   })
 
   test('is aborted before it begins, or between steps', async () => {
-    const early = startOperation<void, Progress>(
-      { ...settings, signal: AbortSignal.abort('no') },
-      async () => undefined,
-    )
+    const given = new OperationAbort()
+    given.abort('no')
+    const early = startOperation<void, Progress>({ ...settings, abort: given }, async () => undefined)
     await expect(early).rejects.toMatchObject({ code: 'ABORTED', message: 'the work was aborted', cause: 'no' })
-    const controller = new AbortController()
-    const late = startOperation<void, Progress>({ ...settings, signal: controller.signal }, async ({ check }) => {
-      controller.abort()
+    const abort = new OperationAbort()
+    const late = startOperation<void, Progress>({ ...settings, abort }, async ({ check }) => {
+      abort.abort('enough')
       check()
     })
-    await expect(late).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(late).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
+  })
+
+  test('has a signal for whoever asks, before it is aborted and after', async () => {
+    const abort = new OperationAbort()
+    const reasons: unknown[] = []
+    const operation = startOperation<void, Progress>({ ...settings, abort }, async (context) => {
+      context.signal?.addEventListener('abort', () => reasons.push(context.signal?.reason))
+      abort.abort('first')
+      abort.abort('second')
+    })
+    await operation
+    expect(reasons).toEqual(['first'])
+    const late = new OperationAbort()
+    late.abort('gone')
+    expect(late.signal).toMatchObject({ aborted: true, reason: 'gone' })
   })
 })
