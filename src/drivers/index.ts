@@ -23,9 +23,9 @@ export {
   loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
-  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockLimits, BlockRequest, BlockServerOptions,
+  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockFrontendOptions, BlockLayout, BlockLimits, BlockRequest, BlockServerOptions,
   BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRates, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
-  SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
+  RingPages, SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
   VirtualDevice, WriteObserver,
 } from './block/index.ts'
 export {

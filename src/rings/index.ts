@@ -4,7 +4,7 @@
  * @module
  */
 export { ahead, advance, mustNotify, roundDownToPowerOfTwo } from './ring-index.ts'
-export { BackRing, FrontRing, NO_ENTRY, ringState } from './split-ring.ts'
+export { BackRing, FrontRing, NO_ENTRY, SPLIT_ENTRY, ringState } from './split-ring.ts'
 export type { RingOverrun, RingPlace, RingPosition, RingState } from './split-ring.ts'
 export { BytePipe, ByteConsumer, ByteProducer, CONSOLE_PIPE, XENSTORE_PIPE, mirror } from './byte-ring.ts'
 export type { BytePipeLayout, ByteRingLayout } from './byte-ring.ts'

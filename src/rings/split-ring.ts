@@ -1,9 +1,12 @@
 /**
- * Request and response rings of the split drivers: one page, two sides. The front end writes requests and takes
- * responses, the back end the reverse; an entry holds a request first and then its response.
+ * Request and response rings of the split drivers: one page or several, two sides. The front end writes requests and
+ * takes responses, the back end the reverse; an entry holds a request first and then its response.
  *
  *     byte 0      4         8        12        16          64
  *     | req_prod | req_event | rsp_prod | rsp_event | pad ... | entry 0 | entry 1 | ...
+ *
+ * Several pages are one ring to both sides and lie anywhere in host memory, so that an entry may be split: it begins in
+ * one page and ends in another. Such an entry is read and written in a private place, `staged`.
  *
  * The other side is hostile: its producer index is checked each time, and a ring that overran is broken for good.
  * hot path: entries are addressed in place; whoever takes one reads each field once, or copies it first (40 ns).
@@ -21,8 +24,11 @@ export interface RingPlace {
   readonly base: number
   /** Bytes of one entry: the larger of request and response, rounded as C does. */
   readonly entrySize: number
-  /** Bytes of the ring, header included. Default: one page. */
-  readonly size?: number
+  /**
+   * Byte offsets in `view` of all pages of the ring in their order, the first of which is `base`: of a ring of several
+   * pages. Default: one page.
+   */
+  readonly pages?: readonly number[]
 }
 
 /** Why a ring is broken: the other side's index claims more entries than the ring can hold. */
@@ -56,6 +62,8 @@ export type RingState = StateOf<typeof ringState>
 
 /** Answer of the `take` and `next` calls when there is no entry. */
 export const NO_ENTRY = -1
+/** Answer of the `take` and `next` calls when the entry is split between two pages: it is in `staged`. */
+export const SPLIT_ENTRY = -2
 
 /** Where the entries begin: offsetof(struct NAME_sring, ring). */
 const ENTRIES_OFFSET = 64
@@ -67,9 +75,13 @@ class RingSide {
   /** Set once the other side has overrun the ring; from then on there is nothing to take. */
   overrun: RingOverrun | undefined
   protected readonly view: DataView
+  /** Where a split entry is read and written: its bytes from 0 on. */
+  readonly staged: DataView
   private readonly entryViews: (Uint8Array | undefined)[]
   protected readonly base: number
   protected readonly entrySize: number
+  /** The pages of the ring where they do not lie in a row. */
+  private readonly scattered: readonly number[] | undefined
   protected produced: number
   protected consumed: number
 
@@ -77,8 +89,11 @@ class RingSide {
     this.view = place.view
     this.base = place.base
     this.entrySize = place.entrySize
-    this.entries = roundDownToPowerOfTwo(Math.floor(((place.size ?? PAGE_SIZE) - ENTRIES_OFFSET) / place.entrySize))
+    const { pages = [place.base] } = place
+    this.entries = roundDownToPowerOfTwo(Math.floor((pages.length * PAGE_SIZE - ENTRIES_OFFSET) / place.entrySize))
     if (this.entries === 0) throw new Error('the ring is too small for one entry')
+    this.scattered = pages.every((page, index) => page === place.base + index * PAGE_SIZE) ? undefined : pages
+    this.staged = new DataView(new ArrayBuffer(place.entrySize))
     this.entryViews = new Array<Uint8Array | undefined>(this.entries).fill(undefined)
     this.produced = position.produced >>> 0
     this.consumed = position.consumed >>> 0
@@ -89,9 +104,46 @@ class RingSide {
     return this.overrun !== undefined
   }
 
-  /** Byte offset in `view` of the entry with this index. */
+  /** Byte offset in `view` of the entry with this index; SPLIT_ENTRY for one that lies in two pages. */
   entryAddress(index: number): number {
-    return this.base + ENTRIES_OFFSET + (index & (this.entries - 1)) * this.entrySize
+    const offset = ENTRIES_OFFSET + (index & (this.entries - 1)) * this.entrySize
+    return this.scattered === undefined ? this.base + offset : this.scatteredAddress(this.scattered, offset)
+  }
+
+  private scatteredAddress(pages: readonly number[], offset: number): number {
+    const within = offset % PAGE_SIZE
+    const page = (offset - within) / PAGE_SIZE
+    const fits = within + this.entrySize <= PAGE_SIZE || pages[page + 1] === pages[page]! + PAGE_SIZE
+    return fits ? pages[page]! + within : SPLIT_ENTRY
+  }
+
+  /** The two pieces of a split entry, in host memory. */
+  private piecesOf(index: number): readonly [Uint8Array, Uint8Array] {
+    const { view: { buffer, byteOffset }, scattered = [], entrySize } = this
+    const offset = ENTRIES_OFFSET + (index & (this.entries - 1)) * entrySize
+    const within = offset % PAGE_SIZE
+    const page = (offset - within) / PAGE_SIZE
+    const first = PAGE_SIZE - within
+    return [
+      new Uint8Array(buffer, byteOffset + scattered[page]! + within, first),
+      new Uint8Array(buffer, byteOffset + scattered[page + 1]!, entrySize - first),
+    ]
+  }
+
+  /** Copies a split entry into its private place. */
+  protected stage(index: number): void {
+    const [first, second] = this.piecesOf(index)
+    const { buffer } = this.staged
+    new Uint8Array(buffer, 0, first.length).set(first)
+    new Uint8Array(buffer, first.length).set(second)
+  }
+
+  /** Writes the entry that SPLIT_ENTRY was answered for last, from `staged`; only its first `length` bytes. */
+  writeStaged(length = this.entrySize): void {
+    const [first, second] = this.piecesOf(this.produced - 1)
+    const bytes = new Uint8Array(this.staged.buffer, 0, length)
+    first.set(bytes.subarray(0, first.length))
+    second.set(bytes.subarray(first.length))
   }
 
   /** The private indexes, and why the ring is broken. */
@@ -106,12 +158,14 @@ class RingSide {
     this.overrun = overrun
   }
 
-  /** Copies an entry that starts at byte `address` out of shared memory, cut to the smaller of entry and target. */
+  /** Copies the entry that was taken last, at `address`, out of shared memory, cut to the smaller of entry and target. */
   protected copyEntry(address: number, target: Uint8Array): void {
     const { view, entrySize } = this
-    const index = (address - this.base - ENTRIES_OFFSET) / entrySize
+    const slot = (this.consumed - 1) & (this.entries - 1)
     // One view for each entry, made when it is first copied: making one costs more than copying through it.
-    const entry = (this.entryViews[index] ??= new Uint8Array(view.buffer, view.byteOffset + address, entrySize))
+    const entry = (this.entryViews[slot] ??= address === SPLIT_ENTRY
+      ? new Uint8Array(this.staged.buffer)
+      : new Uint8Array(view.buffer, view.byteOffset + address, entrySize))
     target.set(target.length < entrySize ? entry.subarray(0, target.length) : entry)
   }
 
@@ -145,7 +199,10 @@ export class FrontRing extends RingSide {
     return this.broken ? 0 : this.entries - ahead(this.produced, this.consumed)
   }
 
-  /** Address of the next request to fill, which then counts as written; NO_ENTRY when the ring is full. */
+  /**
+   * Address of the next request to fill, which then counts as written; NO_ENTRY when the ring is full. SPLIT_ENTRY: it
+   * is to be filled in `staged`, and written by `writeStaged`.
+   */
   nextRequest(): number {
     if (this.freeRequests() === 0) return NO_ENTRY
     const address = this.entryAddress(this.produced)
@@ -169,10 +226,11 @@ export class FrontRing extends RingSide {
     return waiting
   }
 
-  /** Address of the next response, which then counts as taken; NO_ENTRY when there is none. */
+  /** Address of the next response, which then counts as taken; NO_ENTRY when there is none. SPLIT_ENTRY: it is in `staged`. */
   takeResponse(): number {
     if (this.unconsumedResponses() === 0) return NO_ENTRY
     const address = this.entryAddress(this.consumed)
+    if (address === SPLIT_ENTRY) this.stage(this.consumed)
     this.consumed = advance(this.consumed, 1)
     return address
   }
@@ -210,10 +268,14 @@ export class BackRing extends RingSide {
     return ahead(produced, this.consumed)
   }
 
-  /** Address of the next request, which then counts as taken; NO_ENTRY when there is none. Copy before checking it. */
+  /**
+   * Address of the next request, which then counts as taken; NO_ENTRY when there is none. Copy before checking it.
+   * SPLIT_ENTRY: a copy of it is in `staged`.
+   */
   takeRequest(): number {
     if (this.unconsumedRequests() === 0) return NO_ENTRY
     const address = this.entryAddress(this.consumed)
+    if (address === SPLIT_ENTRY) this.stage(this.consumed)
     this.consumed = advance(this.consumed, 1)
     return address
   }
@@ -230,7 +292,10 @@ export class BackRing extends RingSide {
     return ahead(this.consumed, this.produced)
   }
 
-  /** Address of the next response to fill, which then counts as written; NO_ENTRY when no request is owed one. */
+  /**
+   * Address of the next response to fill, which then counts as written; NO_ENTRY when no request is owed one.
+   * SPLIT_ENTRY: it is to be filled in `staged`, and written by `writeStaged`.
+   */
   nextResponse(): number {
     if (this.owedResponses() === 0) return NO_ENTRY
     const address = this.entryAddress(this.produced)

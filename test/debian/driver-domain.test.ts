@@ -2,6 +2,7 @@
  * Debian's Linux as a driver domain: our XenStore and toolstack serve, and its xen-blkback and xen-netback give a disk and a network
  * interface to another Linux and to a guest in TypeScript.
  */
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
@@ -27,7 +28,7 @@ describe.skipIf(missing !== undefined)(`Linux as a driver domain${missing ?? ''}
     host = await Host.boot({ memory: 768, dom0Memory: 16, decompress: optionalDecompressor })
     const debian = debianDom0({ folder: GUESTS_FOLDER })
     driver = await host.createDomain({
-      name: 'driver', memory: 320, driverDomain: true, kernel: debian.kernel, ramdisk: debian.ramdisk, commandLine: `${debian.commandLine} services=host`,
+      name: 'driver', memory: 320, vcpus: 2, driverDomain: true, kernel: debian.kernel, ramdisk: debian.ramdisk, commandLine: `${debian.commandLine} services=host`,
     })
     await driver.console.waitFor('dom0: ready', { timeout: '60s' })
     await driver.console.waitFor(/dom0# $/, { timeout: '10s' })
@@ -63,7 +64,7 @@ describe.skipIf(missing !== undefined)(`Linux as a driver domain${missing ?? ''}
   })
 
   test('serves a guest in TypeScript', async () => {
-    const [disks, nics] = [new BlockFrontend(), new NetFrontend()]
+    const [disks, nics] = [new BlockFrontend({ maxQueues: 4, maxRingPageOrder: 4 }), new NetFrontend()]
     const program: GuestProgram = async (kernel) => {
       const bus = new FrontendBus(kernel)
       await bus.register(disks)
@@ -85,6 +86,20 @@ describe.skipIf(missing !== undefined)(`Linux as a driver domain${missing ?? ''}
     await disk.flush()
     expect(await disk.read(3, 1)).toEqual(sector)
     expect(await run('dd if=/tmp/disk1 bs=512 skip=3 count=1 2>/dev/null | head -c 4; echo')).toContain('ZZZZ')
+    // A queue for each of its CPUs, and sixteen pages each, which is what xen-blkback has at most.
+    const front = (name: string): string | undefined => host.store.tryRead(`/local/domain/${domain.id}/device/vbd/51712/${name}`)
+    expect([front('multi-queue-num-queues'), front('ring-page-order'), front('ring-ref'), front('queue-1/ring-ref15') !== undefined]).toEqual(['2', '4', undefined, true])
+    // More requests at once than one ring of one page takes, some of them with their segments in a page of their own.
+    const parts = Array.from({ length: 100 }, (_, at) => Uint8Array.from({ length: 512 * (at % 3 === 0 ? 200 : 8) }, (_byte, place) => (place * 7 + at * 31) & 0xff))
+    const places = parts.map((_, at) => 512 + parts.slice(0, at).reduce((sum, { length }) => sum + length / 512, 0))
+    await Promise.all(parts.map((bytes, at) => disk.write(places[at]!, bytes)))
+    for (const [at, bytes] of (await Promise.all(parts.map((part, at) => disk.read(places[at]!, part.length / 512)))).entries()) expect(Buffer.compare(bytes, parts[at]!)).toBe(0)
+    const sum = createHash('md5').update(Buffer.concat(parts)).digest('hex')
+    expect(await run(`dd if=/tmp/disk1 bs=512 skip=512 count=${places.at(-1)! - 512 + parts.at(-1)!.length / 512} 2>/dev/null | md5sum`)).toContain(sum)
+    await disk.discard(512, 1024)
+    expect((await disk.read(512, 1024)).every((byte) => byte === 0)).toBe(true)
+    expect(await run('dd if=/tmp/disk1 bs=512 skip=512 count=1024 2>/dev/null | tr -d "\\0" | wc -c')).toMatch(/^0\b/m)
+    expect((await disk.read(1536, 8)).some((byte) => byte !== 0)).toBe(true)
     const nic = await nics.nic(0)
     nic.send(encodePacket({ kind: 'arp', operation: 'request', source: OWN_MAC, destination: BROADCAST, senderMac: OWN_MAC, sender: '192.168.1.3', targetMac: NOBODY, target: BRIDGE }))
     await domain.console.waitFor(/192\.168\.1\.1 is at [0-9a-f:]{17}/, { timeout: '10s' })

@@ -32,7 +32,7 @@ export const FAULT_MUTANTS: readonly FaultMutant[] = [
     name: 'a front-end believes an index that is beyond its ring',
     patches: [
       patch('rings/split-ring.ts', "if (waiting > ahead(this.produced, this.consumed)) return this.refuse('rsp_prod', produced, this.consumed)\n", ''),
-      patch('drivers/block/client.ts', 'if (request === undefined || LAYOUT_64.response.operation.get(view, address) !== request.operation) return false', "if (request === undefined) throw new Error('no request has this number')"),
+      patch('drivers/block/request-queue.ts', 'if (request === undefined || LAYOUT_64.response.operation.get(view, at) !== request.operation) return false', "if (request === undefined) throw new Error('no request has this number')"),
     ],
     by: ['back-end lies'], found: /the guest has crashed/,
   },
@@ -58,12 +58,12 @@ export const FAULT_MUTANTS: readonly FaultMutant[] = [
   },
   {
     name: 'a block back-end that closes keeps its ring mapped',
-    patches: [patch('drivers/block/served-disk.ts', '    this.ending = undefined\n    kernel.grants.unmap(connection.page)\n', '    this.ending = undefined\n')],
+    patches: [patch('drivers/block/disk-connection.ts', 'server.stop()))\n    this.unmap()\n', 'server.stop()))\n')],
     by: ['back-end restarts'], found: /dom0Mappings|is still there/,
   },
   {
     name: 'a block back-end that cannot bind its port keeps its ring mapped',
-    patches: [patch('drivers/block/served-disk.ts', '    } catch (error) {\n      kernel.grants.unmap(page)\n      throw error\n    }', '    } catch (error) {\n      throw error\n    }')],
+    patches: [patch('drivers/block/disk-connection.ts', '      for (const page of pages) kernel.grants.unmap(page)\n      throw error', '      throw error')],
     by: ['no port'], found: /dom0Mappings|is still there/,
   },
   {

@@ -4,7 +4,7 @@
  * be left mapped, granted or thrown. A failing sequence is repeated by its number.
  */
 import {
-  BLKIF_OP, BlkifRequest, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF,
+  BLKIF_OP, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF,
   NetifRxRequest, NetifRxResponse, NetifTxRequest, Sring,
 } from '../../src/abi/index.ts'
 import type { BlockRequest } from '../../src/drivers/index.ts'
@@ -63,12 +63,14 @@ function odd(random: SeededRandom): number {
   return random.next()
 }
 
-/** One hostile half: knows the ring's page, and follows the protocol closely enough to get anywhere. */
+/** One hostile half: knows the ring's pages, and follows the protocol closely enough to get anywhere. */
 interface Attack {
   readonly random: SeededRandom
   readonly hub: FakeHypervisor
-  /** Byte offset of the ring's page. */
+  /** Byte offset of the ring's first page. */
   readonly ring: number
+  /** Byte offsets of all pages of a ring that has several. */
+  readonly pages?: readonly number[]
   readonly entrySize: number
   readonly entries: number
   /** The index that this half writes. */
@@ -81,6 +83,30 @@ const rarely = (random: SeededRandom, oneIn: number): boolean => below(random, o
 function entryOf({ random, hub, ring, entrySize, entries, producer }: Attack, ahead = 0): number {
   const index = rarely(random, 12) ? below(random, entries) : Sring[producer].get(hub.view, ring) + ahead
   return ring + RING_HEADER + (index % entries) * entrySize
+}
+
+/** A block ring of 1, 2, 4, 8 or 16 pages that lie where they like. */
+const blockRing = (pages: readonly number[]): Pick<Attack, 'ring' | 'pages' | 'entrySize' | 'entries'> => ({
+  ring: pages[0]!, pages, entrySize: BlkifRequest.size, entries: 2 ** Math.floor(Math.log2((4096 * pages.length - RING_HEADER) / BlkifRequest.size)),
+})
+
+/**
+ * Changes an entry of a block ring, number `ahead` beyond what has been produced or any at all now and then: it may be
+ * split between two pages.
+ */
+function withEntry({ random, hub, entrySize, entries, producer, ring, pages = [ring] }: Attack, ahead: number, change: (view: DataView, at: number) => void): void {
+  const index = rarely(random, 12) ? below(random, entries) : Sring[producer].get(hub.view, ring) + ahead
+  const start = RING_HEADER + (index % entries) * entrySize
+  const at = pages[Math.floor(start / 4096)]! + (start % 4096)
+  const first = Math.min(entrySize, 4096 - (start % 4096))
+  const second = pages[Math.floor(start / 4096) + 1] ?? 0
+  if (first === entrySize) return change(hub.view, at)
+  const copy = new Uint8Array(entrySize)
+  copy.set(hub.bytes.subarray(at, at + first))
+  copy.set(hub.bytes.subarray(second, second + entrySize - first), first)
+  change(new DataView(copy.buffer), 0)
+  hub.bytes.set(copy.subarray(0, first), at)
+  hub.bytes.set(copy.subarray(first), second)
 }
 
 /** Claims to have produced `count` entries; now and then far more, or something absurd. */
@@ -98,9 +124,7 @@ function disturb({ random, hub, ring, producer }: Attack): void {
 }
 
 /** A block request that is nearly right. */
-function writeBlockRequest(attack: Attack, refs: readonly number[], ahead: number): void {
-  const { random, hub: { view } } = attack
-  const at = entryOf(attack, ahead)
+function writeBlockRequest({ random }: Attack, refs: readonly number[], { view, at }: { readonly view: DataView; readonly at: number }): void {
   const pick = (usual: number): number => (rarely(random, 16) ? odd(random) : usual)
   BlkifRequest.operation.set(view, at, pick(below(random, 3)) & 0xff)
   BlkifRequest.nrSegments.set(view, at, pick(1 + below(random, 4)) & 0xff)
@@ -115,11 +139,9 @@ function writeBlockRequest(attack: Attack, refs: readonly number[], ahead: numbe
 }
 
 /** A block request whose segments stand in a page of their own. */
-function writeIndirectRequest(attack: Attack, pages: { readonly refs: readonly number[]; readonly bases: readonly number[] }, ahead: number): void {
-  const { random, hub: { view } } = attack
-  const at = entryOf(attack, ahead)
+function writeIndirectRequest({ random, hub }: Attack, { refs, pages }: { readonly refs: readonly number[]; readonly pages: { readonly refs: readonly number[]; readonly bases: readonly number[] } }, { view, at }: { readonly view: DataView; readonly at: number }): void {
   const pick = (usual: number): number => (rarely(random, 16) ? odd(random) : usual)
-  const list = 1 + below(random, pages.refs.length - 1)
+  const list = below(random, pages.refs.length)
   BlkifRequestIndirect.operation.set(view, at, BLKIF_OP.INDIRECT)
   BlkifRequestIndirect.indirectOp.set(view, at, pick(below(random, 2)) & 0xff)
   BlkifRequestIndirect.nrSegments.set(view, at, pick(1 + below(random, 20)) & 0xffff)
@@ -127,16 +149,26 @@ function writeIndirectRequest(attack: Attack, pages: { readonly refs: readonly n
   view.setUint32(BlkifRequestIndirect.indirectGrefs.at(at, 0), pick(pages.refs[list]!), true)
   for (let index = 0; index < 20; index += 1) {
     const place = pages.bases[list]! + index * BlkifRequestSegment.size
-    BlkifRequestSegment.gref.set(view, place, rarely(random, 60) ? odd(random) : pages.refs[below(random, pages.refs.length)]!)
-    BlkifRequestSegment.firstSect.set(view, place, below(random, 5))
-    BlkifRequestSegment.lastSect.set(view, place, rarely(random, 60) ? odd(random) & 0xff : 4 + below(random, 4))
+    BlkifRequestSegment.gref.set(hub.view, place, rarely(random, 60) ? odd(random) : refs[below(random, refs.length)]!)
+    BlkifRequestSegment.firstSect.set(hub.view, place, below(random, 5))
+    BlkifRequestSegment.lastSect.set(hub.view, place, rarely(random, 60) ? odd(random) & 0xff : 4 + below(random, 4))
   }
 }
 
-/** Pages of a kernel, granted to the other side, and the way back. */
-function granted(kernel: GuestKernel, to: DomId, count: number): { readonly refs: number[]; readonly bases: number[]; release(): void } {
+/** A discard that is nearly right. */
+function writeDiscard({ random }: Attack, { view, at }: { readonly view: DataView; readonly at: number }): void {
+  const pick = (usual: number): number => (rarely(random, 8) ? odd(random) : usual)
+  BlkifRequestDiscard.operation.set(view, at, BLKIF_OP.DISCARD)
+  BlkifRequestDiscard.flag.set(view, at, below(random, 256))
+  BlkifRequestDiscard.id.setParts(view, at, odd(random), odd(random))
+  BlkifRequestDiscard.sectorNumber.setParts(view, at, pick(below(random, 2000)), rarely(random, 20) ? odd(random) : 0)
+  BlkifRequestDiscard.nrSectors.setParts(view, at, pick(below(random, 64)), rarely(random, 20) ? odd(random) : 0)
+}
+
+/** Pages of a kernel, granted to the other side, each fifth for reading only, and the way back. */
+function granted(kernel: GuestKernel, to: DomId, count: number, readOnly = (index: number): boolean => index % 5 === 4): { readonly refs: number[]; readonly bases: number[]; release(): void } {
   const pages = Array.from({ length: count }, () => kernel.frames.allocate())
-  const refs = pages.map((page, index) => kernel.grants.grant(to, page.frame, { readOnly: index % 5 === 4 }))
+  const refs = pages.map((page, index) => kernel.grants.grant(to, page.frame, { readOnly: readOnly(index) }))
   return {
     refs, bases: pages.map((page) => page.base),
     release: () => {
@@ -147,39 +179,54 @@ function granted(kernel: GuestKernel, to: DomId, count: number): { readonly refs
 }
 
 async function blockBackend({ hub, back, front, reached }: FuzzHost, random: SeededRandom): Promise<void> {
+  const count = 2 ** below(random, 5)
+  // Those of the ring are handed out in any order, so that they do not lie in a row.
+  const ringPages = granted(front.kernel, BACK, count, () => false)
   const pages = granted(front.kernel, BACK, 6)
   const store = new MemoryBlockStore(1 << 20, { readOnly: below(random, 4) === 0 })
-  const ring = pages.bases[0]!
-  hub.bytes.fill(0, ring, ring + 4096)
-  const mapped = back.kernel.grants.map(FRONT, pages.refs[0]! as never)
+  const order = ringPages.refs.map((ref, index) => ({ ref, base: ringPages.bases[index]!, place: random.next() })).sort((a, b) => a.place - b.place)
+  // The ring's own pages are granted, too, and may be where a disk is read to.
+  const refs = [...ringPages.refs, ...pages.refs]
+  for (const { base } of order) hub.bytes.fill(0, base, base + 4096)
+  const mapped = order.map(({ ref }) => back.kernel.grants.map(FRONT, ref as never))
+  const bases = order.map(({ base }) => base)
   const server = new BlockServer({
-    grants: back.kernel.hypercalls, domid: FRONT, store, layout: LAYOUT_64, ring, persistent: below(random, 2) === 0,
+    grants: back.kernel.hypercalls, domid: FRONT, store, layout: LAYOUT_64, ring: bases, persistent: below(random, 2) === 0,
     notify: () => undefined, hold: () => () => undefined,
   })
-  const attack: Attack = { random, hub, ring, entrySize: BlkifRequest.size, entries: 32, producer: 'reqProd' }
+  const attack: Attack = { random, hub, ...blockRing(bases), producer: 'reqProd' }
   for (let step = 0; step < 24; step += 1) {
-    const count = below(random, 6)
-    for (let i = 0; i < count; i += 1) {
-      if (rarely(random, 3)) writeIndirectRequest(attack, pages, i)
-      else writeBlockRequest(attack, pages.refs, i)
+    const requests = below(random, 6) * (rarely(random, 12) ? count : 1)
+    for (let i = 0; i < requests; i += 1) {
+      withEntry(attack, i, (view, at) => {
+        if (rarely(random, 8)) writeDiscard(attack, { view, at })
+        else if (rarely(random, 3)) writeIndirectRequest(attack, { refs, pages }, { view, at })
+        else writeBlockRequest(attack, refs, { view, at })
+      })
     }
-    produce(attack, count)
+    produce(attack, requests)
     disturb(attack)
     server.serve()
   }
   await server.stop()
-  back.kernel.grants.unmap(mapped)
-  reached.served += server.statistics.reads + server.statistics.writes
+  for (const page of mapped) back.kernel.grants.unmap(page)
+  reached.served += server.statistics.reads + server.statistics.writes + server.statistics.discards
   reached.refused += server.statistics.errors
   reached.broken += server.broken ? 1 : 0
+  ringPages.release()
   pages.release()
 }
 
 function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom): void {
   const { kernel } = front
-  const page = kernel.frames.allocate()
+  const queues = Array.from({ length: 1 + below(random, 3) }, () => {
+    const pages = Array.from({ length: 2 ** below(random, 3) }, () => ({ page: kernel.frames.allocate(), place: random.next() }))
+    return pages.sort((a, b) => a.place - b.place).map(({ page }) => page)
+  })
   let failed = 0
-  const client = new BlockClient({ kernel, domid: BACK, ring: page, notify: () => undefined, failed: () => { failed += 1 } })
+  const client = new BlockClient({
+    kernel, domid: BACK, rings: queues.map((pages) => ({ pages, notify: () => undefined })), failed: () => { failed += 1 },
+  })
   client.begin({
     geometry: { sectors: 2048, readOnly: false, cdrom: false, removable: false },
     persistent: below(random, 2) === 0, flush: true, barrier: true, discard: true, indirect: 256,
@@ -199,17 +246,20 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
     }
     client.submit(request)
   }
-  const attack: Attack = { random, hub, ring: page.base, entrySize: BlkifRequest.size, entries: 32, producer: 'rspProd' }
+  const attacks = queues.map((pages): Attack => ({ random, hub, ...blockRing(pages.map(({ base }) => base)), producer: 'rspProd' }))
   for (let step = 0; step < 24; step += 1) {
-    for (let i = below(random, 5); i > 0 && open < 40; i -= 1) submit()
-    const count = Math.min(below(random, 4), client.underWay)
+    for (let i = below(random, 5 * queues.length); i > 0 && open < 40; i -= 1) submit()
+    const attack = attacks[below(random, attacks.length)]!
+    const outstanding = (Sring.reqProd.get(hub.view, attack.ring) - Sring.rspProd.get(hub.view, attack.ring)) >>> 0
+    const count = Math.min(below(random, 4), outstanding)
     for (let i = 0; i < count; i += 1) {
-      const at = entryOf(attack, i)
-      // A request and its response share the entry: the identifier is there to be sent back.
-      const id = rarely(random, 60) ? odd(random) : BlkifRequest.id.low(hub.view, at)
-      BlkifResponse.id.setParts(hub.view, at, id, rarely(random, 60) ? odd(random) : 0)
-      BlkifResponse.operation.set(hub.view, at, rarely(random, 60) ? odd(random) & 0xff : BLKIF_OP.READ)
-      BlkifResponse.status.set(hub.view, at, below(random, 3) - 2)
+      withEntry(attack, i, (view, at) => {
+        // A request and its response share the entry: the identifier is there to be sent back.
+        const id = rarely(random, 60) ? odd(random) : BlkifRequest.id.low(view, at)
+        BlkifResponse.id.setParts(view, at, id, rarely(random, 60) ? odd(random) : 0)
+        BlkifResponse.operation.set(view, at, rarely(random, 60) ? odd(random) & 0xff : BLKIF_OP.READ)
+        BlkifResponse.status.set(view, at, below(random, 3) - 2)
+      })
     }
     produce(attack, count)
     if (rarely(random, 4)) disturb(attack)
@@ -219,7 +269,7 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
   if (open !== 0) throw new Error(`${open} requests were never ended`)
   reached.broken += failed
   if (failed > 1) throw new Error(`the failure was told ${failed} times`)
-  kernel.frames.release(page)
+  for (const page of queues.flat()) kernel.frames.release(page)
 }
 
 const marksOf = (random: SeededRandom): number =>

@@ -52,7 +52,7 @@ export class BlockBackend implements BackendDriver {
   // State
 
   readonly state: DriverState = {
-    version: 2,
+    version: 3,
     shape: servedDiskState,
     load: (device, state) => {
       const instance = new BlockInstance(device, this.services)

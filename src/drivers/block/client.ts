@@ -1,22 +1,21 @@
 /**
- * The front-end's half of one block ring: sends requests, takes responses, and keeps the pages that carry data.
- * Requests larger than one ring entry are split, and wait where the ring is full. What the back-end answers is
- * checked: an identifier that is not under way or an impossible index ends the connection, it never reaches another
- * request.
+ * The front-end's half of a disk: sends requests by its rings (request-queue.ts), takes responses, and keeps the pages
+ * that carry data. Requests larger than one ring entry are split, and wait where all rings are full. A back-end that
+ * breaks one of its rings ends the connection.
  *
  * hot path: with pages that stay granted, a request costs no hypercall but the notification;
  * figure in server.ts.
  * Reference: public/io/blkif.h.
  */
 import { BLKIF_OP, BLKIF_RSP, PAGE_SIZE } from '../../abi/index.ts'
-import type { GuestKernel, Page, SharedPage } from '../../guest/index.ts'
+import type { GuestKernel } from '../../guest/index.ts'
 import { sharePage } from '../../guest/index.ts'
-import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import type { DiskGeometry } from './protocol.ts'
-import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, LAYOUT_64, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
+import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
+import { RequestQueue, type BlockRequest, type DataPage, type RingPages, type Segment } from './request-queue.ts'
 
 /** Pages that stay granted for reuse: as many as a full ring of direct requests carries, or four indirect ones. */
 const POOL_LIMIT = 1024
@@ -32,47 +31,22 @@ export interface BlockFeatures {
   readonly indirect: number
 }
 
-/** A page of the guest that its back-end may use. */
-export type DataPage = SharedPage
-
-/** One segment of a request: sectors `first` to `last` of a page. */
-export interface Segment {
-  readonly data: DataPage
-  readonly first: number
-  readonly last: number
-}
-
-/** One ring entry's worth of work: up to {@link BlockClient.maxSegments} segments. */
-export interface BlockRequest {
-  readonly operation: number
-  readonly sector: number
-  readonly segments: readonly Segment[]
-  /** For a discard: how many sectors. */
-  readonly count?: number
-  /** Called with a BLKIF_RSP status, or undefined when the connection ended first. */
-  done(status: number | undefined): void
-}
-
 /** What the client works with. */
 export interface BlockClientOptions {
   readonly kernel: Pick<GuestKernel, 'frames' | 'grants' | 'endGrant' | 'turn'>
   readonly domid: DomId
-  readonly ring: Page
-  /** Wakes the back-end: requests were published that it asked to hear of. */
-  notify(): void
+  /** The rings, of which there is at least one. */
+  readonly rings: readonly RingPages[]
   /** The back-end broke the protocol. */
   failed(): void
 }
 
-/** One disk's ring, from the guest's side. */
+/** One disk's rings, from the guest's side. */
 export class BlockClient {
   private readonly options: BlockClientOptions
-  private readonly ring: FrontRing
-  /** Requests under way by their identifier, which is a number below the ring's size. */
-  private readonly slots: (BlockRequest | undefined)[]
-  /** The pages that hold the segments of indirect requests under way. */
-  private readonly lists: (DataPage | undefined)[]
-  private readonly freeSlots: number[]
+  private readonly queues: readonly RequestQueue[]
+  /** The ring that takes the next request: each has its turn. */
+  private turn = 0
   private readonly waiting: BlockRequest[] = []
   private readonly pool: DataPage[] = []
   private features: BlockFeatures | undefined
@@ -80,17 +54,13 @@ export class BlockClient {
   private broken = false
 
   constructor(options: BlockClientOptions) {
-    const { view, base } = options.ring
     this.options = options
-    this.ring = FrontRing.create({ view, base, entrySize: LAYOUT_64.entrySize })
-    this.slots = new Array<BlockRequest | undefined>(this.ring.entries).fill(undefined)
-    this.lists = new Array<DataPage | undefined>(this.ring.entries).fill(undefined)
-    this.freeSlots = Array.from({ length: this.ring.entries }, (_, index) => this.ring.entries - 1 - index)
+    this.queues = options.rings.map((ring) => new RequestQueue(ring))
   }
 
-  /** Requests that are in the ring. */
+  /** Requests that are in the rings. */
   get underWay(): number {
-    return this.ring.entries - this.freeSlots.length
+    return this.queues.reduce((sum, queue) => sum + queue.underWay, 0)
   }
 
   /** Segments that one request can carry. */
@@ -187,13 +157,13 @@ export class BlockClient {
   /** Takes responses. To be called for each event. */
   onEvent(): void {
     if (this.ended || this.broken) return
-    do {
-      for (let address = this.ring.takeResponse(); address !== NO_ENTRY; address = this.ring.takeResponse()) {
-        if (!this.accept(address)) return this.breakDown()
-      }
-    } while (this.ring.finalCheckForResponses())
-    if (this.ring.broken) return this.breakDown()
+    for (const queue of this.queues) if (!queue.take(this.answered)) return this.breakDown()
     this.pump()
+  }
+
+  private readonly answered = (request: BlockRequest, list: DataPage | undefined, status: number): void => {
+    if (list !== undefined) this.giveBack(list)
+    request.done(status)
   }
 
   /** The connection is over: what is under way or waiting fails, all pages are taken back. */
@@ -273,77 +243,31 @@ export class BlockClient {
     })
   }
 
-  /** Moves waiting requests into the ring. */
+  /** Moves waiting requests into the rings. */
   private pump(): void {
-    let wrote = false
-    while (this.waiting.length > 0 && this.freeSlots.length > 0) {
+    while (this.waiting.length > 0) {
+      const queue = this.nextQueue()
+      if (queue === undefined) break
       const request = this.waiting[0]!
       const isIndirect = request.segments.length > DIRECT_SEGMENTS
       const list = isIndirect ? this.tryTakePage() : undefined
       if (isIndirect && list === undefined && this.underWay > 0) break
       this.waiting.shift()
-      if (isIndirect && list === undefined) {
-        request.done(BLKIF_RSP.ERROR)
-        continue
-      }
-      const address = this.ring.nextRequest()
-      // There are as many slots as entries, and one of them was free.
-      const slot = this.freeSlots.pop()!
-      this.slots[slot] = request
-      this.lists[slot] = list
-      this.fill(address, slot, request)
-      wrote = true
+      if (isIndirect && list === undefined) request.done(BLKIF_RSP.ERROR)
+      else queue.put(request, list)
     }
-    if (wrote && this.ring.pushRequestsAndCheckNotify()) this.options.notify()
+    for (const queue of this.queues) queue.push()
   }
 
-  private fill(address: number, slot: number, { operation, sector, segments, count }: BlockRequest): void {
-    const { view } = this.options.ring
-    const { request, discard } = LAYOUT_64
-    request.operation.set(view, address, operation)
-    request.id.setParts(view, address, slot, 0)
-    request.handle.set(view, address, 0)
-    request.sectorNumber.setNumber(view, address, sector)
-    if (count !== undefined) {
-      discard.flag.set(view, address, 0)
-      discard.nrSectors.setNumber(view, address, count)
-      return
+  /** A ring that has room, each in its turn; undefined when all are full. */
+  private nextQueue(): RequestQueue | undefined {
+    const { queues } = this
+    for (let tried = 0; tried < queues.length; tried += 1) {
+      const queue = queues[this.turn]!
+      this.turn = this.turn + 1 < queues.length ? this.turn + 1 : 0
+      if (queue.hasRoom) return queue
     }
-    if (segments.length > DIRECT_SEGMENTS) {
-      this.fillIndirect(address, slot, { operation, sector, segments })
-      return
-    }
-    request.nrSegments.set(view, address, segments.length)
-    writeSegments(view, request.seg.at(address, 0), segments)
-  }
-
-  private fillIndirect(address: number, slot: number, request: Omit<BlockRequest, 'done'>): void {
-    const { operation, sector, segments } = request
-    const { view } = this.options.ring
-    const { indirect } = LAYOUT_64
-    // A request with that many segments was given its page before it was given its entry.
-    const list = this.lists[slot]!
-    writeSegments(view, list.page.base, segments)
-    indirect.operation.set(view, address, BLKIF_OP.INDIRECT)
-    indirect.indirectOp.set(view, address, operation)
-    indirect.nrSegments.set(view, address, segments.length)
-    indirect.handle.set(view, address, 0)
-    indirect.sectorNumber.setNumber(view, address, sector)
-    view.setUint32(indirect.indirectGrefs.at(address, 0), list.ref, true)
-  }
-
-  /** Ends the request that a response names; false when there is none such, or another operation was answered. */
-  private accept(address: number): boolean {
-    const { view } = this.options.ring
-    const slot = LAYOUT_64.response.id.low(view, address)
-    const status = LAYOUT_64.response.status.get(view, address)
-    const request = LAYOUT_64.response.id.high(view, address) === 0 ? this.slots[slot] : undefined
-    if (request === undefined || LAYOUT_64.response.operation.get(view, address) !== request.operation) return false
-    this.slots[slot] = undefined
-    this.freeSlots.push(slot)
-    this.giveBackList(slot)
-    request.done(status)
-    return true
+    return undefined
   }
 
   private breakDown(): void {
@@ -353,30 +277,10 @@ export class BlockClient {
   }
 
   private abandon(): void {
-    const lost = [...this.slots.filter((request) => request !== undefined), ...this.waiting.splice(0)]
-    this.slots.fill(undefined)
-    for (let slot = 0; slot < this.lists.length; slot += 1) this.giveBackList(slot)
+    const given = this.queues.map((queue) => queue.abandon())
+    const lost = [...given.flatMap(({ requests }) => requests), ...this.waiting.splice(0)]
+    for (const list of given.flatMap(({ lists }) => lists)) this.giveBack(list)
     for (const request of lost) request.done(undefined)
-  }
-
-  private giveBackList(slot: number): void {
-    const list = this.lists[slot]
-    if (list === undefined) return
-    this.lists[slot] = undefined
-    this.giveBack(list)
-  }
-}
-
-/** Writes segments one behind the other, as they stand in a request and in the page of an indirect one. */
-function writeSegments(view: DataView, start: number, segments: readonly Segment[]): void {
-  const { gref, firstSect, lastSect, size } = SEGMENT_AT
-  let place = start
-  for (let index = 0; index < segments.length; index += 1) {
-    const { data, first, last } = segments[index]!
-    view.setUint32(place + gref, data.ref, true)
-    view.setUint8(place + firstSect, first)
-    view.setUint8(place + lastSect, last)
-    place += size
   }
 }
 

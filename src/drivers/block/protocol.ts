@@ -2,7 +2,9 @@
  * The block protocol as both halves need it: names in XenStore, the two ring layouts, and limits.
  *
  *   device/vbd/ID           ring-ref, event-channel, protocol, feature-persistent, state    (front-end)
- *   backend/vbd/DOMAIN/ID   feature-*, sectors, info, sector-size, state                    (back-end)
+ *     of a larger ring      ring-page-order, ring-ref0, ring-ref1, ...
+ *     of several            multi-queue-num-queues, queue-N/ring-ref, queue-N/event-channel
+ *   backend/vbd/DOMAIN/ID   multi-queue-max-queues, max-ring-page-order, feature-*, sectors, info, sector-size, state    (back-end)
  *
  * Reference: public/io/blkif.h.
  */
@@ -20,6 +22,10 @@ export const DIRECT_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
  * does.
  */
 export const INDIRECT_SEGMENTS = 256
+/** Rings that a disk can have, which is what the back-end offers: as many as Linux's front-end takes. */
+export const MAX_QUEUES = 4
+/** A ring can have 2 to this power pages, which is what the back-end offers, as Linux does. */
+export const MAX_RING_ORDER = 4
 
 /** Where the fields of a segment stand, as numbers: a request has up to 256 segments. */
 export const SEGMENT_AT = /* @__PURE__ */ Object.freeze({

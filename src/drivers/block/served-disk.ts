@@ -1,45 +1,27 @@
 /**
  * One disk that the block back-end serves: opens the store that the device's nodes describe, shakes hands with the
- * front-end, and serves its ring until one of them goes. Opening the store stands for the hotplug script of a real host,
- * and leaves the same nodes behind.
+ * front-end, and has its rings served (disk-connection.ts) until one of them goes. Opening the store stands for the
+ * hotplug script of a real host, and leaves the same nodes behind.
  *
  * Reference: public/io/blkif.h; the captures of Linux and xl on Xen 4.17.
  */
 import { VDISK, XENBUS_STATE } from '../../abi/index.ts'
-import type { BackendDevice, BackendInstance, MappedPage } from '../../guest/index.ts'
-import { RateLimit, mappedPageState, rateLimitState, readState, type Rate, type RateLimitState } from '../../guest/index.ts'
-import type { EventPort, GrantRef, StateOf } from '../../util/index.ts'
+import type { BackendDevice, BackendInstance } from '../../guest/index.ts'
+import { RateLimit, rateLimitState, readState, type Rate, type RateLimitState } from '../../guest/index.ts'
+import type { StateOf } from '../../util/index.ts'
 import { badState, shape, thrownMessage, XenError } from '../../util/index.ts'
 import type { BlockServices, DiskRates, ServedDisk } from './block-services.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE, checkStore } from './block-store.ts'
+import { DiskConnection, connectionState, readRings, type ConnectionServices, type ServerBase } from './disk-connection.ts'
 import { diskRequest, type DiskRequest } from './disk-request.ts'
-import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
+import { INDIRECT_SEGMENTS, MAX_QUEUES, MAX_RING_ORDER, layoutOf } from './protocol.ts'
 import type { BlockLimits, BlockStatistics } from './server.ts'
-import { BlockServer, blockServerState } from './server.ts'
 import { LateOverlay } from './late-overlay.ts'
 import { observedStore, type WriteObserver } from './observed-store.ts'
 import { isHeld, type OpenedStore } from './stores.ts'
 import type { RecordedAnswer } from './waiting-requests.ts'
 
-interface Connection {
-  readonly server: BlockServer
-  readonly page: MappedPage
-  readonly port: EventPort
-  readonly ring: Ring
-}
-
-/** How a front-end speaks. */
-interface Ring {
-  /** What it names; undefined for the layout of 64-bit guests. */
-  readonly protocol: string | undefined
-  readonly persistent: boolean
-}
-
-const connectionState = /* @__PURE__ */ shape.record({
-  page: mappedPageState, port: shape.word, protocol: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(64)),
-  persistent: shape.flag, server: blockServerState,
-})
 /** The form in which a disk is saved. */
 export const servedDiskState = /* @__PURE__ */ shape.record({
   request: diskRequest,
@@ -65,24 +47,34 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   private opening = false
   /** What is to be let go with the store: listeners, and time that stands still for it. */
   private readonly releases: (() => void)[] = []
-  private connection: Connection | undefined
+  private connection: DiskConnection | undefined
   private limits: BlockLimits = {}
   private observer: WriteObserver | undefined
   /** Serves no more, and has requests that wait for the store. */
-  private ending: BlockServer | undefined
+  private ending: DiskConnection | undefined
+  private readonly services: ConnectionServices
 
   constructor(device: BackendDevice, backend: BlockServices) {
     this.device = device
     this.backend = backend
+    this.services = {
+      device,
+      woken: () => this.lookAtSize(),
+      answered: (answer, take) => {
+        const { answered } = backend.options
+        if (answered === undefined) take()
+        else answered(this.request, answer, take)
+      },
+    }
     this.request = { domid: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, name: '' }
   }
 
   get statistics(): BlockStatistics | undefined {
-    return this.connection?.server.statistics
+    return this.connection?.statistics
   }
 
   get broken(): boolean {
-    return this.connection?.server.broken === true
+    return this.connection?.broken === true
   }
 
   get rates(): DiskRates {
@@ -94,13 +86,13 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     this.limits.bytes?.stop()
     this.limits = { requests: this.limitOf(requests), bytes: this.limitOf(bytes) }
     if (this.connection === undefined) return
-    this.connection.server.limits = this.usedLimits()
+    this.connection.setLimits(this.usedLimits())
     // Within the kernel, whose timers are set behind its own steps.
-    this.device.kernel.post(() => this.connection?.server.serve())
+    this.device.kernel.post(() => this.connection?.serve())
   }
 
   private limitOf(rate: Rate | undefined): RateLimit | undefined {
-    return rate && new RateLimit(rate, this.device.kernel, () => this.connection?.server.serve())
+    return rate && new RateLimit(rate, this.device.kernel, () => this.connection?.serve())
   }
 
   private loadLimit(saved: RateLimitState | undefined): RateLimit | undefined {
@@ -116,23 +108,19 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   waitsFor(request: number): boolean {
-    return this.waitingServer?.waitsFor(request) === true
+    return (this.connection ?? this.ending)?.waitsFor(request) === true
   }
 
   answer(answer: RecordedAnswer): void {
-    const server = this.waitingServer
-    if (server === undefined) throw badState(`no front-end is connected to ${this.request.name}`)
-    server.answerFrom(answer)
-  }
-
-  private get waitingServer(): BlockServer | undefined {
-    return this.connection?.server ?? this.ending
+    const connection = this.connection ?? this.ending
+    if (connection === undefined) throw badState(`no front-end is connected to ${this.request.name}`)
+    connection.answer(answer)
   }
 
   async announce(): Promise<void> {
     await this.device.write({
       'feature-max-indirect-segments': String(INDIRECT_SEGMENTS),
-      'multi-queue-max-queues': '1', 'max-ring-page-order': '0',
+      'multi-queue-max-queues': String(MAX_QUEUES), 'max-ring-page-order': String(MAX_RING_ORDER),
     })
   }
 
@@ -151,11 +139,11 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   // State
 
   underWay(): string | undefined {
-    return this.opening ? 'the opening of its store' : this.connection?.server.underWay()
+    return this.opening ? 'the opening of its store' : this.connection?.underWay()
   }
 
   get isAwaited(): boolean {
-    return this.opening || this.connection?.server.isAwaited === true
+    return this.opening || this.connection?.isAwaited === true
   }
 
   get contents(): BlockStore | undefined {
@@ -179,27 +167,20 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const { store, connection, announced, request } = this
     return {
       request: { ...request }, announced, limits: { requests: this.limits.requests?.save(), bytes: this.limits.bytes?.save() }, store: store && this.backend.placeOf(store),
-      connection: connection && {
-        page: { frame: connection.page.frame, handle: connection.page.handle }, port: connection.port,
-        ...connection.ring, server: connection.server.save(),
-      },
+      connection: connection?.save(),
     }
   }
 
   load({ request, announced, store: place, connection, limits }: ServedDiskState): void {
     this.limits = { requests: this.loadLimit(limits.requests), bytes: this.loadLimit(limits.bytes) }
-    const { device: { kernel } } = this
     this.request = request
     this.announced = announced
     const store = place === undefined ? undefined : this.backend.storeAt(place)
     if (store !== undefined) this.keep(store)
     if (connection === undefined) return
     if (store === undefined) throw badState('a front-end is connected to no store')
-    const page = kernel.attachments.attachPage(connection.page)
-    const { server, handler } = this.makeServer(page, { protocol: connection.protocol, persistent: connection.persistent }, store)
-    server.load(connection.server)
-    const port = kernel.attachments.attachPort(connection.port, handler)
-    this.connection = { server, page, port, ring: { protocol: connection.protocol, persistent: connection.persistent } }
+    this.connection = DiskConnection.load(this.services, connection, this.serverBase(store))
+    this.connection.setLimits(this.usedLimits())
   }
 
   // Handshake
@@ -267,44 +248,20 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const protocol = await device.readOther('protocol')
     if (layoutOf(protocol) === undefined) throw new XenError('NOT_SUPPORTED', `${device.otherPath}/protocol is not spoken here`)
     const persistent = (await device.readOtherNumber('feature-persistent')) === 1
-    const queues = (await device.readOtherNumber('multi-queue-num-queues')) ?? 1
-    const order = (await device.readOtherNumber('ring-page-order')) ?? 0
-    if (queues !== 1 || order !== 0) {
-      throw new XenError('NOT_SUPPORTED', 'more than one queue or ring page was not offered', {
-        details: { queues, order },
-      })
-    }
-    const remotePort = await device.requireOther('event-channel', { minimum: 1 })
-    const ref = await device.requireOther('ring-ref')
+    const rings = await readRings(device)
     this.announced = store.size / SECTOR_SIZE
-    this.map({ ref: ref as GrantRef, remotePort: remotePort as EventPort }, { protocol, persistent }, store)
+    this.connection = DiskConnection.map(this.services, { rings, terms: { protocol, persistent }, base: this.serverBase(store) })
+    this.connection.setLimits(this.usedLimits())
     const kind = (await device.read('device-type')) === 'cdrom' ? VDISK.CDROM | VDISK.REMOVABLE : 0
     await device.writeTogether(this.features(store, { discardEnable: await device.read('discard-enable'), kind }))
     return true
   }
 
-  private map(place: { readonly ref: GrantRef; readonly remotePort: EventPort }, ring: Ring, store: BlockStore): void {
+  /** What serves the disk's rings. */
+  private serverBase(store: BlockStore): ServerBase {
     const { kernel, otherEnd } = this.device
-    const page = kernel.grants.map(otherEnd, place.ref)
-    try {
-      const { server, handler } = this.makeServer(page, ring, store)
-      const port = kernel.events.keep(kernel.events.bindInterdomain(otherEnd, place.remotePort, handler))
-      this.connection = { server, page, port, ring }
-    } catch (error) {
-      kernel.grants.unmap(page)
-      throw error
-    }
-  }
-
-  /** What serves a mapped ring, and the handler of its port. */
-  private makeServer(page: MappedPage, ring: Ring, store: BlockStore): { readonly server: BlockServer; readonly handler: () => void } {
-    const { kernel, otherEnd } = this.device
-    const layout = layoutOf(ring.protocol)
-    if (layout === undefined) throw badState(`protocol ${ring.protocol} is not spoken here`)
-    const server = new BlockServer({
-      grants: kernel.hypercalls, domid: otherEnd, store: this.readOnlyStore(this.observed(this.interfered(store))), layout,
-      ring: page.base, persistent: ring.persistent,
-      notify: () => void (this.connection && kernel.events.notify(this.connection.port)),
+    return {
+      grants: kernel.hypercalls, domid: otherEnd, store: this.readOnlyStore(this.observed(this.interfered(store))),
       // Whoever interferes lets time stand still for what is outside.
       hold: this.backend.options.interference === undefined ? () => kernel.hold() : () => () => undefined,
       spend: (instructions) => kernel.spend(instructions),
@@ -313,18 +270,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
         resolve()
       })),
       onStoreFailed: this.storeFailed,
-      answered: (answer, take) => {
-        const { answered } = this.backend.options
-        if (answered === undefined) take()
-        else answered(this.request, answer, take)
-      },
-    })
-    server.limits = this.usedLimits()
-    const handler = (): void => {
-      this.lookAtSize()
-      this.connection?.server.serve()
     }
-    return { server, handler }
   }
 
   /** What is published when the rings are up, in the order in which Linux does. */
@@ -371,7 +317,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   async hold(): Promise<() => Promise<void>> {
-    await this.asStep(() => this.connection?.server.stop())
+    await this.asStep(() => this.connection?.conclude())
     await this.store?.flush()
     return () => this.setObserver(this.observer)
   }
@@ -380,7 +326,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     this.observer = observer
     return this.asStep(async () => {
       if (this.store !== undefined) await this.serveAnew(this.store)
-      this.device.kernel.post(() => this.connection?.server.serve())
+      this.device.kernel.post(() => this.connection?.serve())
     })
   }
 
@@ -388,14 +334,9 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     return new Promise((resolve) => void this.device.perform(async () => resolve(await act())))
   }
 
-  /** Has another server take the ring up where the present one leaves it. */
+  /** Has other servers take the rings up where the present ones leave them. */
   private async serveAnew(store: BlockStore): Promise<void> {
-    const { connection } = this
-    if (connection === undefined) return
-    await connection.server.stop()
-    const { server } = this.makeServer(connection.page, connection.ring, store)
-    server.load(connection.server.save())
-    this.connection = { ...connection, server }
+    await this.connection?.serveAnew(this.serverBase(store), this.usedLimits())
   }
 
   /** What is done later may resolve promises. */
@@ -455,19 +396,17 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const number = this.backend.nextNumber()
     await device.write({ params, node: `/dev/loop${number}`, 'physical-device': `7:${number.toString(16)}`, 'physical-device-path': `/dev/loop${number}` })
     if (connection !== undefined) await this.announceSize()
-    device.kernel.post(() => this.connection?.server.serve())
+    device.kernel.post(() => this.connection?.serve())
     if (before !== undefined) await this.closeStore(before)
   }
 
   async disconnect(): Promise<void> {
-    const { connection, device: { kernel } } = this
+    const { connection } = this
     if (connection === undefined) return
     this.connection = undefined
-    kernel.events.close(connection.port)
-    this.ending = connection.server
-    await connection.server.stop()
+    this.ending = connection
+    await connection.stop()
     this.ending = undefined
-    kernel.grants.unmap(connection.page)
   }
 
   async remove(): Promise<void> {

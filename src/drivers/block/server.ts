@@ -11,7 +11,7 @@
  */
 import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST, PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort, RateLimit } from '../../guest/index.ts'
-import { BackRing, ringState } from '../../rings/index.ts'
+import { BackRing, NO_ENTRY, SPLIT_ENTRY, ringState } from '../../rings/index.ts'
 import type { DomId, GrantHandle, GrantRef, Quiescible } from '../../util/index.ts'
 import { badState, shape, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
@@ -39,7 +39,7 @@ export const blockServerState = /* @__PURE__ */ shape.record({
   persistent: persistentState,
   answers: shape.time,
   statistics: /* @__PURE__ */ shape.record<BlockStatistics>({
-    reads: count, writes: count, flushes: count, discards: count, sectorsRead: count, sectorsWritten: count, errors: count,
+    reads: count, writes: count, flushes: count, discards: count, indirect: count, sectorsRead: count, sectorsWritten: count, errors: count,
   }),
 })
 
@@ -52,6 +52,8 @@ export interface BlockStatistics {
   writes: number
   flushes: number
   discards: number
+  /** Of the reads and writes, those whose segments stood in a page of their own. */
+  indirect: number
   sectorsRead: number
   sectorsWritten: number
   errors: number
@@ -69,8 +71,8 @@ export interface BlockServerOptions {
   readonly domid: DomId
   readonly store: BlockStore
   readonly layout: BlockLayout
-  /** Byte offset of the ring's page in host memory. */
-  readonly ring: number
+  /** Byte offsets of the ring's pages in host memory, in their order. */
+  readonly ring: readonly number[]
   /** Keep grants mapped between requests. */
   readonly persistent: boolean
   /** Wakes the front-end: responses were published that it asked to hear of. */
@@ -103,6 +105,8 @@ interface Transfer {
   readonly idLow: number
   readonly idHigh: number
   readonly operation: number
+  /** Its segments stood in a page of their own. */
+  readonly indirect: boolean
   /** Mappings that end with the request. */
   readonly handles: GrantHandle[]
   sectors: number
@@ -111,7 +115,7 @@ interface Transfer {
 /** Serves one ring. */
 export class BlockServer implements Quiescible {
   readonly statistics: BlockStatistics = {
-    reads: 0, writes: 0, flushes: 0, discards: 0, sectorsRead: 0, sectorsWritten: 0, errors: 0,
+    reads: 0, writes: 0, flushes: 0, discards: 0, indirect: 0, sectorsRead: 0, sectorsWritten: 0, errors: 0,
   }
   private readonly options: BlockServerOptions
   private readonly ring: BackRing
@@ -121,6 +125,9 @@ export class BlockServer implements Quiescible {
   private readonly work: StoreWork
   /** Requests that the store has not answered. */
   private readonly waiting: WaitingRequests
+  /** Takes no more requests. */
+  private concluding = false
+  /** Answers no more. */
   private stopped = false
   /** How much the front-end may ask for; undefined where it may as much as it can. */
   limits: BlockLimits | undefined
@@ -141,7 +148,8 @@ export class BlockServer implements Quiescible {
       store, memory, pause: () => options.pause?.(), onStoreFailed: (error) => options.onStoreFailed?.(error),
     })
     this.waiting = new WaitingRequests(memory)
-    this.ring = new BackRing({ view: memory.view, base: options.ring, entrySize: layout.entrySize })
+    const [base = 0] = options.ring
+    this.ring = new BackRing({ view: memory.view, base, pages: options.ring, entrySize: layout.entrySize })
     this.copy = new Uint8Array(layout.entrySize)
     this.view = new DataView(this.copy.buffer)
   }
@@ -184,7 +192,7 @@ export class BlockServer implements Quiescible {
 
   /** Serves what is in the ring, a turn's worth at a time. To be called for each event. */
   serve(): void {
-    if (this.stopped || this.resting) return
+    if (this.concluding || this.resting) return
     this.segments = 0
     do {
       while (this.segments < TURN_SEGMENTS && !this.isHeldBack() && this.ring.copyRequest(this.copy)) this.handle()
@@ -215,6 +223,15 @@ export class BlockServer implements Quiescible {
   async stop(): Promise<void> {
     this.stopped = true
     this.work.stop()
+    await this.conclude()
+  }
+
+  /**
+   * Takes no more requests, and answers those that are under way; resolves when none is any more and every grant has been let go:
+   * another server can take the ring up.
+   */
+  async conclude(): Promise<void> {
+    this.concluding = true
     await this.waiting.end()
     this.release(this.persistent.clear())
   }
@@ -265,7 +282,7 @@ export class BlockServer implements Quiescible {
       view: this.view, at: request.seg.at(0, 0), count: count <= DIRECT_SEGMENTS ? count : 0,
       first: request.sectorNumber.number(this.view, 0),
     }
-    this.start(list, { write: operation !== BLKIF_OP.READ, idLow, idHigh, operation, handles: [], sectors: 0 })
+    this.start(list, { write: operation !== BLKIF_OP.READ, idLow, idHigh, operation, indirect: false, handles: [], sectors: 0 })
   }
 
   /**
@@ -289,7 +306,7 @@ export class BlockServer implements Quiescible {
       first: indirect.sectorNumber.number(this.view, 0),
     }
     this.start(list, {
-      write: operation === BLKIF_OP.WRITE, idLow, idHigh, operation, handles, sectors: 0,
+      write: operation === BLKIF_OP.WRITE, idLow, idHigh, operation, indirect: true, handles, sectors: 0,
     })
   }
 
@@ -413,9 +430,10 @@ export class BlockServer implements Quiescible {
     if (!this.stopped) this.push()
   }
 
-  private complete(okay: boolean, { write, idLow, idHigh, operation, handles, sectors }: Transfer): void {
+  private complete(okay: boolean, { write, idLow, idHigh, operation, indirect, handles, sectors }: Transfer): void {
     this.release(handles)
     if (okay && sectors > 0) {
+      if (indirect) this.statistics.indirect += 1
       this.statistics[write ? 'writes' : 'reads'] += 1
       this.statistics[write ? 'sectorsWritten' : 'sectorsRead'] += sectors
     }
@@ -427,14 +445,18 @@ export class BlockServer implements Quiescible {
   }
 
   private respond(idLow: number, idHigh: number, operation: number, status: number): void {
-    const { layout: { response }, grants: { memory: { view } } } = this.options
+    const { ring, options: { layout: { response }, grants: { memory } } } = this
     if (status !== BLKIF_RSP.OKAY) this.statistics.errors += 1
-    const address = this.ring.nextResponse()
+    const address = ring.nextResponse()
     // Each request is answered once, so there is always room; a broken ring gets no answers at all.
-    if (address < 0) return
-    response.id.setParts(view, address, idLow, idHigh)
-    response.operation.set(view, address, operation)
-    response.status.set(view, address, status)
+    if (address === NO_ENTRY) return
+    const isSplit = address === SPLIT_ENTRY
+    const view = isSplit ? ring.staged : memory.view
+    const at = isSplit ? 0 : address
+    response.id.setParts(view, at, idLow, idHigh)
+    response.operation.set(view, at, operation)
+    response.status.set(view, at, status)
+    if (isSplit) ring.writeStaged(response.size)
   }
 
   private push(): void {
@@ -444,5 +466,5 @@ export class BlockServer implements Quiescible {
 
 /** A request that moves no sectors. */
 const NOTHING: Transfer = /* @__PURE__ */ Object.freeze({
-  write: false, idLow: 0, idHigh: 0, operation: 0, handles: [], sectors: 0,
+  write: false, idLow: 0, idHigh: 0, operation: 0, indirect: false, handles: [], sectors: 0,
 })

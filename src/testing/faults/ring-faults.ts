@@ -1,11 +1,13 @@
 /**
  * Faults in the rings of devices: indices that lie, and requests that change behind the reader's back. A ring is found by what XenStore says
- * of the device: its event channel tells that an event is about it, its reference where its page is.
+ * of the device: its event channel tells that an event is about it, its references where its pages are; of a device with several
+ * queues each has a folder of its own.
  *
- *   ring page: req_prod u32 | req_event u32 | rsp_prod u32 | rsp_event u32 | 48 bytes | slots
+ *   ring: req_prod u32 | req_event u32 | rsp_prod u32 | rsp_event u32 | 48 bytes | slots
  *
  * Reference: public/io/ring.h.
  */
+import { PAGE_SIZE } from '../../abi/index.ts'
 import type { EventFacts } from '../../hypervisor/index.ts'
 import type { Host } from '../../toolstack/index.ts'
 import { oneOf, type Mfn, type DomId } from '../../util/index.ts'
@@ -16,13 +18,17 @@ import { wholeNumber } from './parameters.ts'
 const REQUESTS = 0
 const RESPONSES = 8
 const SLOTS = 64
+/** The largest ring has 2 to this power pages. */
+const MOST_ORDER = 4
 
 /** One ring of a device. */
 interface Ring {
   readonly device: string
-  /** Whose page it is, and the page. */
+  /** The node that names it: `ring-ref`, whatever its pages are numbered. */
+  readonly node: string
+  /** Whose pages they are, and the pages. */
   readonly domid: number
-  readonly frame: number
+  readonly frames: readonly number[]
   /** Bytes of a slot. */
   readonly slot: number
 }
@@ -34,16 +40,30 @@ const which: FaultParameter = { name: 'ring', text: 'the node that names the rin
 
 const half: FaultParameter = { name: 'half', text: 'who lies: front-end or back-end', check: oneOf('front-end', 'back-end'), otherwise: 'front-end' }
 
-/** The rings of a domain's devices that `isMeant` takes. */
-function ringsOf({ host, seat }: FaultContext, domid: number, isMeant: (path: string) => boolean): readonly Ring[] {
-  const { store } = host
+/** The folders of a domain's devices, and of their queues, that `isMeant` takes. */
+function foldersOf({ store }: Host, domid: number, isMeant: (path: string) => boolean): readonly string[] {
   const home = `/local/domain/${domid}/device`
   if (!store.exists(home)) return []
-  const devices = store.list(home).flatMap((kind) => store.list(`${home}/${kind}`).map((id) => `${home}/${kind}/${id}`)).filter(isMeant)
-  return devices.flatMap((device) => Object.entries(SLOT).flatMap(([node, slot]) => {
-    const ref = Number(store.tryRead(`${device}/${node}`) ?? Number.NaN)
-    const frame = Number.isInteger(ref) ? seat.grantedFrame(domid, ref) : undefined
-    return frame === undefined ? [] : [{ device: `${device} ${node}`, domid, frame, slot }]
+  const devices = store.list(home).flatMap((kind) => store.list(`${home}/${kind}`).map((id) => `${home}/${kind}/${id}`))
+  return devices.flatMap((device) => [device, ...store.list(device).filter((name) => /^queue-\d{1,4}$/.test(name)).map((name) => `${device}/${name}`)]).filter(isMeant)
+}
+
+/** The rings in the folders that `isMeant` takes. */
+function ringsOf({ host, seat }: FaultContext, domid: number, isMeant: (path: string) => boolean): readonly Ring[] {
+  const { store } = host
+  const frameOf = (path: string): number | undefined => {
+    const ref = Number(store.tryRead(path) ?? Number.NaN)
+    return Number.isInteger(ref) ? seat.grantedFrame(domid, ref) : undefined
+  }
+  const framesOf = (folder: string, node: string): readonly number[] => {
+    const order = Number(store.tryRead(`${folder.replace(/\/queue-\d+$/, '')}/ring-page-order`) ?? 0)
+    const names = order >= 1 && order <= MOST_ORDER ? Array.from({ length: 2 ** order }, (_, page) => `${node}${page}`) : [node]
+    return names.flatMap((name) => frameOf(`${folder}/${name}`) ?? [])
+  }
+  return foldersOf(host, domid, isMeant).flatMap((device) => Object.entries(SLOT).flatMap(([node, slot]) => {
+    const frames = framesOf(device, node)
+    // While its nodes are being written it is none yet.
+    return frames.length === 0 || (frames.length & (frames.length - 1)) !== 0 ? [] : [{ device: `${device} ${node}`, node, domid, frames, slot }]
   }))
 }
 
@@ -51,20 +71,31 @@ function ringsOf({ host, seat }: FaultContext, domid: number, isMeant: (path: st
 function ringOfEvent(context: FaultContext, domid: number, port: number, node: string | undefined): Ring | undefined {
   const { store } = context.host
   const isMeant = (path: string): boolean => ['event-channel', 'event-channel-tx', 'event-channel-rx'].some((name) => store.tryRead(`${path}/${name}`) === String(port))
-  return ringsOf(context, domid, isMeant).find(({ device }) => node === undefined || device.endsWith(` ${node}`))
+  return ringsOf(context, domid, isMeant).find((ring) => node === undefined || ring.node === node)
 }
 
-const viewOf = (host: Host, { domid, frame }: Ring): DataView => {
-  const bytes = host.hypervisor.frameBytes(domid as DomId, frame as Mfn)
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+/** The page of a ring in which a byte of it lies, and where in the page. No number of a ring is split between two pages. */
+function placeOf(host: Host, { domid, frames }: Ring, offset: number): { readonly view: DataView; readonly at: number; readonly frame: Mfn } {
+  const frame = frames[Math.floor(offset / PAGE_SIZE)] as Mfn
+  const bytes = host.hypervisor.frameBytes(domid as DomId, frame)
+  return { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), at: offset % PAGE_SIZE, frame }
+}
+
+function readWord(host: Host, ring: Ring, offset: number): number {
+  const { view, at } = placeOf(host, ring, offset)
+  return view.getUint32(at, true)
+}
+
+function writeWord(host: Host, ring: Ring, { offset, value }: { readonly offset: number; readonly value: number }): void {
+  const { view, at, frame } = placeOf(host, ring, offset)
+  view.setUint32(at, value, true)
+  host.hypervisor.markWritten(frame)
 }
 
 /** Adds to an index of a ring; what stands there then. */
 function lie(host: Host, ring: Ring, { at, by }: { readonly at: number; readonly by: number }): number {
-  const view = viewOf(host, ring)
-  const value = (view.getUint32(at, true) + by) >>> 0
-  view.setUint32(at, value, true)
-  host.hypervisor.markWritten(ring.frame as Mfn)
+  const value = (readWord(host, ring, at) + by) >>> 0
+  writeWord(host, ring, { offset: at, value })
   return value
 }
 
@@ -72,28 +103,27 @@ function lie(host: Host, ring: Ring, { at, by }: { readonly at: number; readonly
 const SEGMENTS = { at: 24, size: 8, most: 11 } as const
 
 /** Whether a request in a slot names a grant. */
-function names(view: DataView, at: number, { slot }: Ring, ref: number): boolean {
-  if (slot !== SLOT['ring-ref']) return view.getUint32(at, true) === ref || (slot === SLOT['rx-ring-ref'] && view.getUint32(at + 4, true) === ref)
-  for (let segment = 0; segment < Math.min(SEGMENTS.most, view.getUint8(at + 1)); segment += 1) if (view.getUint32(at + SEGMENTS.at + segment * SEGMENTS.size, true) === ref) return true
+function names(host: Host, ring: Ring, { at, ref }: { readonly at: number; readonly ref: number }): boolean {
+  if (ring.node !== 'ring-ref') return readWord(host, ring, at) === ref || (ring.node === 'rx-ring-ref' && readWord(host, ring, at + 4) === ref)
+  const count = (readWord(host, ring, at) >>> 8) & 0xff
+  for (let segment = 0; segment < Math.min(SEGMENTS.most, count); segment += 1) if (readWord(host, ring, at + SEGMENTS.at + segment * SEGMENTS.size) === ref) return true
   return false
 }
 
 /** Changes the request that a grant is used for: flips bits of what it is about, not of its number. */
 function changeRequest({ host, memory }: FaultContext, ring: Ring, ref: number): boolean {
-  const view = viewOf(host, ring)
-  const [requests, responses] = [view.getUint32(REQUESTS, true), view.getUint32(RESPONSES, true)]
-  const count = 2 ** Math.floor(Math.log2((view.byteLength - SLOTS) / ring.slot))
+  const [requests, responses] = [readWord(host, ring, REQUESTS), readWord(host, ring, RESPONSES)]
+  const count = 2 ** Math.floor(Math.log2((ring.frames.length * PAGE_SIZE - SLOTS) / ring.slot))
   const waiting = Math.min(count, (requests - responses) >>> 0)
   const slots = Array.from({ length: waiting }, (_, place) => SLOTS + ((responses + place) & (count - 1)) * ring.slot)
-  const at = slots.find((slot) => names(view, slot, ring, ref))
+  const at = slots.find((slot) => names(host, ring, { at: slot, ref }))
   // Once for each request, however many grants it names.
   const index = at === undefined ? -1 : (responses + slots.indexOf(at)) >>> 0
   if (at === undefined || memory.get(ring.device) === index) return false
   memory.set(ring.device, index)
   // Of a block request: the first sector and the segments' sectors. Of a frame: where it lies and how long it is.
-  if (ring.slot === SLOT['ring-ref']) view.setUint32(at + 16, view.getUint32(at + 16, true) ^ 8, true)
-  else view.setUint16(at + 4, view.getUint16(at + 4, true) ^ 0x40, true)
-  host.hypervisor.markWritten(ring.frame as Mfn)
+  const [offset, bits] = ring.node === 'ring-ref' ? [at + 16, 8] : [at + 4, 0x40]
+  writeWord(host, ring, { offset, value: (readWord(host, ring, offset) ^ bits) >>> 0 })
   return true
 }
 
@@ -117,7 +147,7 @@ export const RING_FAULTS: readonly FaultRow[] = [
       const value = lie(context.host, found, { at, by })
       // Whoever goes on at once moves the index to where it belongs: the lie stands when the other half looks.
       context.later(0, () => {
-        if (viewOf(context.host, found).getUint32(at, true) !== value) lie(context.host, found, { at, by })
+        if (readWord(context.host, found, at) !== value) lie(context.host, found, { at, by })
       })
       return { effect: [0], text: `the ${parameters['half']} of ${found.device} says that it is at ${value}` }
     },
@@ -125,9 +155,9 @@ export const RING_FAULTS: readonly FaultRow[] = [
   atSeam('grant', {
     name: 'ring-double-fetch', family: 'Rings', where: "a grant that a back-end uses for a request: the request in the ring is changed meanwhile", parameters: [which],
     peer: 'has copied the request before it looked at it, and does what it said then',
-    accepts: ({ remote }, { ring }, context) => ringsOf(context, remote, () => true).some(({ device }) => ring === undefined || device.endsWith(` ${ring}`)),
+    accepts: ({ remote }, { ring }, context) => ringsOf(context, remote, () => true).some(({ node }) => ring === undefined || node === ring),
     act: ({ remote, ref }, { ring }, context) => {
-      const changed = ringsOf(context, remote, () => true).filter(({ device }) => ring === undefined || device.endsWith(` ${ring}`)).filter((each) => changeRequest(context, each, ref))
+      const changed = ringsOf(context, remote, () => true).filter(({ node }) => ring === undefined || node === ring).filter((each) => changeRequest(context, each, ref))
       return { effect: undefined, text: `a request of ${changed.map(({ device }) => device).join(', ') || 'no ring'} was changed in the ring` }
     },
   }),

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import {
   BlockBackend, BlockFrontend, Bridge, ConsoleBackend, MemoryBlockStore, NetBackend, NetFrontend, OverlayBlockStore, loadStores, parseMac, type DisksState,
-  type BlockStore,
+  type BlockFrontendOptions, type BlockStore,
 } from '../../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, TypeScriptRunner, connectStore, type GuestKernel } from '../../../src/guest/index.ts'
 import { compareStates, partTree, SeededRandom, type DomId, type Part, type SavedPart, type SavedTree } from '../../../src/util/index.ts'
@@ -45,7 +45,7 @@ class Services {
   }
 }
 
-async function setUp() {
+async function setUp(rings: BlockFrontendOptions = {}) {
   const hub = new FakeHypervisor(16384)
   const store = new TestStore()
   const transport = store.server.connectLocal(0)
@@ -58,7 +58,7 @@ async function setUp() {
     await services.bus.register(services.nics)
   }, { store: connect, pages: 256 })
   await hub.settle()
-  const [block, net] = [new BlockFrontend(), [new NetFrontend(), new NetFrontend()]] as const
+  const [block, net] = [new BlockFrontend(rings), [new NetFrontend(), new NetFrontend()]] as const
   const guests = net.map((frontend, index) => hub.createDomain(index + 1, async (kernel) => {
     const bus = new FrontendBus(kernel)
     if (index === 0) await bus.register(block)
@@ -135,6 +135,27 @@ test('back-ends go on in a kernel that was loaded, and their front-ends see noth
   const iterator = frames[Symbol.asyncIterator]()
   expect(textOf((await iterator.next()).value as Uint8Array)).toBe('one')
   port.close()
+})
+
+test('several rings of several pages go on in a kernel that was loaded, each with what stands in it', async () => {
+  const { hub, services, back, guests, disk, succeed } = await setUp({ maxQueues: 3, maxRingPageOrder: 2 })
+  const contents = Uint8Array.from({ length: 64 * 512 }, (_, at) => at * 7)
+  await during(hub, Promise.all([disk.write(0, contents), disk.read(0, 8), disk.read(8, 8), disk.read(16, 8)]))
+  expect(services.underWay()).toBeUndefined()
+  const calls = new Map(back.calls)
+  // Asked, and not served yet: they stand in the rings while the back-end is saved.
+  const reads = Array.from({ length: 9 }, (_, at) => disk.read(at * 4, 8))
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(disk.client().underWay).toBe(9)
+  const next = await succeed(services)
+  expect(back.calls).toEqual(calls)
+  expect(compareStates(next.part().save(), services.part().save())).toEqual([])
+  back.runnable = true
+  const bytes = await during(hub, Promise.all(reads))
+  bytes.forEach((one, at) => expect(one).toEqual(contents.subarray(at * 2048, at * 2048 + 4096)))
+  expect(next.blocks.disks[0]!.statistics).toMatchObject({ writes: 1, reads: 12, errors: 0, indirect: 0 })
+  expect(next.kernel.grants.mappings).toBe(services.kernel.grants.mappings)
+  expect([back.crash, guests[0]!.crash]).toEqual([undefined, undefined])
 })
 
 test('a device is taken away from a loaded back-end as from any', async () => {

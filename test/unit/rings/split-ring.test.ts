@@ -1,6 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { Sring } from '../../../src/abi/io/ring.ts'
-import { BackRing, FrontRing, NO_ENTRY } from '../../../src/rings/index.ts'
+import { BackRing, FrontRing, NO_ENTRY, SPLIT_ENTRY } from '../../../src/rings/index.ts'
+import { buildNative } from '../../support/native-build.ts'
+import { whyNoCompiler } from '../abi/c-program.ts'
 
 const BASE = 8192
 const place = (entrySize = 112) => ({ view: new DataView(new ArrayBuffer(3 * 4096)), base: BASE, entrySize })
@@ -142,4 +145,64 @@ describe.each([0, 100, 0x7ffffffe, 0xfffffff0, 0xffffffff])('with counters that 
     expect(resumedFront.unconsumedResponses()).toBe(1)
     expect(resumedFront.copyResponse(new Uint8Array(200))).toBe(true)
   })
+})
+
+/** Pages of a ring in an order of their own, with a page between each two that belongs to nobody. */
+const scattered = (pages: number): readonly number[] => Array.from({ length: pages }, (_, page) => 8192 * (((page * 5) % pages) + 1))
+
+const noCompiler = whyNoCompiler()
+describe.skipIf(noCompiler !== undefined)(`rings of several pages${noCompiler === undefined ? '' : `: SKIPPED, ${noCompiler}`}`, () => {
+  test.each([['64-bit', [], 112], ['32-bit', ['-DNARROW'], 108]] as const)('have as many entries as Xen\'s macros give them, for %s guests', (_guests, options, entrySize) => {
+    const { path, reason } = buildNative(new URL('ring-sizes.c', import.meta.url).pathname, ['-w', ...options])
+    expect(reason).toBeUndefined()
+    const lines = execFileSync(path!, { encoding: 'utf8' }).trim().split('\n')
+    const view = new DataView(new ArrayBuffer(17 * 8192))
+    expect([0, 1, 2, 3, 4].map((order) => {
+      const pages = scattered(2 ** order)
+      const ring = new BackRing({ view, base: pages[0]!, pages, entrySize })
+      return `${ring.entries} ${ring.entryAddress(0) - pages[0]!} ${entrySize}`
+    })).toEqual(lines)
+  })
+})
+
+test.each([[112, 1], [112, 2], [112, 4], [112, 16], [108, 2], [108, 8], [108, 16]])(
+  'entries of %i bytes go through a ring of %i scattered pages whole, split ones too, and touch nothing else',
+  (entrySize, count) => {
+    const view = new DataView(new ArrayBuffer(8192 * (count + 2)))
+    const bytes = new Uint8Array(view.buffer)
+    const pages = scattered(count)
+    bytes.fill(0xee)
+    for (const page of pages) bytes.fill(0, page, page + 4096)
+    const where = { view, base: pages[0]!, pages, entrySize }
+    const [front, back] = [FrontRing.create(where), new BackRing(where)]
+    let split = 0
+    const fill = (ring: FrontRing | BackRing, address: number, value: number, length: number): void => {
+      const target = address === SPLIT_ENTRY ? new Uint8Array(ring.staged.buffer) : bytes.subarray(address, address + entrySize)
+      target.fill(value, 0, length)
+      if (address === SPLIT_ENTRY) ring.writeStaged(length)
+      split += address === SPLIT_ENTRY ? 1 : 0
+    }
+    const seen = (ring: FrontRing, address: number): number[] =>
+      [...(address === SPLIT_ENTRY ? new Uint8Array(ring.staged.buffer) : bytes.subarray(address, address + entrySize)).subarray(0, 16)]
+    for (let round = 0; round < 3; round += 1) {
+      const value = (index: number): number => (index * 7 + round * 3 + 1) & 0xff
+      for (let index = 0; index < front.entries; index += 1) fill(front, front.nextRequest(), value(index), entrySize)
+      expect(front.nextRequest()).toBe(NO_ENTRY)
+      front.pushRequestsAndCheckNotify()
+      const copy = new Uint8Array(entrySize)
+      for (let index = 0; back.copyRequest(copy); index += 1) expect(copy.every((byte) => byte === value(index))).toBe(true)
+      for (let index = 0; index < front.entries; index += 1) fill(back, back.nextResponse(), value(index) ^ 0xff, 16)
+      back.pushResponsesAndCheckNotify()
+      for (let index = 0; index < front.entries; index += 1) expect(seen(front, front.takeResponse())).toEqual(Array.from({ length: 16 }, () => value(index) ^ 0xff))
+    }
+    expect(split > 0).toBe(count > 2 || (entrySize === 108 && count > 1))
+    for (let page = 0; page * 4096 < bytes.length; page += 1) if (!pages.includes(page * 4096)) expect(bytes.subarray(page * 4096, (page + 1) * 4096).every((byte) => byte === 0xee)).toBe(true)
+  },
+)
+
+test('pages that lie in a row are one piece, and no entry of theirs is split', () => {
+  const view = new DataView(new ArrayBuffer(16 * 4096))
+  const pages = Array.from({ length: 8 }, (_, page) => BASE + page * 4096)
+  const ring = new BackRing({ view, base: BASE, pages, entrySize: 112 })
+  expect(Array.from({ length: ring.entries }, (_, index) => ring.entryAddress(index))).toEqual(Array.from({ length: 256 }, (_, index) => BASE + 64 + index * 112))
 })

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { BlockFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore } from '../../../src/drivers/index.ts'
+import { BlockFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore, type BlockFrontendOptions } from '../../../src/drivers/index.ts'
 import { FrontendBus } from '../../../src/guest/index.ts'
 import { XenError, type Domain, type GuestProgram } from '../../../src/index.ts'
 import { FAULTS, FaultInjector, expectSector, migrateBetween, networkPeer, testHost, type FaultPlan, type FaultSpec, type TestHost } from '../../../src/testing/index.ts'
@@ -18,8 +18,8 @@ const ROUNDS = 6
 const pattern = (round: number): Uint8Array => Uint8Array.from({ length: 4096 }, (_, at) => (at * 7 + round * 31) & 0xff)
 
 /** Writes and reads its disk, round by round, and says what came of each: same, other, or failed. A disk that went away is looked for again. */
-const diskWorker: GuestProgram = async (kernel) => {
-  const disks = new BlockFrontend()
+const diskWork = (rings: BlockFrontendOptions = {}): GuestProgram => async (kernel) => {
+  const disks = new BlockFrontend(rings)
   await new FrontendBus(kernel).register(disks)
   for (let round = 0; round < ROUNDS; round += 1) {
     const begun = kernel.now()
@@ -36,6 +36,8 @@ const diskWorker: GuestProgram = async (kernel) => {
   }
   kernel.console!.log('done')
 }
+
+const diskWorker = diskWork()
 
 /** Says what time it is, every 100 ms. */
 const clock: GuestProgram = async (kernel) => {
@@ -358,6 +360,31 @@ describe('a fault of the catalogue', () => {
   test('has a row for each test, and docs/faults.md says what the rows say', () => {
     expect(Object.keys(TESTS).sort()).toEqual(FAULTS.map(({ name }) => name).sort())
     expect(readFileSync(join(resolve(import.meta.dirname, '../../..'), 'docs/faults.md'), 'utf8')).toBe(faultsDocument())
+  })
+})
+
+describe('faults of rings find every ring of a disk that has several, of several pages', () => {
+  const kernel = diskWork({ maxQueues: 3, maxRingPageOrder: 2 })
+  const rings = (host: TestHost): readonly string[] => [...new Set(host.faults.fired.flatMap(({ text }) => /vbd\/51712\/(queue-\d) ring-ref/.exec(text)?.[1] ?? []))].sort()
+
+  test('requests that are changed in them behind the reader', async () => {
+    await under({ fault: 'ring-double-fetch', domain: 'worker' }, async ({ host, disk }) => {
+      expect(await rounds(await withDisk(host, { kernel }))).toBe(SAME)
+      expect(rings(host)).toEqual(['queue-0', 'queue-1', 'queue-2'])
+      for (let round = 0; round < ROUNDS; round += 1) await expectSector(disk, round * 8, pattern(round))
+    })
+  })
+
+  test.each([['front-end', 1], ['front-end', 2], ['front-end', 3], ['back-end', 2]])('an index by which the %s lies, event %i', async (half, nth) => {
+    await under({ fault: 'ring-index', half, domain: 'worker', nth }, async ({ host, disk }) => {
+      const domain = await withDisk(host, { kernel })
+      await host.advance('2s')
+      expect([times(host), rings(host).length]).toEqual([1, 1])
+      expect(domain.info().shutdownReason).toBeUndefined()
+      expect(domain.console.text()).not.toContain(`${ROUNDS - 1} same`)
+      expect(disk.bytes.subarray(ROUNDS * 4096).every((byte) => byte === 0)).toBe(true)
+      expect(host.hypervisor.checkInvariants()).toEqual([])
+    })
   })
 })
 
