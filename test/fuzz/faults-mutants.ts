@@ -73,7 +73,7 @@ export const FAULT_MUTANTS: readonly FaultMutant[] = [
   },
   {
     name: 'a front-end forgets what was under way when its ring goes',
-    patches: [patch('drivers/block/frontend.ts', '    ring.client.end()\n', '')],
+    patches: [patch('drivers/block/frontend.ts', '    connection.client.end()\n', '')],
     by: ['back-end restarts under load'], found: /the guest waits for ever|freeFrames/,
   },
   {

@@ -34,13 +34,13 @@ interface Sweep {
 
 const guest = { domain: 1 } as const
 
-/** The plans, by name. */
+/** The plans, by name. Grants fail once the rings are mapped, which takes up to sixteen. */
 export const SWEEPS: Readonly<Record<string, Sweep>> = {
   'nothing fails': { plan: [] },
   'double fetch': { plan: [{ fault: 'ring-double-fetch', ...guest }] },
   'front-end lies': { plan: [{ fault: 'ring-index', ring: 'ring-ref', nth: 3, ...guest }], mayWait: true, mustWait: true },
   'back-end lies': { plan: [{ fault: 'ring-index', ring: 'ring-ref', half: 'back-end', nth: 3, ...guest }], mayWait: true },
-  'grants fail': { plan: [{ fault: 'grant-map-failed', nth: 6, count: 1000, probability: 0.7, ...guest }] },
+  'grants fail': { plan: [{ fault: 'grant-map-failed', nth: 20, count: 1000, probability: 0.7, ...guest }] },
   'disk errors': { plan: [{ fault: 'disk-error', probability: 0.4 }] },
   'disk is slow': { plan: [{ fault: 'disk-latency', probability: 0.5, delay: '3ms' }] },
   'events come late and twice': { plan: [{ fault: 'event-late', probability: 0.2, ...guest }, { fault: 'event-doubled', probability: 0.2, ...guest }] },
