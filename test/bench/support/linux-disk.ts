@@ -15,7 +15,7 @@ const ROUNDS = 3
 
 /** Parameters of xen-blkfront. */
 const WITHOUT = 'max_queues=1 max_indirect_segments=0 feature_persistent=0'
-const WITH = 'max_ring_page_order=4 max_indirect_segments=256'
+const WITH = 'max_ring_page_order=1 max_indirect_segments=128'
 
 /** What dd does: bytes of a request, how many of them, and which way. */
 const CASES = [
@@ -27,9 +27,9 @@ const CASES = [
 async function start(parameters: string): Promise<LinuxGuest> {
   const store = new MemoryBlockStore(DISK)
   store.bytes.fill(0x5a)
-  const host = await bootLinuxHost({ memory: 256, openDisk: () => store })
+  const host = await bootLinuxHost({ memory: 320, openDisk: () => store })
   const blkfront = readFileSync(`${guestFile('linuxModules')!}/kernel/drivers/block/xen-blkfront.ko`)
-  const linux = await createLinux(host, { domain: { memory: 160, vcpus: 2, disks: ['/any,raw,xvda,w'] }, files: { 'm/xen-blkfront.ko': blkfront } })
+  const linux = await createLinux(host, { domain: { memory: 240, vcpus: 2, disks: ['/any,raw,xvda,w'] }, files: { 'm/xen-blkfront.ko': blkfront } })
   await linux.ready()
   await linux.run(`insmod /m/xen-blkfront.ko ${parameters} && while [ ! -b /dev/xvda ]; do sleep 0.1; done`, { timeout: 60 * SECOND })
   return linux
