@@ -140,7 +140,7 @@ test('each ring takes requests in its turn, and a store that answers late is ans
   for (let at = 0; at < 7; at += 1) expect(inner.bytes.subarray(at * 4096, (at + 1) * 4096)).toEqual(pattern(4096, at))
 })
 
-test('requests that wait for the store when other contents come, or an observer, are answered by the store that was asked', async () => {
+test('requests that wait for the store when other contents come, or an observer, or nothing is to be served for a while, are answered by the store that was asked', async () => {
   const inner = new MemoryBlockStore(SECTORS * 512)
   inner.bytes.fill(7)
   const answer: (() => void)[] = []
@@ -163,6 +163,13 @@ test('requests that wait for the store when other contents come, or an observer,
     return during(hub, begun)
   }
   const end = await meanwhile(() => served.observe({ wrote: () => undefined, discarded: () => undefined }))
+  const goOn = await meanwhile(() => served.hold())
+  const held = during(hub, disk.flush())
+  await turns()
+  expect(served.statistics!.flushes).toBe(0)
+  await during(hub, goOn())
+  await held
+  expect(served.statistics!.flushes).toBe(1)
   const others = new MemoryBlockStore(SECTORS * 512)
   others.bytes.fill(9)
   await meanwhile(() => served.changeContents(others, '/other'))
