@@ -4,7 +4,7 @@
  */
 import { Bitmap, XenError, badState, type DomId, sameFields, sameState } from '../../util/index.ts'
 import type { Director } from './director.ts'
-import { changed, defaults, faultOf, refuse, type ParameterTable } from './parameters.ts'
+import { changed, defaults, faultOf, throwFault, type ParameterTable } from './parameters.ts'
 import type { SchedulerName } from './names.ts'
 import { checkNumbers, checkPlaces, type SavedDomain, type SavedVcpu, type SchedulerState } from './scheduler-state.ts'
 import type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters } from './types.ts'
@@ -44,7 +44,7 @@ const cpuFault = (count: number, cpus: readonly number[]): SchedulerFault | unde
 }
 
 const cpuSet = (count: number, cpus: readonly number[]): Bitmap => {
-  refuse(cpuFault(count, cpus))
+  throwFault(cpuFault(count, cpus))
   const set = new Bitmap(count)
   for (const cpu of cpus) set.add(cpu)
   return set
@@ -180,7 +180,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
 
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
     const entry = this.entryOf(vcpu)
-    refuse(this.affinityFault(vcpu, affinity))
+    throwFault(this.affinityFault(vcpu, affinity))
     const hard = affinity.hard === undefined ? entry.hard : cpuSet(this.cpuCount, affinity.hard)
     const soft = affinity.soft === undefined ? entry.soft : cpuSet(this.cpuCount, affinity.soft)
     entry.hard = hard
@@ -198,7 +198,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void {
-    refuse(this.parametersFault(domid, values, vcpu))
+    throwFault(this.parametersFault(domid, values, vcpu))
     const entry = this.domainOf(domid)
     entry.parameters = changed(this.domainTable, entry.parameters, values)
   }

@@ -41,7 +41,7 @@ export function faultOf(table: ParameterTable, changes: SchedulerParameters): Sc
 }
 
 /** Throws INVALID_ARGUMENT for a fault. */
-export function refuse(fault: SchedulerFault | undefined): void {
+export function throwFault(fault: SchedulerFault | undefined): void {
   if (fault !== undefined) throw new XenError('INVALID_ARGUMENT', fault.message, { details: fault.details })
 }
 
@@ -49,7 +49,7 @@ export function refuse(fault: SchedulerFault | undefined): void {
 export function changed<K extends string>(
   table: ParameterTable<K>, current: Readonly<Record<K, number>>, changes: SchedulerParameters,
 ): Record<K, number> {
-  refuse(faultOf(table, changes))
+  throwFault(faultOf(table, changes))
   // Only names of the table are added to the values that were there.
   return { ...current, ...changes } as Record<K, number>
 }

@@ -7,7 +7,7 @@
  */
 import type { DomId } from '../../util/index.ts'
 import { SchedulerBase, type DomainEntry, type SchedulerUnit } from './base.ts'
-import { changed, defaults, refuse } from './parameters.ts'
+import { changed, defaults, throwFault } from './parameters.ts'
 import type { Decision, SchedulerFault, SchedulerParameters } from './types.ts'
 import type { VcpuRef } from './vcpu-ref.ts'
 
@@ -31,7 +31,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   /** Those of one vCPU, or what new vCPUs of the domain get. */
   override parameters(domid: DomId, vcpu?: number): SchedulerParameters {
     if (vcpu === undefined) return super.parameters(domid)
-    refuse(this.vcpuFault(domid, vcpu))
+    throwFault(this.vcpuFault(domid, vcpu))
     const { period, budget, extratime } = this.find(domid, vcpu)!.numbers
     return { period: period! / MICROSECOND, budget: budget! / MICROSECOND, extratime: extratime! }
   }
@@ -48,7 +48,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   /** Changes one vCPU, or all of a domain and those to come. */
   override setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void {
     const entry = this.domainOf(domid)
-    refuse(this.parametersFault(domid, values, vcpu))
+    throwFault(this.parametersFault(domid, values, vcpu))
     const wanted = this.wanted(domid, values, vcpu)
     const entries = vcpu === undefined
       ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domid, vcpu)!]

@@ -6,7 +6,7 @@
 import { XenError } from '../../util/index.ts'
 import type { FileSystem } from '../filesystem/file-system.ts'
 import { openFileSystem } from '../filesystem/open-file-system.ts'
-import { ImageReader, imageFault, type ImageSource } from '../filesystem/image-reader.ts'
+import { DiskImageReader, imageFault, type ImageSource } from '../filesystem/image-reader.ts'
 import { fileSystemStarts } from '../filesystem/partitions.ts'
 import { readExtLinux, readGrub2, readLegacy, type BootConfig, type BootImage } from './boot-configs.ts'
 
@@ -101,7 +101,7 @@ async function chooseIn(fileSystem: FileSystem, options: Options): Promise<Choic
 }
 
 /** What the file system at an offset has to boot, or why it has nothing. */
-async function chooseAt(image: ImageReader, offset: number, options: Options): Promise<Choice | { readonly why: string }> {
+async function chooseAt(image: DiskImageReader, offset: number, options: Options): Promise<Choice | { readonly why: string }> {
   try {
     const choice = await chooseIn(await openFileSystem(image.from(offset)), options)
     return choice ?? { why: 'it has no boot loader file that names a kernel' }
@@ -130,7 +130,7 @@ async function readBoot({ fileSystem, kernel, ramdisk, commandLine }: Choice): P
  */
 export async function pygrub(disk: ImageSource, { args, signal }: PygrubRequest): Promise<GuestBoot> {
   const options = readOptions(args)
-  const image = ImageReader.over(disk)
+  const image = DiskImageReader.over(disk)
   const starts = options.offset === undefined ? await fileSystemStarts(image) : [options.offset]
   const partitions: { readonly offset: number; readonly why: string }[] = []
   for (const offset of starts) {

@@ -3,11 +3,11 @@
  * itself. Every number comes from the image and is believed only as far as it leads to bytes of the image.
  * Reference: Linux Documentation/filesystems/ext4, "The Contents of inode.i_block"; fs/ext4/ext4_extents.h.
  */
-import { imageFault, viewOf, type ImageReader } from './image-reader.ts'
+import { imageFault, viewOf, type DiskImageReader } from './image-reader.ts'
 
 /** A file system as far as its blocks go. */
 export interface Volume {
-  readonly image: ImageReader
+  readonly image: DiskImageReader
   readonly blockSize: number
 }
 
@@ -24,7 +24,7 @@ export interface Inode {
 }
 
 /** Blocks that follow each other in the file and on the disk. */
-export interface Run {
+export interface BlockRun {
   /** First block of the file. */
   readonly logical: number
   /** First block of the disk. */
@@ -41,7 +41,7 @@ const DIRECT = 12
 
 /** Reads a tree of extents. */
 class ExtentReader {
-  readonly runs: Run[] = []
+  readonly runs: BlockRun[] = []
   private readonly volume: Volume
   private readonly lastBlock: number
   private visited = 0
@@ -78,7 +78,7 @@ class ExtentReader {
 
 /** Reads block numbers out of the inode and out of blocks of them, up to three deep. */
 class IndirectReader {
-  readonly runs: Run[] = []
+  readonly runs: BlockRun[] = []
   private readonly volume: Volume
   private readonly lastBlock: number
   private logical = 0
@@ -124,7 +124,7 @@ class IndirectReader {
 }
 
 /** Where the first `length` bytes of a file are. Rejects with INVALID_IMAGE. */
-export async function fileBlocks(volume: Volume, inode: Inode, length: number): Promise<readonly Run[]> {
+export async function fileBlocks(volume: Volume, inode: Inode, length: number): Promise<readonly BlockRun[]> {
   const lastBlock = Math.ceil(length / volume.blockSize)
   if ((inode.flags & EXTENTS) !== 0) {
     const reader = new ExtentReader(volume, lastBlock)
@@ -137,7 +137,7 @@ export async function fileBlocks(volume: Volume, inode: Inode, length: number): 
 }
 
 /** The first `length` bytes of a file; what no run covers is zero. */
-export async function readRuns({ image, blockSize }: Volume, runs: readonly Run[], length: number): Promise<Uint8Array> {
+export async function readRuns({ image, blockSize }: Volume, runs: readonly BlockRun[], length: number): Promise<Uint8Array> {
   const contents = new Uint8Array(length)
   for (const { logical, physical, count } of runs) {
     const start = logical * blockSize

@@ -7,7 +7,7 @@
 import { XenError } from '../../util/index.ts'
 import { fileBlocks, inlineData, readRuns, type Inode, type Volume } from './ext-blocks.ts'
 import type { FileSystem } from './file-system.ts'
-import { imageFault, viewOf, type ImageReader } from './image-reader.ts'
+import { imageFault, viewOf, type DiskImageReader } from './image-reader.ts'
 
 const SUPERBLOCK = {
   at: 1024, size: 1024, inodes: 0x00, firstDataBlock: 0x14, logBlockSize: 0x18, blocksPerGroup: 0x20, inodesPerGroup: 0x28,
@@ -50,11 +50,11 @@ function isSparse(group: number): boolean {
 
 class ExtFileSystem implements FileSystem {
   readonly kind = 'ext'
-  private readonly image: ImageReader
+  private readonly image: DiskImageReader
   private readonly superblock: DataView
   private readonly volume: Volume
 
-  constructor(image: ImageReader, superblock: DataView) {
+  constructor(image: DiskImageReader, superblock: DataView) {
     this.image = image
     this.superblock = superblock
     this.volume = { image, blockSize: 1024 << superblock.getUint32(SUPERBLOCK.logBlockSize, true) }
@@ -207,7 +207,7 @@ function checkSuperblock(superblock: DataView): void {
 }
 
 /** The ext file system that begins where `image` begins; undefined where there is none. Rejects with INVALID_IMAGE or NOT_SUPPORTED. */
-export async function openExt(image: ImageReader): Promise<FileSystem | undefined> {
+export async function openExt(image: DiskImageReader): Promise<FileSystem | undefined> {
   if (image.size < SUPERBLOCK.at + SUPERBLOCK.size) return undefined
   const superblock = viewOf(await image.read(SUPERBLOCK.at, SUPERBLOCK.size))
   if (superblock.getUint16(SUPERBLOCK.magic, true) !== MAGIC) return undefined

@@ -25,14 +25,14 @@ export function imageFault(field: string, value: unknown, why: string): XenError
 }
 
 /** A window on an image, from `start` on, that shares its budget with all other windows. */
-export class ImageReader {
+export class DiskImageReader {
   readonly size: number
   private readonly source: ImageSource
   private readonly start: number
   private readonly budget: { calls: number; bytes: number }
   private readonly pieces = new Map<number, Uint8Array>()
 
-  private constructor(source: ImageSource, start: number, budget: ImageReader['budget']) {
+  private constructor(source: ImageSource, start: number, budget: DiskImageReader['budget']) {
     this.source = source
     this.start = start
     this.size = Math.max(0, source.size - start)
@@ -40,13 +40,13 @@ export class ImageReader {
   }
 
   /** The whole of an image. */
-  static over(source: ImageSource): ImageReader {
-    return new ImageReader(source, 0, { calls: MAX_CALLS, bytes: MAX_BYTES })
+  static over(source: ImageSource): DiskImageReader {
+    return new DiskImageReader(source, 0, { calls: MAX_CALLS, bytes: MAX_BYTES })
   }
 
   /** What lies from `offset` on. */
-  from(offset: number): ImageReader {
-    return new ImageReader(this.source, this.start + offset, this.budget)
+  from(offset: number): DiskImageReader {
+    return new DiskImageReader(this.source, this.start + offset, this.budget)
   }
 
   /** The bytes of a range. Rejects with INVALID_IMAGE where they are not within the image, or where too much has been read. */

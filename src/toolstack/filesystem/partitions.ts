@@ -3,7 +3,7 @@
  * as a whole. Which of them is to be booted is not asked here.
  * Reference: UEFI specification, chapter 5; tools/pygrub/src/pygrub, get_partition_offsets.
  */
-import { u64, viewOf, type ImageReader } from './image-reader.ts'
+import { u64, viewOf, type DiskImageReader } from './image-reader.ts'
 
 const SECTOR = 512
 const MBR = { signature: 0x1fe, entries: 0x1be, entrySize: 16, count: 4, type: 4, start: 8 } as const
@@ -17,7 +17,7 @@ const GPT = { entriesAt: 72, count: 80, entrySize: 84, start: 32 } as const
 const MAX_ENTRIES = 256
 
 /** Starts of the partitions in a GPT; empty where there is none. */
-async function gptStarts(disk: ImageReader): Promise<readonly number[]> {
+async function gptStarts(disk: DiskImageReader): Promise<readonly number[]> {
   if (disk.size < 2 * SECTOR) return []
   const header = viewOf(await disk.read(SECTOR, SECTOR))
   const [size, table] = [header.getUint32(GPT.entrySize, true), u64(header, GPT.entriesAt) * SECTOR]
@@ -32,7 +32,7 @@ async function gptStarts(disk: ImageReader): Promise<readonly number[]> {
 }
 
 /** Bytes at which file systems may begin; 0 alone for a disk without partitions. */
-export async function fileSystemStarts(disk: ImageReader): Promise<readonly number[]> {
+export async function fileSystemStarts(disk: DiskImageReader): Promise<readonly number[]> {
   if (disk.size < SECTOR) return [0]
   const sector = viewOf(await disk.read(0, SECTOR))
   if (sector.getUint16(MBR.signature, true) !== MAGIC) return [0]

@@ -29,7 +29,7 @@ const SIGNATURES: readonly (readonly [string, readonly number[]])[] = [
 const startsWith = (file: Uint8Array, bytes: readonly number[]): boolean => bytes.every((byte, i) => file[i] === byte)
 
 /** Name of the compression that a file begins with. */
-export const compressionOf = (file: Uint8Array): string | undefined =>
+export const kernelCompressionOf = (file: Uint8Array): string | undefined =>
   SIGNATURES.find(([, bytes]) => startsWith(file, bytes))?.[0]
 
 /** Offsets in bzImage's setup header. */
@@ -128,7 +128,7 @@ function checkUnpacked(unpacked: unknown, limit: number): Uint8Array {
 }
 
 /** True for a kernel file in which there is something to be unpacked. Throws INVALID_IMAGE. */
-export const isPacked = (file: Uint8Array): boolean => compressionOf(bzImagePayload(file) ?? file) !== undefined
+export const isPacked = (file: Uint8Array): boolean => kernelCompressionOf(bzImagePayload(file) ?? file) !== undefined
 
 /** The ELF file inside a kernel file. Throws INVALID_IMAGE, or NOT_SUPPORTED for a compression that is not. */
 export async function unpackKernel(
@@ -136,7 +136,7 @@ export async function unpackKernel(
 ): Promise<Uint8Array> {
   const payload = bzImagePayload(file)
   const packed = payload ?? file
-  const compression = compressionOf(packed)
+  const compression = kernelCompressionOf(packed)
   if (compression === undefined) return packed
   if (compression === 'gzip') return gunzip(packed, limit)
   if (payload === undefined) return checkUnpacked(await decompress(compression, packed, limit), limit)
@@ -149,5 +149,5 @@ export async function unpackKernel(
 
 /** A ramdisk as the guest gets it: unpacked when it is a gzip file, as by Xen's builder, otherwise as it is. */
 export async function unpackRamdisk(file: Uint8Array): Promise<Uint8Array> {
-  return compressionOf(file) === 'gzip' ? gunzip(file) : file
+  return kernelCompressionOf(file) === 'gzip' ? gunzip(file) : file
 }

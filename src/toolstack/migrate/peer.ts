@@ -61,7 +61,7 @@ async function patiently<T>(work: Promise<T>, milliseconds: number, what: string
 const THEIRS: Turn = { ours: false }
 
 /** Watches over a transport. Throws INVALID_ARGUMENT for a time-out that is none. */
-export function openPeer({ readable, writable }: MigrationTransport, { peerTimeout }: PeerOptions): Peer {
+export function openPeer({ readable, writable }: MigrationTransport, { peerTimeout }: PeerOptions): MigrationPeer {
   const patience = parseDuration(peerTimeout ?? DEFAULT_PATIENCE, 'peerTimeout', { most: Infinity }) / 1e6
   const output = openOutput(writable)
   const turn: Turn = { ours: false }
@@ -99,7 +99,7 @@ const watched = (
 })
 
 /** One end of a transport, watched over: what is read from it, and where to write. */
-export interface Peer {
+export interface MigrationPeer {
   readonly readable: LendingChunks
   readonly output: OpenOutput
   /** To be set while the other host is not expected to say anything. */

@@ -16,12 +16,12 @@ import { ARGUMENT, DomctlCall, type DomctlParts } from './domctl-call.ts'
 import { lifeOperations } from './life.ts'
 import { memoryOperations } from './memory.ts'
 import { policyOperations } from './policy.ts'
-import { type SchedulingParts, schedulingOperations } from './scheduling.ts'
+import { type SchedulingCallParts, schedulingOperations } from './scheduling.ts'
 import { vcpuOperations } from './vcpus.ts'
 
 type Operation = ControlOperation<DomctlCall>
 
-function operations(parts: SchedulingParts): Operations<typeof DOMCTL, Operation> {
+function operations(parts: SchedulingCallParts): Operations<typeof DOMCTL, Operation> {
   return {
     ...lifeOperations(parts), ...vcpuOperations(parts), ...schedulingOperations(parts), ...memoryOperations(parts), ...policyOperations(parts),
     ...deviceOperations(parts),
@@ -45,7 +45,7 @@ function subjectOf({ domains }: DomctlParts, { caller, view }: DomctlCall, comma
 }
 
 /** Makes the row of domctl(structure). */
-export function domctl(parts: SchedulingParts): HypercallRow {
+export function domctl(parts: SchedulingCallParts): HypercallRow {
   const rows = operations(parts)
   const names = Object.entries(DOMCTL).reduce<string[]>((all, [name, number]) => {
     all[number] = `domctl.${name}`

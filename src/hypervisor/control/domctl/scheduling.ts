@@ -32,7 +32,7 @@ function affinityOf(call: DomctlCall) {
   return (flags & ~known) !== 0 || !(isHard || isSoft) ? -ERRNO.EINVAL : { vcpu, isHard, isSoft, isForced: (flags & VCPUAFFINITY.FORCE) !== 0 }
 }
 
-function setAffinity({ scheduling, scheduler, execution }: SchedulingParts, call: DomctlCall): number {
+function setAffinity({ scheduling, scheduler, execution }: SchedulingCallParts, call: DomctlCall): number {
   const wish = affinityOf(call)
   if (typeof wish === 'number') return wish
   const { vcpu, isHard, isSoft } = wish
@@ -52,7 +52,7 @@ function setAffinity({ scheduling, scheduler, execution }: SchedulingParts, call
     || (isSoft ? writeBitmap(call, SOFT, { set: now.soft.filter((cpu) => effective.includes(cpu)), count }) : 0)
 }
 
-function getAffinity({ scheduling, scheduler }: SchedulingParts, call: DomctlCall): number {
+function getAffinity({ scheduling, scheduler }: SchedulingCallParts, call: DomctlCall): number {
   const wish = affinityOf(call)
   if (typeof wish === 'number') return wish
   const { hard, soft } = scheduling.affinity(wish.vcpu)
@@ -83,7 +83,7 @@ function writeParameters({ view }: DomctlCall, scheduler: number, values: Schedu
 }
 
 /** Parameters of single vCPUs, of which the structure has a list; rtds has such. */
-function ofVcpus({ scheduling, meter }: SchedulingParts, call: DomctlCall, isPut: boolean): number {
+function ofVcpus({ scheduling, meter }: SchedulingCallParts, call: DomctlCall, isPut: boolean): number {
   const { view, domain } = call
   const op = DomctlSchedulerOp
   const one = new Scratch(DomctlSchedparamVcpu.size)
@@ -109,7 +109,7 @@ function ofVcpus({ scheduling, meter }: SchedulingParts, call: DomctlCall, isPut
   return 0
 }
 
-function adjust(parts: SchedulingParts, call: DomctlCall): number {
+function adjust(parts: SchedulingCallParts, call: DomctlCall): number {
   const { scheduling, scheduler } = parts
   const { view, domain } = call
   call.answers = true
@@ -129,12 +129,12 @@ function adjust(parts: SchedulingParts, call: DomctlCall): number {
 }
 
 /** What these operations work on. */
-export interface SchedulingParts extends DomctlParts {
+export interface SchedulingCallParts extends DomctlParts {
   readonly execution: { pinOverride(vcpu: DomctlCall['caller'], cpu: number): number }
 }
 
 /** The operations, by the names of their numbers. */
-export function schedulingOperations(parts: SchedulingParts) {
+export function schedulingOperations(parts: SchedulingCallParts) {
   const nodes = DomctlNodeaffinity.nodemap.at(ARGUMENT)
   return {
     setvcpuaffinity: silent((call: DomctlCall) => setAffinity(parts, call)),

@@ -56,7 +56,7 @@ function getFeatures(parts: SysctlParts, call: SysctlCall): number {
 }
 
 /** The operations, by the names of their numbers. */
-export function policyOperations(parts: SysctlParts) {
+export function systemPolicyOperations(parts: SysctlParts) {
   return {
     get_cpu_policy: answering((call: SysctlCall) => getPolicy(parts, call)),
     get_cpu_featureset: answering((call: SysctlCall) => getFeatures(parts, call)),

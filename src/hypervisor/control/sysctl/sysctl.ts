@@ -12,12 +12,12 @@ import type { ControlOperation } from '../binary/control-call.ts'
 import { consoleOperations } from './console.ts'
 import { poolOperations } from './cpu-pools.ts'
 import { hostOperations } from './host.ts'
-import { policyOperations } from './policies.ts'
+import { systemPolicyOperations } from './policies.ts'
 import { powerOperations } from './power.ts'
 import { SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 const operations = (parts: SysctlParts): Operations<typeof SYSCTL, ControlOperation<SysctlCall>> => ({
-  ...hostOperations(parts), ...poolOperations(parts), ...consoleOperations(parts), ...policyOperations(parts), ...powerOperations(parts),
+  ...hostOperations(parts), ...poolOperations(parts), ...consoleOperations(parts), ...systemPolicyOperations(parts), ...powerOperations(parts),
 })
 
 /** Makes the row of sysctl(structure). */

@@ -15,7 +15,7 @@ import {
 } from '../system/control.ts'
 import { swapGs } from '../system/fast-calls.ts'
 import { FEATURE, hasFeature } from '../system/features.ts'
-import { readRegister, timestamp, writeRegister } from '../system/msrs.ts'
+import { rdmsr, timestamp, wrmsr } from '../system/msrs.ts'
 import { portAccess, stringPort } from '../system/ports.ts'
 import { inProtectedMode as described } from '../system/real-mode.ts'
 import { clearInterrupts, setInterrupts } from './flags.ts'
@@ -145,8 +145,8 @@ export const SYSTEM_HANDLERS: Handlers = {
     ud: ({ faults }) => faults.undefinedOpcode(),
     gp: ({ faults }) => faults.protection(),
     nm: ({ faults }) => faults.raise(VECTOR.NM),
-    rdmsr: ringZeroOnly('rdmsr', readRegister),
-    wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', ({ faults }) => faults.protection()),
+    rdmsr: ringZeroOnly('rdmsr', rdmsr),
+    wrmsr: ringZeroOnly('wrmsr', wrmsr), rdpmc: privileged('other', ({ faults }) => faults.protection()),
     rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
     vmcall: hypercall, vmmcall: hypercall,
     hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),

@@ -129,7 +129,7 @@ function writeEfer({ registers, mode, outside }: Views<'registers' | 'mode' | 'o
 const index = (registers: RegisterFile): number => registers.low(GPR.rcx * 8)
 
 /** RDMSR; the ring has been looked at. */
-export function readRegister(
+export function rdmsr(
   core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system' | 'nested'>, record: number,
 ): number {
   const { registers } = core
@@ -143,7 +143,7 @@ export function readRegister(
 }
 
 /** WRMSR; the ring has been looked at. */
-export function writeRegister(core: Core, record: number): number {
+export function wrmsr(core: Core, record: number): number {
   const { registers } = core
   const register = index(registers)
   if (core.nested !== undefined && !isOwn(core, register)) return core.outside.leave('wrmsr', record, { register })

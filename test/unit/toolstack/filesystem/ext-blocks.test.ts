@@ -1,7 +1,7 @@
 /** Trees of blocks that are made to cost work: each leads to itself, or to the same blocks over and over. */
 import { describe, expect, test } from 'vitest'
 import { fileBlocks, readRuns, type Inode, type Volume } from '../../../../src/toolstack/filesystem/ext-blocks.ts'
-import { ImageReader } from '../../../../src/toolstack/filesystem/image-reader.ts'
+import { DiskImageReader } from '../../../../src/toolstack/filesystem/image-reader.ts'
 
 const BLOCK = 1024
 
@@ -10,7 +10,7 @@ function volumeOf(blocks: number, fill: (words: Uint32Array, block: number) => v
   const bytes = new Uint8Array(blocks * BLOCK)
   for (let block = 0; block < blocks; block += 1) fill(new Uint32Array(bytes.buffer, block * BLOCK, BLOCK / 4), block)
   const source = { size: bytes.length, read: (offset: number, target: Uint8Array) => target.set(bytes.subarray(offset, offset + target.length)) }
-  return { image: ImageReader.over(source), blockSize: BLOCK }
+  return { image: DiskImageReader.over(source), blockSize: BLOCK }
 }
 
 /** A node of extents of so many entries, all of which lead to one block. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { FileSystem } from '../../../../src/toolstack/filesystem/file-system.ts'
 import { openFileSystem } from '../../../../src/toolstack/filesystem/open-file-system.ts'
-import { ImageReader, type ImageSource } from '../../../../src/toolstack/filesystem/image-reader.ts'
+import { DiskImageReader, type ImageSource } from '../../../../src/toolstack/filesystem/image-reader.ts'
 import { SeededRandom, XenError, fillRandom } from '../../../../src/util/index.ts'
 import { extImage, whyNoImages, type ImageFile } from '../../../support/disk-images.ts'
 
@@ -24,7 +24,7 @@ class CountingSource implements ImageSource {
   }
 }
 
-const open = (bytes: Uint8Array): Promise<FileSystem> => openFileSystem(ImageReader.over(new CountingSource(bytes)))
+const open = (bytes: Uint8Array): Promise<FileSystem> => openFileSystem(DiskImageReader.over(new CountingSource(bytes)))
 
 function noise(length: number, seed: number): Uint8Array {
   const bytes = new Uint8Array(length)
@@ -135,7 +135,7 @@ describe.skipIf(missing !== undefined)(`a file system that mke2fs made${missing 
         }
         const source = new CountingSource(damaged)
         try {
-          const fileSystem = await openFileSystem(ImageReader.over(source))
+          const fileSystem = await openFileSystem(DiskImageReader.over(source))
           for (const path of ['boot/grub/grub.cfg', 'kernel', 'small', 'link', 'nothing']) {
             await fileSystem.readFile(path, 2 ** 22).catch((error: unknown) => {
               if (!XenError.is(error)) throw error
