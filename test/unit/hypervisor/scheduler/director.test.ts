@@ -41,7 +41,7 @@ describe.each(SCHEDULER_NAMES)('a director over %s', (name) => {
   })
 })
 
-test('the same director has the same guests do the same, at every instruction that it names', async () => {
+test('the same director has the same guests do the same, at every instruction that it names', { timeout: 60_000 }, async () => {
   const runs: string[] = []
   for (const seed of [1, 1, 2]) {
     const host = await boot({ seed: 7 })
