@@ -44,9 +44,9 @@ describe.skipIf(missing !== undefined)(`the site's search${missing ?? ''}`, { ti
     await expect.poll(async () => (await found()).filter((href) => wanted.test(href)), { timeout: 10_000 }).not.toEqual([])
   })
 
-  test('every entry point has a page with text', () => {
+  test('every entry point has a page with text and an example', () => {
     const entries = readdirSync(join(SITE, 'modules')).filter((name) => name.endsWith('.html'))
-    const bare = entries.filter((name) => !/<section class="tsd-panel tsd-comment"/.test(readFileSync(join(SITE, 'modules', name), 'utf8')))
+    const bare = entries.filter((name) => !/<section class="tsd-panel tsd-comment".*?<code class="(?:ts|typescript)/s.test(readFileSync(join(SITE, 'modules', name), 'utf8')))
     expect(entries.length).toBeGreaterThan(12)
     expect(bare).toEqual([])
   })

@@ -10,8 +10,11 @@ export interface RelaySocket {
   binaryType: string
   /** Bytes that were sent and have not gone out. */
   readonly bufferedAmount: number
+  /** Sends a binary message. */
   send(bytes: Uint8Array<ArrayBuffer>): void
+  /** Ends it. */
   close(): void
+  /** Hears of its beginning, its messages and its end. */
   addEventListener(type: 'open' | 'message' | 'close' | 'error', listener: (event: { readonly data?: unknown }) => void): void
 }
 
