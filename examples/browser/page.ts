@@ -21,10 +21,16 @@ const found = (id: string): HTMLElement => document.getElementById(id)!
 const [migrateButton, cutButton] = [found('migrate') as HTMLButtonElement, found('cut') as HTMLButtonElement]
 const tell = (text: string): void => { found('status').textContent = text }
 
+/** Lets the page draw, and hear its user: no task of its thread is to be long. */
+const breathe = (): Promise<void> => new Promise((resolve) => { setTimeout(resolve) })
+
 async function place(name: string): Promise<Place> {
-  const terminal = new Terminal({ cols: 80, rows: 24, fontSize: 13 })
-  terminal.open(found(name))
+  // The worker has the most to do: it begins first.
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module', name })
+  await breathe()
+  const terminal = new Terminal({ cols: 80, rows: 24, fontSize: 13 })
+  await breathe()
+  terminal.open(found(name))
   return { name, host: await connectWorker(worker), terminal }
 }
 
