@@ -24,11 +24,12 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * for tests boots hosts, too, and has faults and exploration (85); the XenAPI and debuggers stand on all of it. For a Linux as dom0:
  * domctl, sysctl and the other calls of Xen's own tools (hypervisor 60, abi 6); in guests the queues of events that many ports
  * need (6); in all parts what tells that nothing has changed since a moment (5). For channels, what `cpuid` says, Remus, hosts that stand between two instructions
- * and counted coverage: 40 in all that boots hosts; for folders by 9P 50 (drivers 46), for networks to the outside 45; for history, traces, profiles, Linux's types, editors, objects and the fuzzer: 120 in debuggers.
+ * and counted coverage: 40 in all that boots hosts; for folders by 9P 50 (drivers 46), for networks to the outside 45; for history, traces, profiles, Linux's types, editors, objects and the fuzzer: 120 in debuggers. For disks
+ * with several rings and moves that lose nothing: 10 in drivers, 20 in all that boots hosts; for events that are stamped late: 2 in all parts.
  */
 const budgets: Record<string, number> = {
-  '.': 1865, './abi': 43, './machine': 520, './hypervisor': 494, './xenstore': 107, './guest': 104, './drivers': 217,
-  './toolstack': 1865, './testing': 1955, './decompress': 7, './debug': 1960, './xapi': 1838, './fleet': 110, './browser': 1880,
+  '.': 1885, './abi': 43, './machine': 523, './hypervisor': 497, './xenstore': 110, './guest': 108, './drivers': 227,
+  './toolstack': 1890, './testing': 1975, './decompress': 7, './debug': 1970, './xapi': 1858, './fleet': 74, './browser': 1905,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
 const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')
@@ -76,7 +77,7 @@ describe('the package', () => {
     const { outputFiles } = await build({
       stdin: { contents, resolveDir: root, loader: 'ts' }, bundle: true, write: false, minify: true, format: 'esm', target: 'es2022', treeShaking: true,
     })
-    expect(outputFiles[0]!.text.length / 1024).toBeLessThan(230)
+    expect(outputFiles[0]!.text.length / 1024).toBeLessThan(236)
   })
 
   test('a page pays for no host that is in its worker', { timeout: 60_000 }, async () => {
