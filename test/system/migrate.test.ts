@@ -48,6 +48,20 @@ describe('a migration', () => {
     },
   )
 
+  test.each([true, false])('(live: %s) only names pages of zeros where it may, and the domain finds them all the same', { timeout: 30_000 }, async (live) => {
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const go = async (domain: Domain, to: Host, zeros: 'sent' | 'omitted'): Promise<readonly [Domain, number]> => {
+      const { ends } = transportPair()
+      const [there, { bytes }] = await Promise.all([to.receiveMigration(ends[1]), domain.migrate(ends[0], { live, zeros })])
+      return [there, bytes]
+    }
+    const [there, sent] = await go(await startMini(first), second, 'sent')
+    await answers(there)
+    const [back, named] = await go(there, first, 'omitted')
+    expect(named).toBeLessThan(sent / 2)
+    await answers(back)
+  })
+
   test('says what it does on both sides, as xl does, and what it came to', { timeout: 30_000 }, async () => {
     const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)

@@ -123,7 +123,7 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   setVcpus: { ...until, wait: flag },
   save: { signal, ...suspend, afterwards: /* @__PURE__ */ oneOf('destroy', 'resume', 'pause') },
   migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
-    worthwhile: /* @__PURE__ */ real(0, Infinity) },
+    worthwhile: /* @__PURE__ */ real(0, Infinity), zeros: /* @__PURE__ */ oneOf('sent', 'omitted') },
   protect: { signal, ...suspend, ...line, interval: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count, paused: flag },
   standBy: { signal, kernel, trust, cpuPolicy, ...line, disks: record, paused: flag },
   dumpCore: { signal, live: flag },

@@ -6,6 +6,7 @@
  */
 import { XenError, type DomId } from '../../util/index.ts'
 import { imageWriter } from '../save/image-of.ts'
+import type { ImageOptions } from '../save/image-writer.ts'
 import { abortableWriter, currentConfig, finishImage, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
 import { alteredContext, type OperationContext } from '../run/operation.ts'
@@ -24,7 +25,7 @@ export interface SendHost extends SaveHost {
 }
 
 /** How a domain is sent. */
-export interface MigrateOptions extends SuspendOptions, PrecopyLimits, PeerOptions {
+export interface MigrateOptions extends SuspendOptions, PrecopyLimits, PeerOptions, ImageOptions {
   /** False suspends the domain before anything is copied. Default true; guests in TypeScript are always copied so. */
   readonly live?: boolean | undefined
 }
@@ -104,7 +105,7 @@ async function copyLive(
   const job: PrecopyJob = {
     control: host.control,
     domid: domain.id,
-    image: imageWriter(host.control, domain.id, writer),
+    image: imageWriter(host.control, domain.id, writer, { zeros: options.zeros }),
     limits: options,
     report: (event) => context.report(event),
     check: () => {
@@ -166,7 +167,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   const { host, domain, writer, context, options } = journey
   const stopped = host.now()
   await suspendGuest(host, domain.id, context, options)
-  const image = imageWriter(host.control, domain.id, writer)
+  const image = imageWriter(host.control, domain.id, writer, { zeros: options.zeros })
   await image.writeStart()
   const job: PrecopyJob = {
     control: host.control, domid: domain.id, image, limits: options, report: (event) => context.report(event),

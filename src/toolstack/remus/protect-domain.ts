@@ -102,6 +102,8 @@ export interface ProtectionSummary extends ProtectionStatistics {
 /** Bytes of a piece of the stream: each is a sign of life. */
 const PIECE = 1 << 18
 const INTERVAL = 200e6
+/** A standby is of this library. */
+const ZEROS = { zeros: 'omitted' } as const
 
 /** Why the loop of epochs ends without an error. */
 class Ended extends Error {
@@ -190,7 +192,7 @@ export class Protection {
     await writeHead(writer, currentConfig(host, domain))
     if (this.isNoted) {
       host.control.enableLogDirty(domain.id)
-      this.image = imageWriter(host.control, domain.id, writer)
+      this.image = imageWriter(host.control, domain.id, writer, ZEROS)
       await this.image.writeStart()
     }
     await writer.flush()
@@ -305,7 +307,7 @@ export class Protection {
   /** Every page is looked at; only those that have changed are written. */
   private async putAll(): Promise<number> {
     const { host: { control }, domain: { id }, stream: { writer } } = this
-    this.image = imageWriter(control, id, writer)
+    this.image = imageWriter(control, id, writer, ZEROS)
     if (this.counts.epochs === 0) await this.image.writeStart()
     else await this.image.writeLayout()
     return this.put(new Set(this.image.pages()))

@@ -48,7 +48,10 @@ class Pages {
     for (let i = 0; i < pfns.length; i += 1) {
       const entry = this.entry(pfns[i]!)
       entry.type = types[i]!
-      if (!hasContents(types[i]!)) continue
+      if (!hasContents(types[i]!)) {
+        if (entry.place !== undefined) this.slot(entry.place).fill(0)
+        continue
+      }
       if (entry.place !== undefined || !zeros.has(at)) this.slot(entry.place ??= this.newSlot()).set(contents.subarray(at, at + PAGE_SIZE))
       at += PAGE_SIZE
     }

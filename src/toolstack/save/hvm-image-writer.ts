@@ -5,15 +5,16 @@
  */
 import { HVM_PARAM } from '../../abi/index.ts'
 import { type ControlInterface, XEN_VERSION } from '../../hypervisor/index.ts'
-import type { DomId } from '../../util/index.ts'
+import type { DomId, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, type SaveStreamWriter } from '../stream/index.ts'
-import type { ImageWriter, WritePagesOptions } from './image-writer.ts'
+import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
+import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { tscRecord } from './tsc-record.ts'
+import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
-  | 'domainFrames' | 'machineToPhys' | 'onDemandGfns' | 'readFrames' | 'getTscInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
+  | 'domainFrames' | 'machineToPhys' | 'onDemandGfns' | 'frameBytes' | 'readFrames' | 'getTscInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
 
 /** One past the highest guest frame number: a guest's memory and its special pages lie in the first 4 GiB. */
 export const MOST_GFNS = 2 ** 20
@@ -40,8 +41,10 @@ export class HvmImageWriter implements ImageWriter {
   private readonly frames = new Int32Array(MOST_GFNS)
   /** Which guest frames the receiver has. */
   private readonly sent = new Uint8Array(MOST_GFNS)
+  private readonly omitsZeros: boolean
 
-  constructor(control: HvmSaveControl, domid: DomId, writer: SaveStreamWriter) {
+  constructor(control: HvmSaveControl, domid: DomId, writer: SaveStreamWriter, { zeros = 'sent' }: ImageOptions = {}) {
+    this.omitsZeros = zeros === 'omitted'
     this.control = control
     this.domid = domid
     this.writer = writer
@@ -99,7 +102,8 @@ export class HvmImageWriter implements ImageWriter {
       const pfns = all.subarray(start, start + MAX_BATCH_PAGES)
       // The guest may have given pages back since. No await between here and the copying inside the writer's writePages.
       if (live) this.refresh()
-      await this.writer.writePages({ pfns, types: this.typesOf(pfns), copy: (into) => this.copyPages(pfns, into) })
+      const types = this.typesOf(pfns)
+      await this.writer.writePages({ pfns, types, copy: (into) => this.copyPages(pfns.filter((_, i) => hasContents(types[i]!)), into) })
       await onBatch?.(pfns.length)
     }
     return []
@@ -109,13 +113,20 @@ export class HvmImageWriter implements ImageWriter {
   private typesOf(pfns: Uint32Array): Uint8Array {
     return Uint8Array.from(pfns, (gfn) => {
       const isThere = this.frames[gfn] !== NONE
+      const isFirst = this.sent[gfn] === 0
       this.sent[gfn] = isThere ? 1 : 0
-      return isThere ? PAGE_TYPE.NORMAL : PAGE_TYPE.INVALID
+      if (!isThere) return PAGE_TYPE.INVALID
+      return this.omitsZeros && isFirst && this.isZero(gfn) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
     })
   }
 
+  private isZero(gfn: number): boolean {
+    const frame = this.frames[gfn]!
+    return frame === ZEROS || isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
+  }
+
   private copyPages(pfns: Uint32Array, into: Uint8Array): void {
-    const frames = Array.from(pfns, (gfn) => this.frames[gfn]!).filter((frame) => frame !== NONE)
+    const frames = Array.from(pfns, (gfn) => this.frames[gfn]!)
     for (let start = 0; start < frames.length;) {
       const isZeros = frames[start] === ZEROS
       let end = start + 1

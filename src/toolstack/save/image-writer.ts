@@ -12,6 +12,15 @@ export interface WritePagesOptions {
   readonly onBatch?: (pages: number) => void | Promise<void>
 }
 
+/** How an image is written. */
+export interface ImageOptions {
+  /**
+   * Whether pages that are all zero, and were never sent, are sent with their contents, or only named: for whoever gives a domain memory that is all zero, as
+   * hosts of this library do; Xen does not promise that. Default `sent`.
+   */
+  readonly zeros?: 'sent' | 'omitted' | undefined
+}
+
 /** Writes one domain's image. */
 export interface ImageWriter {
   /** Every page that a whole copy holds, by its number in the domain. */

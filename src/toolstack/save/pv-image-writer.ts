@@ -23,10 +23,11 @@ import {
   hasContents,
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
-import type { ImageWriter, WritePagesOptions } from './image-writer.ts'
+import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
+import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
@@ -67,15 +68,17 @@ export class PvImageWriter implements ImageWriter {
   /** What the domain's guest speaks, and the levels of its page tables. */
   private readonly abi: GuestAbi
   private readonly levels: 3 | 4
+  private readonly omitsZeros: boolean
   private p2m: PhysToMachine
   /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
   private readonly sent: Uint8Array
 
   /** Throws INVALID_STATE when the guest has no usable p2m. */
-  constructor(control: SaveControl, domid: DomId, writer: SaveStreamWriter) {
+  constructor(control: SaveControl, domid: DomId, writer: SaveStreamWriter, { zeros = 'sent' }: ImageOptions = {}) {
     this.control = control
     this.domid = domid
     this.writer = writer
+    this.omitsZeros = zeros === 'omitted'
     const { hasRegisters, addressSize } = control.domainInfo(domid)
     this.hasProcessor = hasRegisters
     this.abi = guestAbiOf(addressSize)
@@ -193,7 +196,11 @@ export class PvImageWriter implements ImageWriter {
     const taken = postponed.length === 0
       ? { pfns, frames, types }
       : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
-    for (let i = 0; i < taken.pfns.length; i += 1) this.sent[taken.pfns[i]!] = taken.types[i]! + 1
+    for (let i = 0; i < taken.pfns.length; i += 1) {
+      const [pfn, type] = [taken.pfns[i]!, taken.types[i]!]
+      if (this.omitsZeros && type === PAGE_TYPE.NORMAL && this.sent[pfn] === 0 && isZeroPage(this.control.frameBytes(this.domid, taken.frames[i]! as Mfn))) taken.types[i] = PAGE_TYPE.ALLOCATE_ONLY
+      this.sent[pfn] = type + 1
+    }
     const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
     return { pages: { ...taken, copy }, postponed }
   }

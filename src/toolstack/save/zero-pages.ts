@@ -32,6 +32,12 @@ export class ZeroPages {
   }
 }
 
+/** Whether one page is all zero, that lies as memory's pages do. */
+export function isZeroPage(page: Uint8Array): boolean {
+  if ((page[0]! | page[1]! | page[PAGE_SIZE / 2]! | page[PAGE_SIZE - 8]!) !== 0) return false
+  return isZero(new Uint32Array(page.buffer, page.byteOffset, WORDS), 0)
+}
+
 function isZero(words: Uint32Array, start: number): boolean {
   for (let i = start; i < start + WORDS; i += STEP) {
     const some = words[i]! | words[i + 1]! | words[i + 2]! | words[i + 3]! | words[i + 4]! | words[i + 5]!
