@@ -13,7 +13,9 @@ const CHOSEN = LONG ? FAULT_MUTANTS : FAULT_MUTANTS.slice(0, 2)
 
 describe('under the catalogue of faults', () => {
   test.each(Object.keys(SWEEPS))('%s: nothing is lost, left or broken', { timeout: 60_000 }, async (name) => {
-    for (let seed = 1; seed <= (LONG ? 10 : 2); seed += 1) expect(await sweep(name, undefined, seed)).toEqual([])
+    // Where there is little time every other plan has a disk with several rings.
+    const seeds = LONG ? Array.from({ length: 10 }, (_, index) => index + 1) : [1 + Object.keys(SWEEPS).indexOf(name) % 2]
+    for (const seed of seeds) expect(await sweep(name, undefined, seed)).toEqual([])
   })
 
   test('every planted mistake is there to be planted', () => {
