@@ -137,7 +137,7 @@ test('back-ends go on in a kernel that was loaded, and their front-ends see noth
   port.close()
 })
 
-test('several rings of several pages go on in a kernel that was loaded, each with what stands in it', async () => {
+test('several rings of several pages go on in a kernel that was loaded, each with what stands in it', { timeout: 60_000 }, async () => {
   const { hub, services, back, guests, disk, succeed } = await setUp({ maxQueues: 3, maxRingPageOrder: 2 })
   const contents = Uint8Array.from({ length: 64 * 512 }, (_, at) => at * 7)
   await during(hub, Promise.all([disk.write(0, contents), disk.read(0, 8), disk.read(8, 8), disk.read(16, 8)]))

@@ -363,7 +363,7 @@ describe('a fault of the catalogue', () => {
   })
 })
 
-describe('faults of rings find every ring of a disk that has several, of several pages', () => {
+describe('faults of rings find every ring of a disk that has several, of several pages', { timeout: 60_000 }, () => {
   const kernel = diskWork({ maxQueues: 3, maxRingPageOrder: 2 })
   const rings = (host: TestHost): readonly string[] => [...new Set(host.faults.fired.flatMap(({ text }) => /vbd\/51712\/(queue-\d) ring-ref/.exec(text)?.[1] ?? []))].sort()
 

@@ -24,8 +24,8 @@ async function setUp(options: BlockFrontendOptions = {}, open: () => BlockStore 
 }
 
 /** Turns of JavaScript, in which domains that somebody runs go on: some, or until something holds. */
-async function turns(until: () => boolean = () => false): Promise<void> {
-  for (let turn = 0; turn < 100 && !until(); turn += 1) await new Promise((resolve) => setImmediate(resolve))
+async function turns(until: () => boolean = () => false, most = 30): Promise<void> {
+  for (let turn = 0; turn < most && !until(); turn += 1) await new Promise((resolve) => setImmediate(resolve))
 }
 
 const pattern = (length: number, seed: number): Uint8Array => {
@@ -77,7 +77,7 @@ describe('the two halves agree on', () => {
   })
 })
 
-describe.each([[1, 4], [4, 0], [3, 2], [4, 4]])('a disk with %i rings of 2 to the power of %i pages', (maxQueues, maxRingPageOrder) => {
+describe.each([[1, 4], [4, 0], [3, 2], [4, 4]])('a disk with %i rings of 2 to the power of %i pages', { timeout: 60_000 }, (maxQueues, maxRingPageOrder) => {
   test('reads back what was written, at random places and lengths, more at a time than the rings hold', async () => {
     const { hub, disk, served, back, front } = await setUp({ maxQueues, maxRingPageOrder })
     const model = new Uint8Array(SECTORS * 512)
@@ -113,7 +113,7 @@ describe.each([[1, 4], [4, 0], [3, 2], [4, 4]])('a disk with %i rings of 2 to th
   })
 })
 
-test('each ring takes requests in its turn, and a store that answers late is answered for by the ring that asked', async () => {
+test('each ring takes requests in its turn, and a store that answers late is answered for by the ring that asked', { timeout: 60_000 }, async () => {
   const inner = new MemoryBlockStore(SECTORS * 512)
   const late: (() => void)[] = []
   const store: BlockStore = {
@@ -126,7 +126,7 @@ test('each ring takes requests in its turn, and a store that answers late is ans
   const { hub, disk, served } = await setUp({ maxQueues: 3 }, () => store)
   const done: number[] = []
   const writes = during(hub, Promise.all(Array.from({ length: 7 }, (_, at) => disk.write(at * 8, pattern(4096, at)).then(() => done.push(at)))))
-  await turns(() => late.length === 7)
+  await turns(() => late.length === 7, 1000)
   expect(late).toHaveLength(7)
   // The first ring's three requests, then the second's and the third's two each.
   expect([1, 2, 3, 4, 5, 6, 7, 8, 9].filter((number) => served.waitsFor(number))).toEqual([1, 2, 3, 4, 5, 6, 7])
@@ -140,7 +140,7 @@ test('each ring takes requests in its turn, and a store that answers late is ans
   for (let at = 0; at < 7; at += 1) expect(inner.bytes.subarray(at * 4096, (at + 1) * 4096)).toEqual(pattern(4096, at))
 })
 
-test('requests that wait for the store when other contents come, or an observer, or nothing is to be served for a while, are answered by the store that was asked', async () => {
+test('requests that wait for the store when other contents come, or an observer, or nothing is to be served for a while, are answered by the store that was asked', { timeout: 60_000 }, async () => {
   const inner = new MemoryBlockStore(SECTORS * 512)
   inner.bytes.fill(7)
   const answer: (() => void)[] = []
@@ -155,7 +155,7 @@ test('requests that wait for the store when other contents come, or an observer,
   /** Reads three times, and has something else begin while all of it waits. */
   const meanwhile = async <T>(begin: () => Promise<T>): Promise<T> => {
     const reads = during(hub, Promise.all([disk.read(0, 8), disk.read(8, 8), disk.read(16, 8)]))
-    await turns(() => answer.length === 3)
+    await turns(() => answer.length === 3, 1000)
     const begun = begin()
     await turns()
     for (const one of answer.splice(0)) one()
