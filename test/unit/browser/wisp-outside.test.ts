@@ -20,6 +20,8 @@ import { startWispRelay, type WispRelay } from '../../support/wisp-relay.ts'
 const missing = whyNoProgram('curl', '--version')
 const SIZE = 3_000_000
 const open = (url: string): RelaySocket => new WebSocket(url)
+/** How long something outside may take on a busy machine. */
+const PATIENCE = { timeout: 20_000 }
 const md5 = (bytes: Uint8Array): string => createHash('md5').update(bytes).digest('hex')
 
 async function listen(server: Server): Promise<number> {
@@ -49,7 +51,7 @@ function listener(): { readonly hears: OutsideStreamHears; readonly said: string
   return heard
 }
 
-describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing ?? ''}`, () => {
+describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing ?? ''}`, { timeout: 60_000 }, () => {
   const body = Buffer.from(Uint8Array.from({ length: SIZE }, (_, at) => at * 31 + (at >>> 8) & 0xff))
   const web = createHttp((request, response) => {
     const parts: Buffer[] = []
@@ -107,7 +109,7 @@ describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing 
     const head = Buffer.from(`POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${SIZE}\r\n\r\n`)
     stream.write(new Uint8Array(head))
     for (let at = 0; at < SIZE; at += 1000) stream.write(new Uint8Array(body.subarray(at, at + 1000)))
-    await expect.poll(() => said.at(-1), { timeout: 20_000 }).toBe('ended')
+    await expect.poll(() => said.at(-1), PATIENCE).toBe('ended')
     expect(sent).toBe(SIZE + head.length)
     expect(answer).toContain(`POST x ${md5(body)}`)
     stream.end()
@@ -116,13 +118,13 @@ describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing 
   test('says when a server hangs up, and when nobody is there, who may not be reached, or no such name is', async () => {
     const calm = listener()
     outside.connectTcp({ host: '127.0.0.1', port: closingPort }, calm.hears).write(new TextEncoder().encode('a word'))
-    await expect.poll(() => calm.said).toEqual(['opened', 'taken', 'data', 'ended'])
+    await expect.poll(() => calm.said, PATIENCE).toEqual(['opened', 'taken', 'data', 'ended'])
     expect(calm.bytes).toBe('heard a word'.length)
     const [none] = asked(outside, 'none.test').answers as [string]
     const ends = await Promise.all([[none, 80], ['127.0.0.1', 1], ['127.0.0.1', blocked]].map(async ([host, port]) => {
       const { hears, said } = listener()
       outside.connectTcp({ host: host as string, port: port as number }, hears)
-      await expect.poll(() => said.length).toBe(2)
+      await expect.poll(() => said.length, PATIENCE).toBe(2)
       return said
     }))
     expect(ends).toEqual([['opened', 'reset'], ['opened', 'reset'], ['opened', 'forbidden']])
@@ -138,7 +140,7 @@ describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing 
     const [host] = asked(fresh, 'echo.example').answers as [string]
     const way = fresh.connectUdp({ host, port: echo.address().port }, hears)
     for (const word of ['one', 'two']) way.send(new TextEncoder().encode(word))
-    await expect.poll(() => [...heard].sort()).toEqual(['one to you', 'two to you'])
+    await expect.poll(() => [...heard].sort(), PATIENCE).toEqual(['one to you', 'two to you'])
     fresh.connectUdp({ host: '127.0.0.1', port: echo.address().port }, hears).send(new Uint8Array(1))
     expect(heard.at(-1)).toBe('forbidden')
     way.close()
@@ -152,11 +154,11 @@ describe.skipIf(missing !== undefined)(`a relay that nobody here wrote${missing 
     const before = relay.connections()
     const lost = listener()
     outside.connectTcp({ host: '127.0.0.1', port }, lost.hears)
-    await expect.poll(() => lost.said).toEqual(['opened'])
+    await expect.poll(() => lost.said, PATIENCE).toEqual(['opened'])
     relay.cut()
-    await expect.poll(() => lost.said).toEqual(['opened', 'reset'])
+    await expect.poll(() => lost.said, PATIENCE).toEqual(['opened', 'reset'])
     // A guest that tries again at once is not the reason for another connection.
-    await expect.poll(() => curl({ host: '127.0.0.1', port }, 'http://web.example/').catch(() => 'not yet'), { timeout: 20_000 }).toContain('GET web.example')
+    await expect.poll(() => curl({ host: '127.0.0.1', port }, 'http://web.example/').catch(() => 'not yet'), PATIENCE).toContain('GET web.example')
     expect(relay.connections()).toBe(before + 1)
   })
 })
