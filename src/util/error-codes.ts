@@ -29,7 +29,7 @@ export const ERROR_CODES = {
   PERMISSION_DENIED: { means: 'A policy, a token, or a handle that was narrowed does not allow it.', doing: 'Ask whoever gave the handle or wrote the policy: `details` has who asked for what.' },
   NOT_SUPPORTED: { means: 'The host, the kind of guest or the file does not offer it.', doing: 'Look at `host.capabilities()`: `details` names the option or part.' },
   HYPERCALL_FAILED: { means: 'A hypercall of a guest in TypeScript was refused.', doing: 'Look at `details.errno`, which is Xen\'s.' },
-  XENSTORE: { means: 'XenStore refused an operation.', doing: 'Look at `details.error`, which is XenStore\'s: ENOENT, EACCES, EQUOTA, EAGAIN.' },
+  XENSTORE: { means: 'XenStore refused an operation.', doing: 'Look at `details.error`, which is XenStore\'s: ENOENT, EACCES, EAGAIN; ENOSPC or ENOMEM where a quota is used up.' },
   IDLE: { means: 'What is awaited cannot happen: nothing can run, no timer is set, and nothing is expected from outside.', doing: 'Do what the host waits for first; where it comes from outside, boot with `idle: \'wait\'` or call `host.expectInput()`.' },
   TIMED_OUT: { means: 'It did not happen within its time, and was taken back.', doing: 'Give more time, or look why the guest does not do it.' },
   MIGRATION_UNDECIDED: { means: 'A migration was cut at the moment of the handover: nobody here knows whether the other side runs the domain.', doing: 'Ask the other host; then `destroy` the domain here, or `resume` it where the other does not run it.' },

@@ -89,9 +89,8 @@ export class WatchRegistry {
   matching(path: string, match: Match): readonly Watch[] {
     if (this.count === 0) return []
     const found: Watch[] = []
-    for (const watch of this.byPath.get(path) ?? []) {
-      if (match !== MATCH.WITHOUT_DEPTH || watch.depth < 0) found.push(watch)
-    }
+    const exact = this.byPath.get(path)
+    if (exact !== undefined) for (const watch of exact) if (match !== MATCH.WITHOUT_DEPTH || watch.depth < 0) found.push(watch)
     if (match === MATCH.SUBTREE || match === MATCH.WITH_DEPTH) for (const watch of this.above(path, match)) found.push(watch)
     return found.length < 2 ? found : found.sort((a, b) => a.sequence - b.sequence)
   }

@@ -342,8 +342,10 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     const own = frames.framesOf(domain.id, domain.totalPages + domain.sharedPages)
     yield* this.eachFrame(domain, own, (mfn) => this.unpin(mfn))
     yield* this.eachFrame(domain, own, (mfn) => void domainMemory.giveBack(mfn))
+    // Most are free by now; tables that name themselves are not.
+    const left = own.filter((mfn) => frames.owner[mfn] === domain.id)
     for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
-      yield* this.eachFrame(domain, own, (mfn) => {
+      yield* this.eachFrame(domain, left, (mfn) => {
         if (frames.type[mfn] === level && frames.typeCount[mfn] !== 0) this.parts.pageTypes.invalidate(mfn)
       })
     }
@@ -352,7 +354,9 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   /** Does something with each frame that is the domain's still, and with the tables that fall of it. */
   private *eachFrame(domain: Domain, own: readonly number[], action: (mfn: number) => void): Generator<void> {
     const { frames, pageTypes, meter } = this.parts
-    for (const mfn of own) {
+    // By number: within a generator an iterator makes an object for each.
+    for (let at = 0; at < own.length; at += 1) {
+      const mfn = own[at]!
       if (frames.owner[mfn] !== domain.id) continue
       action(mfn)
       meter.charge(WORK.frame)
