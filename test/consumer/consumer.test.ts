@@ -19,7 +19,7 @@ const SUBPATHS = Object.keys(MANIFEST.exports).filter((name) => name !== './pack
 /** Versions of Node that are promised, beside the one that runs this. */
 const NODES = ['20', '22', '24']
 /** Bytes of the tarball at most. */
-const MOST_PACKED = 10 << 20
+const MOST_PACKED = 11 << 20
 
 /** What a bundled program does, and prints. */
 const PROGRAM = `import { Host } from 'paravirt'
