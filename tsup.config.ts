@@ -82,6 +82,8 @@ export default defineConfig({
   esbuildPlugins: [preparedModules],
   onSuccess: async () => writeDeclarations(Object.values(entry)),
   sourcemap: true,
+  // The sources are in the package: maps name them, and do not hold them a second and third time.
+  esbuildOptions: (options) => { options.sourcesContent = false },
   clean: true,
   target: 'es2022',
 })

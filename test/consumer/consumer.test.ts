@@ -3,7 +3,7 @@
  * esbuild, Vite, Rollup and webpack, its examples and its command run. `npm run test:package` builds it first.
  */
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -19,7 +19,7 @@ const SUBPATHS = Object.keys(MANIFEST.exports).filter((name) => name !== './pack
 /** Versions of Node that are promised, beside the one that runs this. */
 const NODES = ['20', '22', '24']
 /** Bytes of the tarball at most. */
-const MOST_PACKED = 11 << 20
+const MOST_PACKED = 8 << 20
 
 /** What a bundled program does, and prints. */
 const PROGRAM = `import { Host } from 'paravirt'
@@ -120,6 +120,14 @@ describe('the package, installed', { timeout: 300_000 }, () => {
     }
     expect(files.filter((name) => /^(test|\.|node_modules)/.test(name) || name.endsWith('.moment'))).toEqual([])
     expect(statSync(tarball).size).toBeLessThan(MOST_PACKED)
+  })
+
+  test('has maps that lead to sources which are there', () => {
+    const maps = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.map'))
+    const named = maps.flatMap((name) => (JSON.parse(readFileSync(join(installed, 'dist', name), 'utf8')) as { sources: string[] }).sources.map((source) => join(installed, 'dist', name, '..', source)))
+    const own = named.filter((path) => path.startsWith(join(installed, 'src')))
+    expect(own.length).toBeGreaterThan(1000)
+    expect(own.filter((path) => !existsSync(path))).toEqual([])
   })
 
   test.each(NODES)('every entry is imported and required on Node %s, and a host runs there', async (version) => {
