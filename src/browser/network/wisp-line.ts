@@ -2,7 +2,7 @@
  * One connection with a Wisp relay: streams by their numbers over one WebSocket. It says which packet is whose, how many may be sent, and when it is over.
  * A relay that says nothing is given up; what it says of streams that there are not is counted, and nothing else.
  */
-import { closePacket, connectPacket, dataPacket, decodeRelayPacket, REASON, type RelayTarget } from './wisp-packets.ts'
+import { closePacket, connectPacket, dataPacket, decodeRelayPacket, REASON, type OwnBytes, type RelayTarget } from './wisp-packets.ts'
 
 /** A WebSocket, as far as a relay needs one: a browser's, Node's, or that of `ws`. */
 export interface RelaySocket {
@@ -11,7 +11,7 @@ export interface RelaySocket {
   /** Bytes that were sent and have not gone out. */
   readonly bufferedAmount: number
   /** Sends a binary message. */
-  send(bytes: Uint8Array<ArrayBuffer>): void
+  send(bytes: Uint8Array & { readonly buffer: ArrayBuffer }): void
   /** Ends it. */
   close(): void
   /** Hears of its beginning, its messages and its end. */
@@ -121,7 +121,7 @@ export class WispLine {
     this.timer = setTimeout(() => this.end(), IDLE)
   }
 
-  private send(bytes: Uint8Array<ArrayBuffer>): void {
+  private send(bytes: OwnBytes): void {
     if (this.isOver) return
     try {
       this.socket.send(bytes)

@@ -32,7 +32,10 @@ export function decodeRelayPacket(data: unknown): RelayPacket | undefined {
   return undefined
 }
 
-function packet(type: number, stream: number, length: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly view: DataView } {
+/** Bytes of a memory of their own, which no other thread shares: sockets take no others. Older compilers know no `Uint8Array<ArrayBuffer>`. */
+export type OwnBytes = Uint8Array & { readonly buffer: ArrayBuffer }
+
+function packet(type: number, stream: number, length: number): { readonly bytes: OwnBytes; readonly view: DataView } {
   const bytes = new Uint8Array(HEADER + length)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, type)
@@ -48,7 +51,7 @@ export interface RelayTarget {
 }
 
 /** Opens a stream. */
-export function connectPacket(stream: number, { protocol, host, port }: RelayTarget): Uint8Array<ArrayBuffer> {
+export function connectPacket(stream: number, { protocol, host, port }: RelayTarget): OwnBytes {
   const name = new TextEncoder().encode(host)
   const { bytes, view } = packet(TYPE.connect, stream, 3 + name.length)
   view.setUint8(HEADER, PROTOCOL[protocol])
@@ -58,14 +61,14 @@ export function connectPacket(stream: number, { protocol, host, port }: RelayTar
 }
 
 /** Sends bytes on a stream. */
-export function dataPacket(stream: number, sent: Uint8Array): Uint8Array<ArrayBuffer> {
+export function dataPacket(stream: number, sent: Uint8Array): OwnBytes {
   const { bytes } = packet(TYPE.data, stream, sent.length)
   bytes.set(sent, HEADER)
   return bytes
 }
 
 /** Ends a stream. */
-export function closePacket(stream: number, reason: number): Uint8Array<ArrayBuffer> {
+export function closePacket(stream: number, reason: number): OwnBytes {
   const { bytes, view } = packet(TYPE.close, stream, 1)
   view.setUint8(HEADER, reason)
   return bytes
