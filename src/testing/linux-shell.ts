@@ -52,7 +52,11 @@ export class LinuxShell {
     return this
   }
 
-  /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
+  /**
+   * Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. Lines that begin as the
+   * kernel's do, with a time in brackets, are taken for what it says on the console meanwhile and left out: `dmesg | sed 's/^.[^]]*. //'`
+   * prints its log without them.
+   */
   async run(command: string, { status = 0, timeout = '10min' }: CommandOptions = {}): Promise<string> {
     const { console } = this.domain
     if (!this.isWide) {

@@ -10,6 +10,7 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import type { Domain, Host } from '../../src/index.ts'
 import { busyboxInitramfs } from '../../src/testing/index.ts'
 import { MemoryFiles, transportPair } from '../../src/toolstack/index.ts'
+import { kernelLog } from '../support/dmesg.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { bootLinuxHost, LinuxGuest } from '../support/linux.ts'
@@ -45,8 +46,7 @@ async function start(store: MemoryBlockStore, { vcpus = 2, parameters = '' } = {
 
 const counts = (host: Host, domain: Domain): Readonly<Record<string, number>> => host.statistics().domains.find(({ id }) => id === domain.id)!.devices[0]!.counters
 const front = (domain: Domain): string => `/local/domain/${domain.id}/device/vbd/51712`
-/** Lines of the kernel's log, without their times: what begins with one is taken for the kernel speaking on the console meanwhile, and left out. */
-const log = (shell: LinuxGuest, pattern: string): Promise<string> => shell.run(`dmesg | sed "s/^.[^]]*. //" | grep -E "${pattern}" | head -3`)
+const log = (shell: LinuxGuest, pattern: string): Promise<string> => shell.run(kernelLog(pattern))
 /** Nobody has complained in the kernel's log. */
 const quiet = async (shell: LinuxGuest): Promise<void> => expect(await log(shell, 'WARNING|BUG:|Oops|I/O error|blocked for more')).toBe('')
 

@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { embeddedKernel } from '../../src/index.ts'
+import { kernelLog } from '../support/dmesg.ts'
 import { bootDisk, whyNoBootDisk } from '../support/boot-disk.ts'
 import { guestRamdisk, LOAD_DRIVERS, typeInGuest } from '../support/dom0-guests.ts'
 import { Dom0Shell } from '../support/dom0.ts'
@@ -108,6 +109,6 @@ describe.skipIf(missing !== undefined)(`Xen's own tools in Debian's Linux as dom
   })
 
   test('leave no complaint in the log of dom0\'s kernel', async () => {
-    expect((await shell.ask('dmesg | grep -E "WARNING|Oops|BUG:|Call Trace|blocked for more than|hung"')).output).toBe('')
+    expect((await shell.ask(kernelLog('WARNING|Oops|BUG:|Call Trace|blocked for more than|hung'))).output).toBe('')
   })
 })

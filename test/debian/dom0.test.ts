@@ -3,6 +3,7 @@
  * that nobody here wrote. What the tools print is that of a real Xen 4.17.7, but for addresses, times and sizes.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { kernelLog } from '../support/dmesg.ts'
 import { Dom0Shell } from '../support/dom0.ts'
 import { whyMissing } from '../support/guests.ts'
 
@@ -19,7 +20,7 @@ describe.skipIf(missing !== undefined)(`Linux as dom0${missing ?? ''}`, { timeou
 
   test('has the powers of the initial domain, and its kernel complains of nothing', async () => {
     expect(await shell.run('cat /proc/xen/capabilities; cat /sys/hypervisor/type; uname -m')).toBe('control_d\nxen\nx86_64\n')
-    expect((await shell.ask('dmesg | grep -E "WARNING|Oops|BUG:|Call Trace|blocked for more than|hung"')).output).toBe('')
+    expect((await shell.ask(kernelLog('WARNING|Oops|BUG:|Call Trace|blocked for more than|hung'))).output).toBe('')
   })
 
   /**
@@ -104,5 +105,5 @@ describe.skipIf(missing !== undefined)(`Linux as dom0${missing ?? ''}`, { timeou
 test.skipIf(missing !== undefined)(`Linux as dom0 has four vCPUs${missing ?? ''}`, { timeout: BOOT }, async () => {
   await using shell = await Dom0Shell.boot({ vcpus: 4 })
   expect(await shell.run('nproc')).toBe('4\n')
-  expect((await shell.ask('dmesg | grep -E "WARNING|Oops|BUG:|Call Trace"')).output).toBe('')
+  expect((await shell.ask(kernelLog('WARNING|Oops|BUG:|Call Trace'))).output).toBe('')
 })

@@ -11,6 +11,7 @@ import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import { debianDom0 } from '../../src/node/index.ts'
 import { busyboxInitramfs, decodePacket, encodePacket, LinuxShell } from '../../src/testing/index.ts'
 import { Host, type Domain } from '../../src/toolstack/index.ts'
+import { kernelLog } from '../support/dmesg.ts'
 import { guestFile, GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
 
 const missing = whyMissing('linux', 'linuxModules', 'busybox', 'dom0Tools')
@@ -116,6 +117,6 @@ describe.skipIf(missing !== undefined)(`Linux as a driver domain${missing ?? ''}
   })
 
   test('its kernel complains of nothing', async () => {
-    expect(await run('dmesg | grep -E "WARNING|Oops|BUG:|Call Trace|blocked for more than"')).toBe('')
+    expect(await run(kernelLog('WARNING|Oops|BUG:|Call Trace|blocked for more than'))).toBe('')
   })
 })

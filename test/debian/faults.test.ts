@@ -4,6 +4,7 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import type { Host, Moment } from '../../src/index.ts'
 import { debianGuests, folderCache } from '../../src/node/index.ts'
 import { FAULTS, LinuxShell, linux, testHost } from '../../src/testing/index.ts'
+import { kernelLog } from '../support/dmesg.ts'
 import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
 import { LINUX_FAULTS } from '../support/linux-faults.ts'
 
@@ -26,7 +27,7 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
       host.faults.quiet()
       if (ends !== true) {
         expect(await shell.run('echo still here')).toBe('still here')
-        expect(await shell.run('dmesg | grep -E "BUG:|Oops|general protection" | head -3')).toBe('')
+        expect(await shell.run(kernelLog('BUG:|Oops|general protection'))).toBe('')
       }
     })
   })

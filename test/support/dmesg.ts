@@ -27,6 +27,12 @@ const MASKS: readonly (readonly [RegExp, string])[] = [
   [/Freeing initrd memory: .*/, 'Freeing initrd memory: #'],
 ]
 
+/**
+ * A command that prints the first lines of the kernel's log that match an extended expression, without their times: shells take what
+ * begins with one for the kernel speaking on the console meanwhile, and leave it out.
+ */
+export const kernelLog = (pattern: string): string => `dmesg | sed "s/^.[^]]*. //" | grep -E "${pattern}" | head -3`
+
 /** The kernel's lines of a console, without their times, up to where init starts. */
 export function kernelLines(console: string): readonly string[] {
   const lines = console.split(/\r*\n/).flatMap((line) => /^\[ *\d+\.\d+\] (.*)$/.exec(line.trimEnd())?.slice(1) ?? [])
