@@ -78,7 +78,7 @@ async function check(host: Host, domain: Domain, token: string): Promise<void> {
   expect(await linux.run('head -n 1 /dev/xvda')).toBe(token)
   expect(new TextDecoder().decode(store.bytes.subarray(0, token.length))).toBe(token)
   expect(await linux.run('ping -c 2 -i 0.2 -W 2 10.0.0.9')).toContain('2 packets transmitted, 2 packets received')
-  expect(await linux.run(kernelLog('WARNING|BUG:|Oops|nstable'))).toBe('')
+  expect(await linux.run(kernelLog('WARNING|BUG:|Oops|as unstable'))).toBe('')
   expect(await linux.run('cat /tmp/back')).toBe('')
   if (compat.path !== undefined) expect(await linux.run('/bin/compat | grep own')).toBe('own entry 1')
 }
