@@ -1,4 +1,5 @@
 /** How the package is built: its entries, its declarations, and the interpreter's modules, which are written ahead so that processes that use it need not. */
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Plugin } from 'esbuild'
@@ -58,6 +59,16 @@ function writeDeclarations(entries: readonly string[]): void {
   if (emitSkipped || diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, { getCanonicalFileName: (name) => name, getCurrentDirectory: () => ROOT, getNewLine: () => '\n' }))
 }
 
+/** Takes away the maps of CommonJS: tsup makes these files from those for `import`, and their maps lead to themselves, by the path they were built at. */
+function dropSelfMaps(): void {
+  const dist = join(ROOT, 'dist')
+  for (const name of readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((each) => each.endsWith('.cjs'))) {
+    const path = join(dist, name)
+    writeFileSync(path, readFileSync(path, 'utf8').replace(/\n\/\/# sourceMappingURL=\S+\s*$/, '\n'))
+    rmSync(`${path}.map`, { force: true })
+  }
+}
+
 /** Every folder of src that is published as a subpath, by name; `index` is the package root. The others are internals. */
 const subpaths = [
   'abi', 'machine', 'hypervisor', 'xenstore', 'guest', 'drivers', 'toolstack', 'testing', 'testing/vitest', 'debug', 'browser', 'decompress', 'xapi', 'fleet', 'node',
@@ -80,7 +91,10 @@ export default defineConfig({
   // Its sixty files take a quarter of the time of an import; what is used of them is little.
   noExternal: ['zod'],
   esbuildPlugins: [preparedModules],
-  onSuccess: async () => writeDeclarations(Object.values(entry)),
+  onSuccess: async () => {
+    dropSelfMaps()
+    writeDeclarations(Object.values(entry))
+  },
   sourcemap: true,
   // The sources are in the package: maps name them, and do not hold them a second and third time.
   esbuildOptions: (options) => { options.sourcesContent = false },
