@@ -18,6 +18,8 @@ const GROUPS = 4
 const CYCLES = 5
 /** Rounds of each kind before the first that counts. */
 const WARM = 120
+/** Reads of statistics before those that count. */
+const WARM_READS = 60
 /** MiB of a standing domain. */
 const STANDING = 0.25
 /** MiB of memory that a process may have for the most domains, everything counted. */
@@ -91,12 +93,12 @@ async function cycles(host: Host, { rounds = ROUNDS, count = CYCLES, groups = GR
 }
 
 function timeStatistics(host: Host): number {
-  const times = Array.from({ length: 11 }, () => {
+  const times = Array.from({ length: WARM_READS + 11 }, () => {
     const begun = spent()
     host.statistics()
     return spent() - begun
   })
-  return median(times)
+  return median(times.slice(WARM_READS))
 }
 
 function reportCycles(report: Report, count: number, { values, bases }: { readonly values: readonly number[]; readonly bases: readonly number[] }): void {
