@@ -2,7 +2,8 @@
  * One connection with a Wisp relay: streams by their numbers over one WebSocket. It says which packet is whose, how many may be sent, and when it is over.
  * A relay that says nothing is given up; what it says of streams that there are not is counted, and nothing else.
  */
-import { closePacket, connectPacket, dataPacket, decodeRelayPacket, REASON, type OwnBytes, type RelayTarget } from './wisp-packets.ts'
+import type { OwnBytes } from '../../util/index.ts'
+import { closePacket, connectPacket, dataPacket, decodeRelayPacket, REASON, type RelayTarget } from './wisp-packets.ts'
 
 /** A WebSocket, as far as a relay needs one: a browser's, Node's, or that of `ws`. */
 export interface RelaySocket {

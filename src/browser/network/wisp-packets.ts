@@ -4,6 +4,7 @@
  *
  * Reference: Wisp, version 1.2 (https://github.com/MercuryWorkshop/wisp-protocol), which relays of version 2 speak as well.
  */
+import type { OwnBytes } from '../../util/index.ts'
 
 const TYPE = { connect: 1, data: 2, continue: 3, close: 4 } as const
 const HEADER = 5
@@ -31,9 +32,6 @@ export function decodeRelayPacket(data: unknown): RelayPacket | undefined {
   if (type === TYPE.close && room === 1) return { type: 'close', stream, reason: view.getUint8(HEADER) }
   return undefined
 }
-
-/** Bytes of a memory of their own, which no other thread shares: sockets take no others. Older compilers know no `Uint8Array<ArrayBuffer>`. */
-export type OwnBytes = Uint8Array & { readonly buffer: ArrayBuffer }
 
 function packet(type: number, stream: number, length: number): { readonly bytes: OwnBytes; readonly view: DataView } {
   const bytes = new Uint8Array(HEADER + length)

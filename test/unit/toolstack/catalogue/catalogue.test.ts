@@ -96,15 +96,24 @@ describe.each(stores)('a catalogue in %s', (_, store) => {
   })
 })
 
-test('a folder that comes and goes is watched wherever it is', async () => {
-  const place = join(folder, 'not', 'yet', 'there')
-  const catalogue = new Catalogue(catalogueFolder(place))
+/** Notes the changes of a catalogue: what was seen, a wait for so many, and the end of it. */
+function follow(catalogue: Catalogue): { readonly seen: readonly string[]; wait(length: number): Promise<void>; end(): Promise<void> } {
   const abort = new AbortController()
   const seen: string[] = []
   const watching = (async () => {
     for await (const { type, name } of catalogue.watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
   })()
-  const wait = async (length: number): Promise<void> => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) }
+  return {
+    seen,
+    wait: async (length) => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) },
+    end: () => (abort.abort(), watching),
+  }
+}
+
+test('a folder that comes and goes is watched wherever it is', async () => {
+  const place = join(folder, 'not', 'yet', 'there')
+  const catalogue = new Catalogue(catalogueFolder(place))
+  const { seen, wait, end } = follow(catalogue)
   await new Promise((resolve) => setTimeout(resolve, 20))
   await catalogue.define('name = "a"')
   await wait(1)
@@ -118,20 +127,14 @@ test('a folder that comes and goes is watched wherever it is', async () => {
   await catalogue.setAutostart('b', '5')
   await wait(5)
   expect(seen).toEqual(['defined a', 'updated a', 'undefined a', 'defined b', 'updated b'])
-  abort.abort()
-  await watching
+  await end()
 })
 
 test('a folder that is removed and made anew before anybody is told goes on being watched, though it has the number of the old one', async () => {
   const place = join(folder, 'again')
   const catalogue = new Catalogue(catalogueFolder(place))
   await catalogue.define('name = "a"')
-  const abort = new AbortController()
-  const seen: string[] = []
-  const watching = (async () => {
-    for await (const { type, name } of catalogue.watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
-  })()
-  const wait = async (length: number): Promise<void> => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) }
+  const { seen, wait, end } = follow(catalogue)
   await new Promise((resolve) => setTimeout(resolve, 20))
   rmSync(place, { recursive: true })
   mkdirSync(place)
@@ -139,8 +142,7 @@ test('a folder that is removed and made anew before anybody is told goes on bein
   await catalogue.define('name = "b"')
   await wait(2)
   expect(seen).toEqual(['undefined a', 'defined b'])
-  abort.abort()
-  await watching
+  await end()
 })
 
 test('a real host starts what is in the folder, in the order of the links, beside what runs already', async () => {
