@@ -83,10 +83,11 @@ class CatalogueFolder implements CatalogueStore {
     })
   }
 
+  /** The file goes first: who watches is told that it is gone, and not before that it is no longer started with the host. */
   remove(file: string): Promise<void> {
     return using(this.folder, async () => {
-      await this.unlink(file)
       await rm(join(this.folder, file), { force: true })
+      await this.unlink(file)
     })
   }
 

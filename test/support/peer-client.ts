@@ -51,7 +51,7 @@ export class PeerClient {
   async ask(type: number, body: string, tx = 0): Promise<string> {
     this.lastId += 1
     this.socket.write(storePacket(type, body, { id: this.lastId, tx }))
-    const deadline = Date.now() + 5000
+    const deadline = Date.now() + 20_000
     for (;;) {
       const place = this.answers.findIndex((answer) => answer.id === this.lastId && answer.type !== STORE_OPS.WATCH_EVENT)
       if (place >= 0) {

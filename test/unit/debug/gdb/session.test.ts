@@ -42,7 +42,7 @@ class Client {
   async ask(text: string): Promise<string> {
     const before = this.heard.length
     this.send(packet(text))
-    for (let i = 0; i < 200 && this.heard.filter((one, at) => at >= before && one !== 'acknowledged').length === 0; i += 1) await new Promise((resolve) => setTimeout(resolve, 2))
+    for (let i = 0; i < 5000 && this.heard.filter((one, at) => at >= before && one !== 'acknowledged').length === 0; i += 1) await new Promise((resolve) => setTimeout(resolve, 2))
     return this.heard.slice(before).filter((one) => one !== 'acknowledged').join(' ')
   }
 }

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Catalogue, Host, MemoryCatalogueStore, type CatalogueChange, type CatalogueStore } from '../../../../src/toolstack/index.ts'
+import { Catalogue, Host, MemoryCatalogueStore, type CatalogueStore } from '../../../../src/toolstack/index.ts'
 import { catalogueFolder } from '../../../../src/node/index.ts'
 
 const error = (code: string) => expect.objectContaining({ code })
@@ -74,35 +74,43 @@ describe.each(stores)('a catalogue in %s', (_, store) => {
 
   test('tells of changes, whoever makes them', async () => {
     const kept = store()
-    const catalogue = new Catalogue(kept)
-    await catalogue.define('name = "first"', { autostart: true })
-    const abort = new AbortController()
-    const seen: CatalogueChange[] = []
-    const watching = (async () => {
-      for await (const change of catalogue.watch({ signal: abort.signal })) {
-        seen.push(change)
-        if (change.type === 'undefined') abort.abort()
-      }
-    })()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    const wait = async (length: number): Promise<void> => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) }
+    await new Catalogue(kept).define('name = "first"', { autostart: true })
+    const { seen, wait, end } = await follow(kept)
     await kept.write('more.cfg', 'name = "more"\n')
     await wait(1)
     await kept.write('more.cfg', 'name = "more"\nmemory = 5\n')
     await wait(2)
     await kept.remove('first.cfg')
-    await watching
-    expect(seen).toEqual([{ type: 'defined', name: 'more' }, { type: 'updated', name: 'more' }, { type: 'undefined', name: 'first' }])
+    await wait(3)
+    expect(seen).toEqual(['defined more', 'updated more', 'undefined first'])
+    await end()
   })
 })
 
-/** Notes the changes of a catalogue: what was seen, a wait for so many, and the end of it. */
-function follow(catalogue: Catalogue): { readonly seen: readonly string[]; wait(length: number): Promise<void>; end(): Promise<void> } {
+/**
+ * Notes the changes of a catalogue from when it has looked at what is there: what was seen, a wait for so many, and the end of it.
+ * Nothing here depends on how soon anything is done.
+ */
+async function follow(store: CatalogueStore): Promise<{ readonly seen: readonly string[]; wait(length: number): Promise<void>; end(): Promise<void> }> {
+  let looked: () => void = () => undefined
+  const begun = new Promise<void>((resolve) => { looked = resolve })
+  const watched: CatalogueStore = {
+    list: async () => {
+      const entries = await store.list()
+      setImmediate(looked)
+      return entries
+    },
+    write: (file, text) => store.write(file, text),
+    remove: (file) => store.remove(file),
+    setAutostart: (file, order) => store.setAutostart(file, order),
+    watch: (changed) => store.watch?.(changed) ?? (() => undefined),
+  }
   const abort = new AbortController()
   const seen: string[] = []
   const watching = (async () => {
-    for await (const { type, name } of catalogue.watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
+    for await (const { type, name } of new Catalogue(watched).watch({ signal: abort.signal })) seen.push(`${type} ${name}`)
   })()
+  await begun
   return {
     seen,
     wait: async (length) => { while (seen.length < length) await new Promise((resolve) => setTimeout(resolve, 5)) },
@@ -113,14 +121,14 @@ function follow(catalogue: Catalogue): { readonly seen: readonly string[]; wait(
 test('a folder that comes and goes is watched wherever it is', async () => {
   const place = join(folder, 'not', 'yet', 'there')
   const catalogue = new Catalogue(catalogueFolder(place))
-  const { seen, wait, end } = follow(catalogue)
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  const { seen, wait, end } = await follow(catalogueFolder(place))
   await catalogue.define('name = "a"')
   await wait(1)
   // The folder of the links was not there either.
   await catalogue.setAutostart('a', true)
   await wait(2)
-  await rm(place, { recursive: true })
+  // At once as far as this process can see: else its link may be seen to go before it, as an update.
+  rmSync(place, { recursive: true })
   await wait(3)
   await catalogue.define('name = "b"')
   await wait(4)
@@ -134,8 +142,7 @@ test('a folder that is removed and made anew before anybody is told goes on bein
   const place = join(folder, 'again')
   const catalogue = new Catalogue(catalogueFolder(place))
   await catalogue.define('name = "a"')
-  const { seen, wait, end } = follow(catalogue)
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  const { seen, wait, end } = await follow(catalogueFolder(place))
   rmSync(place, { recursive: true })
   mkdirSync(place)
   await wait(1)

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   VirtualClock,
   type ControlInterface,
@@ -41,11 +41,11 @@ describe('the run loop', () => {
     const loop = new RunLoop(control, new VirtualClock(), () => undefined)
     const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10))
     loop.kick()
-    await pause()
-    expect(runs).toHaveLength(3)
+    await vi.waitUntil(() => runs.length >= 3, { timeout: 20_000 })
     await pause()
     expect(runs).toHaveLength(3)
     loop.kick()
+    await vi.waitUntil(() => runs.length >= 4, { timeout: 20_000 })
     await pause()
     expect(runs).toHaveLength(4)
   })
