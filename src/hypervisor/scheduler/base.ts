@@ -405,14 +405,14 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     const running = this.running[cpu]
     if (running?.runnable === true) this.charge(running, now)
     const current = running?.runnable === true && this.mayRunOn(running, cpu, now) ? running : undefined
-    const candidates = this.queue.filter((entry) => this.mayRunOn(entry, cpu, now))
-    if (current !== undefined) candidates.unshift(current)
+    const candidates: V[] = current === undefined ? [] : [current.ref]
+    for (const entry of this.queue) if (this.mayRunOn(entry, cpu, now)) candidates.push(entry.ref)
     if (candidates.length === 0) return this.plan(cpu, now)
-    const order = director.decide({ cpu, now, current: current?.ref, candidates: candidates.map(({ ref }) => ref) })
+    const order = director.decide({ cpu, now, current: current?.ref, candidates })
     if (order === undefined) return this.plan(cpu, now)
-    const chosen = candidates.find(({ ref }) => ref === order.vcpu)
-    const decision = chosen === undefined ? this.plan(cpu, now) : this.place(cpu, chosen, now)
-    return { ...decision, until: Math.max(Math.min(decision.until, order.until), now + 1) }
+    const chosen = candidates.find((ref) => ref === order.vcpu)
+    const { vcpu, until, alsoAsk } = chosen === undefined ? this.plan(cpu, now) : this.place(cpu, this.entryOf(chosen), now)
+    return { vcpu, until: Math.max(Math.min(until, order.until), now + 1), alsoAsk }
   }
 
   private place(cpu: number, entry: SchedulerUnit<V>, now: number): Decision<V> {

@@ -49,14 +49,10 @@ interface Choice {
   readonly until: number
 }
 
-/** A question, and how long somebody has waited for a CPU so far: only then there is something to choose. */
-interface Contended extends DirectorQuestion {
-  readonly contended: number
-}
-
 /** Chooses; knows nothing of counting and bounds. */
 interface Chooser {
-  choose(question: Contended): Choice | undefined
+  /** `contended`: how long somebody has waited for a CPU so far; only then there is something to choose. */
+  choose(question: DirectorQuestion, contended: number): Choice | undefined
   lateness(): number
   /** Which of several things that are ready goes first. */
   first(count: number): number
@@ -109,7 +105,7 @@ function pctChooser(settings: StrategySettings): Chooser {
     return found
   }
   return {
-    choose: ({ candidates, current, now, contended }) => {
+    choose: ({ candidates, current, now }, contended) => {
       for (const vcpu of candidates) priorityOf(vcpu)
       if (places.length > 0 && contended >= places[0]!) {
         places.shift()
@@ -130,7 +126,7 @@ function perturbChooser(settings: StrategySettings): Chooser {
   const random = new SeededRandom(settings.seed)
   const places = placesBy(random, settings)
   return {
-    choose: ({ candidates, current, now, contended }) => {
+    choose: ({ candidates, current, now }, contended) => {
       const next = places[0]
       if (next === undefined) return undefined
       if (contended < next) return { vcpu: undefined, until: now + next - contended }
@@ -196,7 +192,7 @@ export class StrategyDirector implements Omit<Director, 'first'> {
     this.noteWaiting(question)
     const contended = this.contention.note(question)
     if (candidates.length < 2) return undefined
-    const choice = this.chooser.choose({ ...question, contended })
+    const choice = this.chooser.choose(question, contended)
     if (choice === undefined) return undefined
     if (choice.vcpu === undefined) return { until: choice.until }
     const vcpu = this.starving(question) ?? choice.vcpu
@@ -220,7 +216,7 @@ export class StrategyDirector implements Omit<Director, 'first'> {
   }
 
   private noteWaiting({ candidates, current, now }: DirectorQuestion): void {
-    for (const vcpu of [...this.waiting.keys()]) if (vcpu === current || !candidates.includes(vcpu)) this.waiting.delete(vcpu)
+    for (const vcpu of this.waiting.keys()) if (vcpu === current || !candidates.includes(vcpu)) this.waiting.delete(vcpu)
     for (const vcpu of candidates) if (vcpu !== current && !this.waiting.has(vcpu)) this.waiting.set(vcpu, now)
   }
 
@@ -232,8 +228,10 @@ export class StrategyDirector implements Omit<Director, 'first'> {
   private describe({ current, now }: DirectorQuestion, { vcpu, until }: { readonly vcpu: VcpuRef; readonly until: number }): Intervention {
     const next = { domid: vcpu.domid, vcpu: vcpu.vcpu, nanoseconds: until - now }
     const stopped = current === undefined || current === vcpu ? undefined : { domid: current.domid, vcpu: current.vcpu }
-    const text = stopped === undefined ? `${vcpuText(next)} goes on for ${next.nanoseconds} ns`
-      : `${vcpuText(stopped)} is preempted, ${vcpuText(next)} runs for ${next.nanoseconds} ns`
-    return { what: 'preemption', host: this.host, time: now, text, stopped, next }
+    return {
+      what: 'preemption', host: this.host, time: now, stopped, next,
+      // Thousands are counted, and one is told.
+      get text() { return stopped === undefined ? `${vcpuText(next)} goes on for ${next.nanoseconds} ns` : `${vcpuText(stopped)} is preempted, ${vcpuText(next)} runs for ${next.nanoseconds} ns` },
+    }
   }
 }

@@ -18,6 +18,7 @@ import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { enterChain, findInChain, leaveChain } from './block-chains.ts'
 import { BlockCoverage, coverageStart } from './coverage.ts'
+import { DroppedBlocks } from './dropped-blocks.ts'
 import { Fronts } from './fronts.ts'
 import { StopOffsets } from './stop-offsets.ts'
 
@@ -93,6 +94,7 @@ export class CodeCache {
   private readonly crossing = new Map<number, number>()
   /** Host addresses of the second pages of blocks that cross, one another's elders at the same place among them. */
   private readonly seconds = new Map<number, number>()
+  private readonly dropped: DroppedBlocks
   /** What lifts each row of the decode table, where there is anything: filled in as rows are met. */
   private readonly lifts: Lift[] = []
   private readonly joined = new Uint8Array(32)
@@ -115,6 +117,7 @@ export class CodeCache {
     this.level = made.level
     this.next = memory.layout.recordCache
     this.fronts = new Fronts(memory, table)
+    this.dropped = new DroppedBlocks(memory)
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
   }
 
@@ -165,13 +168,22 @@ export class CodeCache {
   decode(place: CodePlace): number {
     // Room for one block is always left: see `decodeAgain`.
     if (this.next + 2 * BLOCK_ROOM > this.end) this.clear()
-    const block = this.next
     this.freshLines = 0
+    const back = this.dropped.take(place, { atSameAddress: this.covering !== undefined })
+    if (back !== undefined) return this.bringBack(back, place)
+    const block = this.next
     const span = this.write(block, place)
     if (span.bytes === 0) return 0
-    this.next = span.end
+    this.next = span.second === 0 ? this.dropped.sign(place, span) : span.end
     this.decoded += this.memory.view.getUint32(block + BLOCK.count, true)
     this.enter(block, place, span)
+    return block
+  }
+
+  /** Enters a block again that was dropped. What it led to may be gone. */
+  private bringBack({ block, bytes }: { readonly block: number; readonly bytes: number }, place: CodePlace): number {
+    this.fronts.unset(block)
+    this.enter(block, place, { bytes, second: 0, end: 0 })
     return block
   }
 
@@ -359,6 +371,7 @@ export class CodeCache {
   redecode(offsets: ReadonlySet<number>): void {
     if (offsets.size === 0) return
     for (const [mfn, blocks] of [...this.byFrame]) if (blocks.some((block) => this.hasInstructionAt(block, offsets))) this.drop(mfn)
+    this.dropped.clear()
   }
 
   private hasInstructionAt(block: number, offsets: ReadonlySet<number>): boolean {
@@ -380,6 +393,7 @@ export class CodeCache {
       view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
       leaveChain(this.memory, block)
       if ((mode & BLOCK_CROSSES) !== 0) this.forgetCrossing(block, mode)
+      else this.dropped.keep(block, mode)
     }
     this.fronts.drop(blocks)
     this.follower?.codeDropped(mfn)
@@ -401,6 +415,7 @@ export class CodeCache {
     this.byFrame.clear()
     this.crossing.clear()
     this.seconds.clear()
+    this.dropped.clear()
     bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)
     this.next = layout.recordCache
     this.fronts.forgetAll()

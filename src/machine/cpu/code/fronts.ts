@@ -136,17 +136,18 @@ export class Fronts {
   /** Unsets the links to a block in blocks of its frame and their fronts. */
   private unlink(target: number, neighbours: readonly number[]): void {
     for (const block of neighbours) {
-      this.unlinkIn(block, target)
+      this.unset(block, target)
       const front = this.of(block)
-      if (front !== 0) this.unlinkIn(front, target)
+      if (front !== 0) this.unset(front, target)
     }
   }
 
-  private unlinkIn(block: number, target: number): void {
+  /** Unsets all links in a block, or those to a target. */
+  unset(block: number, target?: number): void {
     const { view } = this.memory
     for (let record = block + BLOCK.bytes; ; record += RECORD.bytes) {
       const number = view.getUint16(record + RECORD.number, true)
-      if (view.getUint32(record + RECORD.immediate, true) === target && this.linked[number] === 1) {
+      if (this.linked[number] === 1 && (target === undefined || view.getUint32(record + RECORD.immediate, true) === target)) {
         view.setUint32(record + RECORD.immediate, 0, true)
       }
       if (number === 0) return
