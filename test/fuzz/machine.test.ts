@@ -30,9 +30,9 @@ interface Row {
 }
 
 const ROWS: readonly Row[] = [
-  { name: '64-bit PV', kind: MachineFuzzer, mutants: MUTANTS, cases: 5, long: 200, always: 2, changes: 3 },
-  { name: '32-bit PV', kind: Pv32Fuzzer, mutants: PV32_MUTANTS, cases: 2, long: 200, always: 1, changes: 1 },
-  { name: 'PVH', kind: PvhFuzzer, mutants: PVH_MUTANTS, cases: 2, long: 200, always: 1, changes: 1 },
+  { name: '64-bit PV', kind: MachineFuzzer, mutants: MUTANTS, cases: 5, long: 100, always: 2, changes: 3 },
+  { name: '32-bit PV', kind: Pv32Fuzzer, mutants: PV32_MUTANTS, cases: 2, long: 100, always: 1, changes: 1 },
+  { name: 'PVH', kind: PvhFuzzer, mutants: PVH_MUTANTS, cases: 2, long: 100, always: 1, changes: 1 },
 ]
 
 describe.each(ROWS)('hostile machine code in $name guests', ({ kind, mutants, cases, long, always, changes }) => {
