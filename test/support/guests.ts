@@ -31,6 +31,7 @@ export const GUEST_SETS = {
   metrics: ['prometheus'],
   dom0: DOM0_PACKAGES,
   etcd: ['etcd-server'],
+  afl: ['afl++', 'libpython3.11'],
   arm64: ['libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross', 'libc6-arm64-cross', 'qemu-user-static'],
 } as const satisfies Record<string, readonly string[]>
 
@@ -108,6 +109,9 @@ const PLACES = {
   dom0Tools: { set: 'dom0', package: 'libcom-err2', folder: 'usr/share/doc', name: 'libcom-err2' },
   /** A server of the store that fleets are kept in. */
   etcd: { set: 'etcd', package: 'etcd-server', folder: 'usr/bin', name: 'etcd' },
+  /** The fuzzer afl-fuzz, and the folder of the Python that it is linked with. */
+  aflFuzz: { set: 'afl', package: 'afl++', folder: 'usr/bin', name: 'afl-fuzz' },
+  aflPython: { set: 'afl', package: 'libpython3.11', folder: 'usr/lib', name: 'x86_64-linux-gnu' },
   /** QEMU for programs of 64-bit Arm, and the folder of their C library. */
   qemuArm64: { set: 'arm64', package: 'qemu-user-static', folder: 'usr/bin', name: 'qemu-aarch64-static' },
   armLibc: { set: 'arm64', package: 'libc6-arm64-cross', folder: 'usr', name: 'aarch64-linux-gnu' },

@@ -1,6 +1,6 @@
 /** The fuzzer finds what was planted in a kernel, with its seed, and nothing of it reaches the host that the moment is of. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { fuzz, minimiseCorpus, runInput, type FuzzOptions } from '../../src/debug/index.ts'
+import { fuzz, fuzzExecutor, minimiseCorpus, runInput, type FuzzOptions } from '../../src/debug/index.ts'
 import { Host, type Moment } from '../../src/toolstack/index.ts'
 import { GUARD, plantedKernel, REQUEST } from '../support/planted-kernel.ts'
 
@@ -45,6 +45,25 @@ describe('a fuzzer', () => {
     expect(await few()).toEqual(await few())
     expect((await runInput(options(), found!.input)).findings).toMatchObject([{ kind: 'crash', signature: found!.signature }])
     expect((await runInput(options(), Uint8Array.of(1, 2, 3))).findings).toEqual([])
+  })
+
+  test('executes what others choose, one input at a time, the same however long nobody asked', async () => {
+    const executor = await fuzzExecutor(options())
+    const text = (letters: string): Uint8Array => new TextEncoder().encode(letters)
+    // The guest asks for ever whether there is a request: it must not do so meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const { classes, findings } = await executor.execute(text('FUxx'))
+    expect(findings).toEqual([])
+    expect((await executor.execute(text('FUZZ'))).findings).toMatchObject([{ kind: 'crash' }])
+    expect((await executor.execute(text('FUxx'))).classes).toEqual(classes)
+    const executing = executor.execute(text('A'))
+    await expect(executor.execute(text('B'))).rejects.toMatchObject({ code: 'BUSY' })
+    await expect(executor.end()).rejects.toMatchObject({ code: 'BUSY' })
+    expect((await executing).classes).not.toEqual(classes)
+    await expect(executor.execute('A' as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await executor.end()
+    await executor.end()
+    await expect(executor.execute(text('A'))).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
   test('keeps of a corpus what is needed to reach all that it reaches', { timeout: 60_000 }, async () => {

@@ -35,7 +35,10 @@ export class Executor {
     const host = await options.moment.branch()
     try {
       host.domain(options.target)
-      return new Executor(options, host, await recordCoverage(host))
+      const executor = new Executor(options, host, await recordCoverage(host))
+      // It runs nothing but inputs, however long nobody gives one.
+      executor.held = await host.hold()
+      return executor
     } catch (error) {
       await host.shutdown()
       throw error

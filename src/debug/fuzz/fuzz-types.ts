@@ -94,6 +94,14 @@ export interface FuzzReport {
   readonly findings: readonly FuzzFinding[]
 }
 
+/** Executes inputs, for fuzzers that choose them elsewhere. */
+export interface FuzzExecutor {
+  /** What an input does, from the moment on. One at a time: BUSY. Rejects with CLOSED once it has ended, and as `fuzz` does. */
+  execute(input: Uint8Array): Promise<Outcome>
+  /** Shuts its host down; once more does nothing. */
+  end(): Promise<void>
+}
+
 /** What one input does. */
 export interface Outcome {
   readonly findings: readonly Finding[]

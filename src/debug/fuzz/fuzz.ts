@@ -6,7 +6,7 @@
 import { below, callable, checkArgument, checkOptions, abortSignal, having, listOf, byteArray, real, record, SeededRandom, whole, anything, XenError } from '../../util/index.ts'
 import { EDGE_CLASSES } from '../coverage/coverage.ts'
 import { Executor } from './executor.ts'
-import type { Finding, FuzzFinding, FuzzOptions, FuzzReport, Outcome } from './fuzz-types.ts'
+import type { Finding, FuzzExecutor, FuzzFinding, FuzzOptions, FuzzReport, Outcome } from './fuzz-types.ts'
 import { checkCorpus, choose, type ReachedClasses } from './minimise-corpus.ts'
 import { mutate, shrink } from './mutate.ts'
 
@@ -144,6 +144,40 @@ export async function runInput(options: FuzzOptions, input: Uint8Array): Promise
     return { classes, findings: [...findings, ...await executor.doubleFetches(input)] }
   } finally {
     await executor.end()
+  }
+}
+
+/**
+ * Executes inputs that somebody else chooses, one after the other, each from the moment on: AFL++ or LibAFL drive it (examples/afl). Rejects as `fuzz` does.
+ *
+ * @example
+ * const executor = await fuzzExecutor({ moment, target: 'app', input })
+ * const { findings, classes } = await executor.execute(Uint8Array.of(1, 2, 3))
+ * await executor.end()
+ */
+export async function fuzzExecutor(options: FuzzOptions): Promise<FuzzExecutor> {
+  check('fuzzExecutor', options)
+  const executor = await Executor.begin(options)
+  let state: 'waits' | 'executes' | 'ended' = 'waits'
+  return {
+    execute: async (input) => {
+      checkArgument('the input of execute', input, byteArray)
+      if (state === 'ended') throw new XenError('CLOSED', 'the executor has ended')
+      if (state === 'executes') throw new XenError('BUSY', 'the executor executes an input already')
+      state = 'executes'
+      try {
+        const { findings, classes } = await executor.outcome(input)
+        return { findings: [...findings, ...await executor.doubleFetches(input)], classes: classes.slice() }
+      } finally {
+        state = 'waits'
+      }
+    },
+    end: async () => {
+      if (state === 'executes') throw new XenError('BUSY', 'the executor executes an input')
+      if (state === 'ended') return
+      state = 'ended'
+      await executor.end()
+    },
   }
 }
 
