@@ -5,13 +5,19 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Browser, Page } from 'playwright-core'
-import { Host } from '../../src/index.ts'
+import { Host, type Moment } from '../../src/index.ts'
 import { bundled, bundledText, EMPTY_PAGE, FileServer, startChromium, whyNoChromium } from '../support/browser/chromium.ts'
 import { echo } from '../support/browser/echo.ts'
 import { startWispRelay } from '../support/wisp-relay.ts'
 import type { Offered } from '../support/browser/page.ts'
 
 const missing = whyNoChromium()
+
+/** A tab, and what its worker is. */
+interface Tab {
+  readonly tab: Page
+  readonly name: string
+}
 
 /** The page's side of what is evaluated there. */
 declare const offered: Offered
@@ -25,7 +31,8 @@ describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout:
     const html = { type: 'text/html', body: `${EMPTY_PAGE.body}<script type="module" src="/page.js"></script>` }
     server = await FileServer.start({ '/': html, '/page.js': script!, '/worker.js': worker! })
     browser = await startChromium()
-    page = await browser.newPage()
+    // Its tabs share what they keep and hear each other.
+    page = await (await browser.newContext()).newPage()
     await page.goto(server.url)
   }, 60_000)
   afterAll(async () => {
@@ -73,9 +80,35 @@ describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout:
     expect(await page.evaluate(() => offered.run('kept'))).toEqual({ found: [7, 7, 0, 1 << 20, 7, 7, 0, 1 << 20], codes: ['BUSY', 'IO'] })
   })
 
+  test('of moments that are kept those go that were used least recently, but for one that is in use', async () => {
+    const [sum, ...steps] = await page.evaluate(() => offered.run('room')) as [number, ...string[]]
+    expect(sum).toBe(1000 * (1000 & 255))
+    expect(steps).toEqual(['room a,room b,room c', 'room a,room c,room d', 'room c,room e', 'room f', ''])
+  })
+
   test('a guest works in a private folder, whose files the browser then has', async () => {
     const large = new Uint8Array(100_000).map((_, at) => at).reduce((sum, byte) => sum + byte, 0)
     expect(await page.evaluate(() => offered.run('folder'))).toEqual({ said: 'read "written by a guest", ENOENT, large,note', note: 'written by a guest', large })
+  })
+
+  test('frames of a guest in one tab reach a guest in another, and come back', async () => {
+    const tabs = await Promise.all(['tab lab listens', 'tab lab calls', 'tab else listens'].map(async (name) => {
+      const tab = await page.context().newPage()
+      await tab.goto(server.url)
+      return { tab, name }
+    }))
+    const [listens, calls, elsewhere] = tabs as [Tab, Tab, Tab]
+    for (const { tab, name } of [listens, elsewhere, calls]) {
+      await tab.evaluate((kind) => offered.keep(kind), name)
+      if (name.endsWith('listens')) await tab.evaluate(() => offered.waitFor('listening'))
+    }
+    const answers = [1, 2, 3].map((count) => `answered hello ${count} too by 00:16:3e:00:00:0a\n`)
+    expect(await calls.tab.evaluate(() => offered.waitFor('done'))).toBe(`${answers.join('')}done\n`)
+    const heard = [1, 2, 3].map((count) => `heard hello ${count} from 00:16:3e:00:00:0c\n`)
+    expect(await listens.tab.evaluate(() => offered.waitFor('heard hello 3 from 00:16:3e:00:00:0c\n'))).toBe(`listening\n${heard.join('')}`)
+    // A wire of another name is another wire.
+    expect(await elsewhere.tab.evaluate(() => offered.waitFor('listening'))).toBe('listening\n')
+    for (const { tab } of tabs) await tab.close()
   })
 
   test('a relay takes connections to where a page cannot', async () => {
@@ -110,6 +143,22 @@ describe.skipIf(missing !== undefined)(`in Chromium${missing ?? ''}`, { timeout:
     expect(await visit()).toEqual({ wasKept: true, hashes: moment.hashes() })
     server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat([...chunks]).subarray(0, 1000) })
     await expect(visit()).rejects.toThrow(/INVALID_STREAM|cut|end/)
+    server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat(chunks) })
+
+    // Another version takes the place of the one before; of other addresses nothing goes.
+    server.set('/other.moment', { type: 'application/octet-stream', body: Buffer.concat(chunks) })
+    await page.evaluate(() => offered.run('fetched /other.moment'))
+    await host.domain('one').console.write('echo later\n')
+    await host.domain('one').console.waitFor('later')
+    const [later, parts]: [Moment<Host>, Uint8Array[]] = [await host.checkpoint(), []]
+    await later.save({ write: (chunk) => void parts.push(chunk.slice()), close: () => undefined, abort: () => undefined })
+    server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat(parts) })
+    const versions = async () => (await page.evaluate(() => offered.run('versions .moment')) as string[]).map((key) => key.replace(/^.*\/(\S+) .*/, '$1'))
+    const before = await page.evaluate(() => offered.run('versions one.moment'))
+    expect(await visit()).toEqual({ wasKept: false, hashes: later.hashes() })
+    expect(await versions()).toEqual(['one.moment', 'other.moment'])
+    expect(await page.evaluate(() => offered.run('versions one.moment'))).not.toEqual(before)
+    expect(await visit()).toEqual({ wasKept: true, hashes: later.hashes() })
     server.set('/one.moment', { type: 'application/octet-stream', body: Buffer.concat(chunks) })
 
     const branch = await moment.branch()

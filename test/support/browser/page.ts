@@ -1,5 +1,9 @@
 /** What a test's page offers to the test: hosts of workers, and programs in workers. */
 import { connectWorker, wispOutside } from '../../../src/browser/index.ts'
+import type { RemoteDomain } from '../../../src/index.ts'
+
+/** The guest of the host that is kept. */
+let kept: RemoteDomain
 
 const start = (name: string): Worker => new Worker('/worker.js', { type: 'module', name })
 
@@ -32,6 +36,18 @@ const offered = {
         stream.write(new TextEncoder().encode(`GET / HTTP/1.1\r\nhost: ${name}\r\nconnection: close\r\n\r\n`))
       })
     }).finally(() => outside.close())
+  },
+  /** Connects to a worker's host, which stays until the page goes; `say` and `waitFor` are for its first guest. */
+  async keep(name: string) {
+    const host = await connectWorker(start(name))
+    kept = await host.domain((await host.domains())[0]!.id)
+  },
+  async say(text: string) {
+    await kept.console.write(text)
+  },
+  async waitFor(text: string) {
+    await kept.console.waitFor(text, { from: 0 })
+    return kept.console.text()
   },
   /** What a program of the worker answers. */
   run(name: string): Promise<unknown> {
