@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Browser, Page } from 'playwright-core'
 import { build } from 'vite'
 import { debianGuests, folderCache } from '../../src/node/index.ts'
-import { linux } from '../../src/testing/index.ts'
-import { FileServer, startChromium, whyNoChromium, type Served } from '../support/browser/chromium.ts'
+import { linux, type LinuxOptions } from '../../src/testing/index.ts'
+import { bundled, EMPTY_PAGE, FileServer, startChromium, whyNoChromium, type Served } from '../support/browser/chromium.ts'
+import type { Offered } from '../support/browser/page.ts'
 import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
 import { LINUX_FILES } from '../support/linux.ts'
 
@@ -37,6 +38,47 @@ async function litPixels(page: Page, id: string): Promise<number> {
   }, picture)
 }
 
+/** Debian's Linux at its shell, as a file. */
+async function momentOf(options: Pick<LinuxOptions, 'modules'>): Promise<Served> {
+  const chunks: Uint8Array[] = []
+  const moment = await linux({ guests: debianGuests(GUESTS_FOLDER), cache: folderCache(), memory: 128, ...options }).moment()
+  await moment.save({ write: (chunk) => void chunks.push(chunk.slice()), close: () => undefined, abort: () => undefined })
+  return { type: 'application/octet-stream', body: Buffer.concat(chunks) }
+}
+
+/** The page's side of what is evaluated in a tab. */
+declare const offered: Offered
+
+describe.skipIf(missing !== undefined)(`two tabs${missing ?? ''}`, () => {
+  test('are joined by a wire over which a Linux in one pings a Linux in the other', { timeout: 3 * PATIENCE }, async () => {
+    const [script, worker] = await Promise.all(['page', 'host-worker'].map((name) => bundled(`test/support/browser/${name}.ts`)))
+    const html = { type: 'text/html', body: `${EMPTY_PAGE.body}<script type="module" src="/page.js"></script>` }
+    const server = await FileServer.start({ '/': html, '/page.js': script!, '/worker.js': worker!, '/wired.moment': await momentOf({ modules: ['xen-netfront'] }) })
+    const browser = await startChromium()
+    try {
+      const context = await browser.newContext()
+      const tabs: Page[] = []
+      for (const last of [1, 2]) {
+        const tab = await context.newPage()
+        await tab.goto(server.url)
+        await tab.evaluate((name) => offered.keep(name), `linux /wired.moment 00:16:3e:00:00:0${last}`)
+        // The interface comes when Linux's driver has met the back-end.
+        await tab.evaluate((text) => offered.say(text), `until ip link set eth0 up; do sleep 0.1; done; ip addr add 10.0.0.${last}/24 dev eth0; echo up as $((${last} + 40))\n`)
+        await tab.evaluate((text) => offered.waitFor(text), `up as ${last + 40}`)
+        tabs.push(tab)
+      }
+      await tabs[1]!.evaluate((text) => offered.say(text), 'ping -c 3 10.0.0.1; echo over $((6 * 7))\n')
+      const text = await tabs[1]!.evaluate(() => offered.waitFor('over 42'))
+      expect(text).toContain('3 packets transmitted, 3 packets received, 0% packet loss')
+      await tabs[0]!.evaluate((line) => offered.say(line), 'ip neigh; echo over $((6 * 7))\n')
+      expect(await tabs[0]!.evaluate(() => offered.waitFor('over 42'))).toMatch(/10\.0\.0\.2 dev eth0 lladdr 00:16:3e:00:00:02/)
+    } finally {
+      await browser.close()
+      await server.close()
+    }
+  })
+})
+
 describe.skipIf(missing !== undefined)(`the page${missing ?? ''}`, { timeout: 2 * PATIENCE }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-page-'))
   let browser: Browser
@@ -45,10 +87,7 @@ describe.skipIf(missing !== undefined)(`the page${missing ?? ''}`, { timeout: 2 
   const complaints: string[] = []
   beforeAll(async () => {
     await build({ root: EXAMPLE, configFile: join(EXAMPLE, 'vite.config.ts'), logLevel: 'error', build: { outDir: folder, emptyOutDir: true } })
-    const chunks: Uint8Array[] = []
-    const moment = await linux({ guests: debianGuests(GUESTS_FOLDER), cache: folderCache(), memory: 128 }).moment()
-    await moment.save({ write: (chunk) => void chunks.push(chunk.slice()), close: () => undefined, abort: () => undefined })
-    server = await FileServer.start({ ...builtFiles(folder), '/debian.moment': { type: 'application/octet-stream', body: Buffer.concat(chunks) } })
+    server = await FileServer.start({ ...builtFiles(folder), '/debian.moment': await momentOf({}) })
     browser = await startChromium()
     page = await browser.newPage()
     page.setDefaultTimeout(PATIENCE)
