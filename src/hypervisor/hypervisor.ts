@@ -183,7 +183,7 @@ export class Hypervisor {
 /** The faces, each over its part of the core, in one object: spread into one, a hundred calls take ten times as long. */
 function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlInterface {
   const ofMemory = memoryFace({
-    ...parts, hostFrames: new Frames(parts), logDirty: new LogDirty({ ...parts, tracking: options.memory }),
+    ...parts, hostFrames: new Frames({ ...parts, silentFrames: () => silentFrames(parts) }), logDirty: new LogDirty({ ...parts, tracking: options.memory }),
     tables: {
       pin: ({ id, kind }, mfn, level) => kind.pins?.pin(id, mfn, level) ?? -ERRNO.EINVAL,
       unpin: ({ id, kind }, mfn) => kind.pins?.unpin(id, mfn) ?? -ERRNO.EINVAL,

@@ -10,6 +10,7 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles, type Domain } from '../../src/index.ts'
 import { transportPair } from '../../src/toolstack/index.ts'
 import { type ImageRecord, SaveStreamReader, readHead } from '../../src/toolstack/stream/index.ts'
+import { blankFrames } from '../support/blank-frames.ts'
 import { kernelLog } from '../support/dmesg.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
@@ -146,7 +147,10 @@ describe.skipIf(missing !== undefined).each(['pv', 'pvh'] as const)(`Debian's Li
   test('moves while it runs', async () => {
     const { ends } = transportPair()
     const receiving = first!.receiveMigration(ends[1], { trust: 'all' })
-    const summary = await linux.migrate(ends[0])
+    const { count, wrong } = blankFrames(second!, linux.id)
+    expect(wrong).toEqual([])
+    expect(count).toBeGreaterThan(1000)
+    const summary = await linux.migrate(ends[0], { zeros: 'omitted' })
     linux = await receiving
     expect(summary.rounds).toBeGreaterThan(1)
     expect(summary.finalPages).toBeLessThan(8192)

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { Host, XenError, type Domain } from '../../src/index.ts'
+import { openOutput, transportPair } from '../../src/toolstack/index.ts'
 import { compareResources, resourceSnapshot } from '../../src/testing/index.ts'
 import { SeededRandom, below } from '../../src/util/index.ts'
 import { type MiniKind, buildMini } from '../support/build-mini.ts'
@@ -16,7 +17,7 @@ export interface StreamFuzzResult {
 }
 
 /** One record or header of the file. */
-interface Part {
+export interface Part {
   readonly start: number
   readonly end: number
   /** Where its payload begins. */
@@ -34,23 +35,36 @@ const LIFE = 50_000
 
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
-/** A saved domain of a few dozen pages: mini, built for a kind of guests. */
-async function smallDomain(kind: MiniKind): Promise<Uint8Array> {
+/** What the sender of a migration says behind its stream. */
+const LAST_WORDS = 'domain is yours, you are cleared to unpause\0'
+
+/** A domain of a few dozen pages, mini, built for a kind of guests: as it was sent while it ran, where pages come again, and as it was saved. */
+export async function smallDomain(kind: MiniKind): Promise<{ readonly moved: Uint8Array; readonly saved: Uint8Array }> {
   const { path, reason } = buildMini(kind)
   if (path === undefined) throw new Error(`no mini for ${kind}: ${reason}`)
-  const host = await Host.boot({ memory: 32, dom0Memory: 4 })
+  const [host, other] = [await Host.boot({ memory: 32, dom0Memory: 4 }), await Host.boot({ memory: 32, dom0Memory: 4 })]
   const domain = await host.createDomain({ name: 'victim', memory: 4, type: kind === 'pvh' ? 'pvh' : 'pv', kernel: readFileSync(path) })
   await domain.console.waitFor('tick 3')
   await domain.console.write('balloon 200\r')
   await domain.console.waitFor(/KiB -> /)
-  const chunks: Uint8Array[] = []
-  await domain.save({ write: (chunk: Uint8Array) => void chunks.push(chunk) })
+  const { ends: [near, far] } = transportPair()
+  const output = openOutput(near.writable)
+  const moved: Uint8Array[] = []
+  const recorded = { readable: near.readable, writable: { ...output, write: (chunk: Uint8Array) => {
+    moved.push(chunk.slice())
+    return output.write(chunk)
+  } } }
+  const [there] = await Promise.all([other.receiveMigration(far), domain.migrate(recorded, { dirtyPages: 0, worthwhile: Infinity, maxRounds: 3 })])
+  await there.console.waitFor('mini: restored')
+  const saved: Uint8Array[] = []
+  await there.save({ write: (chunk: Uint8Array) => void saved.push(chunk) })
   await host.shutdown()
-  return new Uint8Array(Buffer.concat(chunks))
+  await other.shutdown()
+  return { moved: new Uint8Array(Buffer.concat(moved)).subarray(0, -LAST_WORDS.length), saved: new Uint8Array(Buffer.concat(saved)) }
 }
 
 /** Where the headers and records of a file are. */
-function partsOf(file: Uint8Array): Part[] {
+export function partsOf(file: Uint8Array): Part[] {
   const view = viewOf(file)
   const config = 48 + view.getUint32(44, true)
   const parts: Part[] = [
@@ -194,7 +208,8 @@ function checkRefusal(error: unknown): string {
 
 /** Gives `count` damaged files of a domain of a kind to a host, and checks it. */
 export async function fuzzStreams(kind: MiniKind, count: number, seed = 1): Promise<StreamFuzzResult> {
-  const damager = new Damager(await smallDomain(kind), seed)
+  const { moved, saved } = await smallDomain(kind)
+  const damagers = [new Damager(moved, seed), new Damager(saved, seed)] as const
   const host = await Host.boot({ memory: 16, dom0Memory: 4 })
   await host.settled()
   const before = resourceSnapshot(host)
@@ -222,7 +237,7 @@ export async function fuzzStreams(kind: MiniKind, count: number, seed = 1): Prom
       })
   }
   for (let i = 1; i <= count; i += 1) {
-    const domain = await host.restore(damager.next(), { paused: true }).catch((error: unknown) => {
+    const domain = await host.restore(damagers[i & 1]!.next(), { paused: true }).catch((error: unknown) => {
       const code = checkRefusal(error)
       refused[code] = (refused[code] ?? 0) + 1
     })

@@ -7,7 +7,7 @@ import {
 } from '../../src/hypervisor/index.ts'
 import type { RestoreControl } from '../../src/toolstack/save/pv-image-reader.ts'
 import type { SaveControl } from '../../src/toolstack/save/pv-image-writer.ts'
-import { XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
+import { Bitmap, XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
 import { PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../src/x86/index.ts'
 
 interface Frame {
@@ -121,6 +121,11 @@ export class FrameHost implements SaveControl, RestoreControl {
 
   markWritten(): void {}
 
+  /** It knows of none: all are looked at. */
+  blankFrames(): Bitmap {
+    return new Bitmap(this.nextFrame)
+  }
+
   machineToPhys(frame: Mfn): number | undefined {
     return this.frames.get(frame)?.pfn
   }
@@ -140,6 +145,10 @@ export class FrameHost implements SaveControl, RestoreControl {
   pinTable(_: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void {
     this.validate(frame, level)
     this.frame(frame).pinned = true
+  }
+
+  unpinTable(_: DomId, frame: Mfn): void {
+    this.frame(frame).pinned = false
   }
 
   private validate(mfn: number, level: number): void {

@@ -13,6 +13,7 @@ import {
   type MigrationTransport,
 } from '../../src/toolstack/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
+import { blankFrames } from '../support/blank-frames.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
@@ -55,9 +56,15 @@ describe('a migration', () => {
       const [there, { bytes }] = await Promise.all([to.receiveMigration(ends[1]), domain.migrate(ends[0], { live, zeros })])
       return [there, bytes]
     }
-    const [there, sent] = await go(await startMini(first), second, 'sent')
+    const domain = await startMini(first)
+    const { count, wrong } = blankFrames(first, domain.id)
+    expect(wrong).toEqual([])
+    expect(count).toBeGreaterThan(1000)
+    const [there, sent] = await go(domain, second, 'sent')
     await answers(there)
+    // What came with its contents is looked at, and found to be zero.
     const [back, named] = await go(there, first, 'omitted')
+    expect(blankFrames(first, back.id).wrong).toEqual([])
     expect(named).toBeLessThan(sent / 2)
     await answers(back)
   })
@@ -234,9 +241,9 @@ describe('a pipe that is cut', () => {
         await answers(survivor)
         if (writes() < count) break
       }
-      expect(outcomes.length).toBeGreaterThan(18)
+      expect(outcomes.length).toBeGreaterThan(14)
       expect(outcomes.at(-1)).toBe('fulfilled/fulfilled')
-      expect(outcomes.filter((outcome) => outcome === 'rejected/rejected').length).toBeGreaterThan(16)
+      expect(outcomes.filter((outcome) => outcome === 'rejected/rejected').length).toBeGreaterThan(12)
     },
   )
 

@@ -82,7 +82,7 @@ export class DomainMemory {
   /** Gives 2^order frames in a row; the first, or -1. */
   allocateRun(domain: FrameOwner, order: number): number {
     const { allocator, frames } = this.parts
-    const count = 2 ** order
+    const count = 1 << order
     if (domain.dying || domain.totalPages + count > domain.maxPages) return -1
     if (this.outstanding > 0 && count > this.freeFor(domain)) return -1
     const first = order === 0 ? allocator.take() : allocator.takeRun(order)
@@ -177,8 +177,8 @@ export class DomainMemory {
   private prepare(mfn: number): void {
     const { memory, frames, tlb } = this.parts
     tlb.flushSince(frames.stamp[mfn]!)
-    if (memory.clearFrame !== undefined) memory.clearFrame(mfn)
-    else memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+    if (memory.clearFrame !== undefined) return memory.clearFrame(mfn)
+    memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
     memory.markWritten(mfn)
   }
 

@@ -11,7 +11,7 @@
 import { ERRNO } from '../../abi/index.ts'
 import { type Shape, type StateOf, type Stateful, badState, shape, sameState } from '../../util/index.ts'
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
-import type { FrameTable } from './frame-table.ts'
+import { type FrameTable, FRAME_FLAG } from './frame-table.ts'
 import type { MachineToPhys } from './machine-to-phys.ts'
 
 /** What lies at a guest's frame number. */
@@ -24,6 +24,9 @@ export const PLACE = {
   /** A frame comes when it is first asked for. */
   ON_DEMAND: 5,
 } as const
+
+/** What stands for a frame where there is none of the domain's own memory: nothing, or what comes when it is asked for. */
+export const MEMORY = { NONE: -1, ON_DEMAND: -2 } as const
 
 /** One of {@link PLACE}. */
 export type Place = (typeof PLACE)[keyof typeof PLACE]
@@ -41,6 +44,13 @@ const KIND_SHIFT = 3
 
 const kindOf = (entry: number): Place => ((entry >>> KIND_SHIFT) & 7) as Place
 const entryOf = (mfn: number, kind: Place): number => mfn * PAGE_SIZE + (kind << KIND_SHIFT) + RIGHTS[kind]!
+
+/** The same numbers with room for as many more. */
+function widened(numbers: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
+  const wider = new Uint32Array(numbers.length * 2)
+  wider.set(numbers)
+  return wider
+}
 
 /** What a physical map works on. */
 export interface PhysicalMapParts {
@@ -174,6 +184,31 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
     const list: number[] = []
     if (this.onDemand > 0) for (const { gfn, kind } of this.places()) if (kind === PLACE.ON_DEMAND) list.push(gfn)
     return list
+  }
+
+  /** Numbers where there is memory of the domain's own, ascending: frames of its reservation, and those that are to come on demand. */
+  memory(): Uint32Array {
+    let found = new Uint32Array(CHUNK)
+    let count = 0
+    for (const [index, chunk] of this.inOrder()) {
+      if (count + CHUNK > found.length) found = widened(found)
+      for (let i = 0; i < CHUNK; i += 1) if (this.memoryOf(chunk[i]!) !== MEMORY.NONE) found[count++] = index * CHUNK + i
+    }
+    return found.subarray(0, count)
+  }
+
+  /** What memory there is at each of these numbers: its frame, or one of {@link MEMORY}. Nothing comes on demand for it. */
+  memoryAt(gfns: Uint32Array): Int32Array {
+    const found = new Int32Array(gfns.length)
+    for (let i = 0; i < gfns.length; i += 1) found[i] = this.memoryOf(this.look(gfns[i]!))
+    return found
+  }
+
+  private memoryOf(entry: number): number {
+    const kind = kindOf(entry)
+    if (kind === PLACE.ON_DEMAND) return MEMORY.ON_DEMAND
+    const isMemory = kind === PLACE.OWN && (this.parts.frames.flags[entry >>> PAGE_SHIFT]! & FRAME_FLAG.SHARED) === 0
+    return isMemory ? entry >>> PAGE_SHIFT : MEMORY.NONE
   }
 
   /** Everything that is there: number, frame, kind. */

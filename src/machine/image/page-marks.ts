@@ -8,7 +8,7 @@ import { FRAME_NOTE, NOTE_GROUP_SHIFT } from '../memory/layout.ts'
 import type { MachineMemory } from '../memory/machine-memory.ts'
 
 const GROUP_PAGES = 1 << NOTE_GROUP_SHIFT
-/** Four notes that say KEPT and nothing else. */
+/** Four notes that say KEPT, whatever else. */
 const ALL_KEPT = FRAME_NOTE.KEPT * 0x0101_0101
 
 /** A range of pages: the first, and the one behind the last. */
@@ -77,7 +77,7 @@ export class PageMarks {
     const { found, memory: { bytes, words, layout: { frameNotes } } } = this
     for (let page = from; page < to; page += 1) {
       const at = frameNotes + page
-      if ((at & 3) === 0 && words[at >> 2] === ALL_KEPT) {
+      if ((at & 3) === 0 && (words[at >> 2]! & ALL_KEPT) === ALL_KEPT) {
         page += 3
         continue
       }

@@ -59,6 +59,8 @@ export const FRAME_NOTE = {
   CLEAN: 1,
   /** The page is as it was when memory was last captured or restored (image/memory-history.ts); of the machine's own pages too. */
   KEPT: 2,
+  /** The frame is all zero: nobody has written it since it was handed out. */
+  BLANK: 4,
 } as const
 
 const align = (value: number, unit: number): number => Math.ceil(value / unit) * unit

@@ -96,12 +96,18 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   }
 
   /**
-   * Makes a frame all zero before it is handed out. One that is handed out for the first time is left alone: the host
+   * Makes a frame all zero before it is handed out, which is told as a write. One that is handed out for the first time is left alone: the host
    * gives memory to the process only when it is touched, and most of a guest's memory never is.
    */
   clearFrame(mfn: number): void {
-    if (this.used.add(mfn)) return
-    this.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+    if (!this.used.add(mfn)) this.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+    this.markWritten(mfn)
+    this.bytes[this.areas.frameNotes + mfn] = FRAME_NOTE.BLANK
+  }
+
+  /** True for a frame of which it is known that it is all zero: nobody has told of a write since it was handed out. */
+  isBlank(mfn: number): boolean {
+    return (this.bytes[this.areas.frameNotes + mfn]! & FRAME_NOTE.BLANK) !== 0
   }
 
   /**
@@ -117,7 +123,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
 
   /** A page, of guests or of the machine's own, may differ from what it was when memory was last captured or restored. */
   protected touch(page: number): void {
-    this.bytes[this.areas.frameNotes + page]! &= ~FRAME_NOTE.KEPT
+    this.bytes[this.areas.frameNotes + page]! &= ~(FRAME_NOTE.KEPT | FRAME_NOTE.BLANK)
     this.bytes[this.areas.noteGroups + (page >>> NOTE_GROUP_SHIFT)] = 1
   }
 

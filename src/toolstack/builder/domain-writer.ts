@@ -25,8 +25,11 @@ export class DomainWriter {
     return frame
   }
 
+  /** A page's contents, to be written: it counts as written from now on. */
   page(pfn: number): Uint8Array {
-    return this.control.frameBytes(this.domid, this.frameOf(pfn))
+    const frame = this.frameOf(pfn)
+    this.control.markWritten(frame)
+    return this.control.frameBytes(this.domid, frame)
   }
 
   /** A page's contents; the same object again while the same page is asked for, as page tables are. */
@@ -45,7 +48,6 @@ export class DomainWriter {
       const length = Math.min(PAGE_SIZE - offset, bytes.length - done)
       const pfn = Math.floor((address + done) / PAGE_SIZE)
       this.page(pfn).set(bytes.subarray(done, done + length), offset)
-      this.control.markWritten(this.frameOf(pfn))
       done += length
     }
   }

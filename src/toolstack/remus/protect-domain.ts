@@ -35,7 +35,7 @@ export interface ProtectHost extends SendHost {
 
 /** How a domain is protected. */
 export interface ProtectOptions extends SuspendOptions, LineOptions, Pick<PrecopyLimits, 'maxRounds' | 'dirtyPages'> {
-  /** Host time from one checkpoint to the next. Default 200 ms, as of `xl remus`. The next one never begins before the last one is acknowledged. */
+  /** Host time from the beginning of one checkpoint to that of the next. Default 200 ms, as of `xl remus`. The next one never begins before the last one is acknowledged. */
   readonly interval?: Duration | undefined
   /**
    * Who says which side goes on when the two have lost each other. Without one the standby goes on, and the domain here is paused:
@@ -242,7 +242,7 @@ export class Protection {
     await this.checkpoint([])
   }
 
-  /** Nanoseconds until the next checkpoint is due. */
+  /** Nanoseconds until the next checkpoint is due: from the beginning of one to that of the next. */
   private nextIn(): number {
     return Math.max(0, this.captured + this.interval - this.host.now())
   }
@@ -268,11 +268,11 @@ export class Protection {
   private async capture(left: readonly number[]): Promise<{ readonly chunks: readonly Uint8Array[]; readonly frames: readonly ProtectionFrame[]; readonly pages: number }> {
     const { host, domain, stream, options, context } = this
     const started = host.now()
+    this.captured = started
     await stream.putAside()
     const back: ((cause: unknown) => void | Promise<void>)[] = []
     try {
       await suspendGuest(host, domain.id, { report: (event) => context.report(event), signal: context.signal, undo: (step) => back.push(step) }, options)
-      this.captured = host.now()
       await this.mirror.holdShared()
       const pages = await (this.isNoted ? this.putNoted(left) : this.putAll())
       await this.image.writeEnd()

@@ -5,16 +5,16 @@
  */
 import { HVM_PARAM } from '../../abi/index.ts'
 import { type ControlInterface, XEN_VERSION } from '../../hypervisor/index.ts'
-import type { DomId, Mfn } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { tscRecord } from './tsc-record.ts'
-import { isZeroPage } from './zero-pages.ts'
+import { ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
-  | 'domainFrames' | 'machineToPhys' | 'onDemandGfns' | 'frameBytes' | 'readFrames' | 'getTscInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
+  'memoryGfns' | 'memoryAt' | 'blankFrames' | 'frameBytes' | 'readFrames' | 'getTscInfo' | 'getCpuPolicy' | 'getHvmContext' | 'getHvmParam'>
 
 /** One past the highest guest frame number: a guest's memory and its special pages lie in the first 4 GiB. */
 export const MOST_GFNS = 2 ** 20
@@ -30,17 +30,16 @@ export const SAVED_PARAMS: readonly number[] = /* @__PURE__ */ (() => [
 /** What stands for a guest frame that has none of the host's. */
 const NONE = -1
 /** What stands for one whose frame is still to come on demand: to its guest it is there, and all zero. */
-const ZEROS = -2
+const ON_DEMAND = -2
 
 /** Writes one domain's image. */
 export class HvmImageWriter implements ImageWriter {
   private readonly control: HvmSaveControl
   private readonly domid: DomId
   private readonly writer: SaveStreamWriter
-  /** The frame of each guest frame number. */
-  private readonly frames = new Int32Array(MOST_GFNS)
-  /** Which guest frames the receiver has. */
+  /** Which guest frames the receiver has, and how many. */
   private readonly sent = new Uint8Array(MOST_GFNS)
+  private sentCount = 0
   private readonly omitsZeros: boolean
 
   constructor(control: HvmSaveControl, domid: DomId, writer: SaveStreamWriter, { zeros = 'sent' }: ImageOptions = {}) {
@@ -48,35 +47,35 @@ export class HvmImageWriter implements ImageWriter {
     this.control = control
     this.domid = domid
     this.writer = writer
-    this.refresh()
   }
 
   get end(): number {
     return MOST_GFNS
   }
 
-  pages(): number[] {
-    const list: number[] = []
-    for (let gfn = 0; gfn < MOST_GFNS; gfn += 1) if (this.frames[gfn] !== NONE) list.push(gfn)
-    return list
+  pages(): Uint32Array {
+    const gfns = this.control.memoryGfns(this.domid)
+    let count = gfns.length
+    while (count > 0 && gfns[count - 1]! >= MOST_GFNS) count -= 1
+    return gfns.subarray(0, count)
   }
 
-  refresh(): void {
-    const { control, frames } = this
-    frames.fill(NONE)
-    for (const frame of control.domainFrames(this.domid)) {
-      const gfn = control.machineToPhys(frame)
-      if (gfn !== undefined && gfn < MOST_GFNS) frames[gfn] = frame
-    }
-    for (const gfn of control.onDemandGfns(this.domid)) if (gfn < MOST_GFNS) frames[gfn] = ZEROS
-  }
+  /** Where its frames lie is looked up when pages are written. */
+  refresh(): void {}
 
   retyped(): number[] {
-    this.refresh()
-    const { frames, sent } = this
+    const { sent } = this
     const changed: number[] = []
-    for (let gfn = 0; gfn < MOST_GFNS; gfn += 1) if ((sent[gfn] === 1) !== (frames[gfn] !== NONE)) changed.push(gfn)
-    return changed
+    const now = this.pages()
+    let known = 0
+    for (const gfn of now) {
+      if (sent[gfn] === 1) known += 1
+      else changed.push(gfn)
+    }
+    if (known === this.sentCount) return changed
+    const there = new Set(now)
+    for (let gfn = 0; gfn < MOST_GFNS; gfn += 1) if (sent[gfn] === 1 && !there.has(gfn)) changed.push(gfn)
+    return changed.sort((one, other) => one - other)
   }
 
   ringPages(): number[] {
@@ -96,44 +95,45 @@ export class HvmImageWriter implements ImageWriter {
   async writeLayout(): Promise<void> {}
 
   /** Every page can be read while the guest runs: nothing is ever left. */
-  async writePages(pages: ArrayLike<number>, { live = false, onBatch }: WritePagesOptions = {}): Promise<number[]> {
+  async writePages(pages: ArrayLike<number>, { onBatch }: WritePagesOptions = {}): Promise<number[]> {
     const all = Uint32Array.from(pages)
+    const zeros = new ZeroFrames(this.control, this.domid)
     for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
       const pfns = all.subarray(start, start + MAX_BATCH_PAGES)
       // The guest may have given pages back since. No await between here and the copying inside the writer's writePages.
-      if (live) this.refresh()
-      const types = this.typesOf(pfns)
-      await this.writer.writePages({ pfns, types, copy: (into) => this.copyPages(pfns.filter((_, i) => hasContents(types[i]!)), into) })
-      await onBatch?.(pfns.length)
+      const frames = this.control.memoryAt(this.domid, pfns)
+      const types = this.typesOf(pfns, frames, zeros)
+      const full = frames.filter((_, i) => hasContents(types[i]!))
+      await this.writer.writePages({ pfns, types, copy: (into) => this.copyPages(full, into) })
+      await onBatch?.(pfns.length, full.length)
     }
     return []
   }
 
   /** The types of pages, and that the receiver will know of those that are there. */
-  private typesOf(pfns: Uint32Array): Uint8Array {
-    return Uint8Array.from(pfns, (gfn) => {
-      const isThere = this.frames[gfn] !== NONE
-      const isFirst = this.sent[gfn] === 0
-      this.sent[gfn] = isThere ? 1 : 0
-      if (!isThere) return PAGE_TYPE.INVALID
-      return this.omitsZeros && isFirst && this.isZero(gfn) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
-    })
+  private typesOf(pfns: Uint32Array, frames: Int32Array, zeros: ZeroFrames): Uint8Array {
+    const { sent } = this
+    const types = new Uint8Array(pfns.length)
+    for (let i = 0; i < pfns.length; i += 1) {
+      const [gfn, frame] = [pfns[i]!, frames[i]!]
+      const isThere = frame !== NONE
+      const isFirst = sent[gfn] === 0
+      this.sentCount += Number(isThere) - sent[gfn]!
+      sent[gfn] = isThere ? 1 : 0
+      if (!isThere) types[i] = PAGE_TYPE.INVALID
+      else types[i] = this.omitsZeros && isFirst && (frame === ON_DEMAND || zeros.has(frame)) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
+    }
+    return types
   }
 
-  private isZero(gfn: number): boolean {
-    const frame = this.frames[gfn]!
-    return frame === ZEROS || isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
-  }
-
-  private copyPages(pfns: Uint32Array, into: Uint8Array): void {
-    const frames = Array.from(pfns, (gfn) => this.frames[gfn]!)
+  private copyPages(frames: Int32Array, into: Uint8Array): void {
     for (let start = 0; start < frames.length;) {
-      const isZeros = frames[start] === ZEROS
+      const isAwaited = frames[start] === ON_DEMAND
       let end = start + 1
-      while (end < frames.length && (frames[end] === ZEROS) === isZeros) end += 1
+      while (end < frames.length && (frames[end] === ON_DEMAND) === isAwaited) end += 1
       const target = into.subarray(start * PAGE_SIZE, end * PAGE_SIZE)
-      if (isZeros) target.fill(0)
-      else this.control.readFrames(this.domid, Uint32Array.from(frames.slice(start, end)), target)
+      if (isAwaited) target.fill(0)
+      else this.control.readFrames(this.domid, Uint32Array.from(frames.subarray(start, end)), target)
       start = end
     }
   }

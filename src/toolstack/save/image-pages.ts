@@ -41,6 +41,11 @@ export class ImagePages {
     return frame < 0 ? undefined : (frame as Mfn)
   }
 
+  /** The same as a number; below 0 for a page that the image does not hold. Only for numbers below the end. */
+  frameNumber(pfn: number): number {
+    return this.frames[pfn]!
+  }
+
   /** Keeps a place for a page; false when it has one. `add` has to follow. */
   reserve(pfn: number): boolean {
     if (this.frames[pfn] !== NONE) return false
@@ -48,9 +53,10 @@ export class ImagePages {
     return true
   }
 
-  add(pfn: number, frame: Mfn): void {
-    this.frames[pfn] = frame
-    this.present += 1
+  /** Gives pages that follow each other, and have a place kept, their frames. */
+  add(first: number, frames: readonly Mfn[]): void {
+    this.frames.set(frames, first)
+    this.present += frames.length
   }
 
   delete(pfn: number): void {
@@ -70,13 +76,5 @@ export class ImagePages {
   /** The frame of each pfn. */
   list(): (Mfn | undefined)[] {
     return Array.from(this.frames, (frame) => (frame === NONE ? undefined : (frame as Mfn)))
-  }
-
-  /** Calls `visit` for each page whose type is not 0. */
-  forEachTyped(visit: (pfn: number, frame: Mfn, type: number) => void): void {
-    const { types, frames } = this
-    for (let pfn = 0; pfn < types.length; pfn += 1) {
-      if (types[pfn] !== 0 && frames[pfn]! >= 0) visit(pfn, frames[pfn] as Mfn, types[pfn]!)
-    }
   }
 }

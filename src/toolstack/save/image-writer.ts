@@ -8,8 +8,8 @@
 export interface WritePagesOptions {
   /** The domain runs meanwhile. */
   readonly live?: boolean
-  /** Called with the number of pages behind each batch; what it throws or rejects ends the writing. */
-  readonly onBatch?: (pages: number) => void | Promise<void>
+  /** Called behind each batch with the number of its pages, and how many of them have contents; what it throws or rejects ends the writing. */
+  readonly onBatch?: (pages: number, full: number) => void | Promise<void>
 }
 
 /** How an image is written. */
@@ -24,7 +24,7 @@ export interface ImageOptions {
 /** Writes one domain's image. */
 export interface ImageWriter {
   /** Every page that a whole copy holds, by its number in the domain. */
-  pages(): number[]
+  pages(): Uint32Array
   /** One past the highest number that a page can have. */
   readonly end: number
   /** Looks anew which pages there are: the guest's balloon may have changed that. Throws INVALID_STATE when that cannot be told. */

@@ -102,12 +102,19 @@ class P2mReader {
     })
   }
 
-  /** The frame that an entry of the list names; NO_FRAME where it names none, or one that is not the domain's own memory. */
-  entry(page: DataView, index: number): number {
-    const { word } = this.abi
-    const low = word.low(page, index * word.size)
-    // The two upper bits mark foreign and identity entries.
-    return word.high(page, index * word.size) === 0 && (word.size === 8 || low < MARKS) ? low : NO_FRAME
+  /** Takes what entries of the list name, NO_FRAME where that is none or not the domain's own memory; how many name a frame. */
+  entries(frame: number, into: Uint32Array): number {
+    const { buffer, byteOffset } = this.page(frame, 'the p2m')
+    // A page lies at words. The two upper bits of an entry mark foreign and identity entries.
+    const words = new Uint32Array(buffer, byteOffset, PAGE_SIZE / 4)
+    const isWide = this.abi.word.size === 8
+    let named = 0
+    for (let i = 0; i < into.length; i += 1) {
+      const mfn = isWide ? (words[2 * i + 1] === 0 ? words[2 * i]! : NO_FRAME) : words[i]! < MARKS ? words[i]! : NO_FRAME
+      into[i] = mfn
+      if (mfn !== NO_FRAME) named += 1
+    }
+    return named
   }
 }
 
@@ -136,18 +143,11 @@ interface P2mFacts {
 }
 
 function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): Uint32Array {
-  const entries = new Uint32Array(maxPfn).fill(NO_FRAME)
+  const entries = new Uint32Array(maxPfn)
   let named = 0
   frames.forEach((frame, index) => {
-    const page = reader.page(frame, 'the p2m')
     const first = index * reader.perPage
-    const count = Math.min(reader.perPage, maxPfn - first)
-    for (let i = 0; i < count; i += 1) {
-      const mfn = reader.entry(page, i)
-      if (mfn === NO_FRAME) continue
-      entries[first + i] = mfn
-      named += 1
-    }
+    named += reader.entries(frame, entries.subarray(first, first + reader.perPage))
     if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })
   })
   return entries

@@ -4,7 +4,7 @@
  * hot path: pages are nearly all of an image.
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import type { DomId, Mfn } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { PAGE_TYPE, type PageBatch, hasContents } from '../stream/index.ts'
 import { badImage } from './image-reader.ts'
@@ -47,64 +47,73 @@ export class PageFiller {
 
   /** Takes a batch; whether the domain has had all of its pages before. */
   take({ pfns, types, contents }: PageBatch): 'known' | 'new' {
-    const isNew = this.populate(pfns, types)
+    const { isNew, added } = this.populate(pfns, types)
     const zeros = new ZeroPages(contents)
     const frames = new Uint32Array(pfns.length)
     // Frames from `done` to `count` are still to be filled from `contents`, where their bytes end at `end`.
     let [done, count, at, end] = [0, 0, 0, 0]
     const flush = (): void => {
+      if (count === done) return
       const from = contents.subarray(end - (count - done) * PAGE_SIZE, end)
       this.control.writeFrames(this.domain.domid, frames.subarray(done, count), from)
       done = count
     }
+    const { pages } = this
     for (let i = 0; i < pfns.length; i += 1) {
-      const [pfn, type, place] = [pfns[i]!, types[i]!, at]
-      if (hasContents(type)) at += PAGE_SIZE
+      const pfn = pfns[i]!
+      const type = types[i]!
       if (!isPresent(type)) {
         flush()
         this.drop(pfn)
         continue
       }
-      const frame = this.pages.frame(pfn)
-      if (frame === undefined) throw badImage(`one record takes page ${pfn} away and then has it`, { pfn })
-      this.pages.setType(pfn, type)
-      if (hasContents(type)) this.watcher.take(pfn, type)
-      if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
+      const frame = pages.frameNumber(pfn)
+      if (frame < 0) throw badImage(`one record takes page ${pfn} away and then has it`, { pfn })
+      pages.setType(pfn, type)
+      if (!hasContents(type)) continue
+      this.watcher.take(pfn, type)
+      const place = at
+      at += PAGE_SIZE
+      if (isNew[i] === 1 && zeros.has(place)) continue
       if (end !== place) flush()
       end = place + PAGE_SIZE
       frames[count] = frame
       count += 1
     }
     flush()
-    return isNew.includes(1) ? 'new' : 'known'
+    return added > 0 ? 'new' : 'known'
   }
 
   /**
    * Gives the domain frames for those of these pages that it lacks, neighbours together. Tells for each whether it is
-   * new, and so all zero.
+   * new, and so all zero; and how many are.
    */
-  private populate(pfns: Float64Array, types: Uint8Array): Uint8Array {
-    const { pages, domain, control } = this
+  private populate(pfns: Float64Array, types: Uint8Array): { readonly isNew: Uint8Array; readonly added: number } {
+    const { pages, domain } = this
     const isNew = new Uint8Array(pfns.length)
-    const wanted: number[] = []
+    const wanted = new Uint32Array(pfns.length)
+    let added = 0
     for (let i = 0; i < pfns.length; i += 1) {
       const pfn = pfns[i]!
       if (pfn >= pages.end) throw badImage(`page ${pfn} lies beyond the last one ${pages.end - 1}`, { pfn })
       if (!isPresent(types[i]!) || !pages.reserve(pfn)) continue
       isNew[i] = 1
-      wanted.push(pfn)
+      wanted[added++] = pfn
     }
-    if (pages.count + wanted.length > domain.maxPages) {
+    if (pages.count + added > domain.maxPages) {
       throw badImage(`the image holds more pages than the domain may own (${domain.maxPages})`, { maxPages: domain.maxPages })
     }
+    this.give(wanted.subarray(0, added))
+    return { isNew, added }
+  }
+
+  private give(wanted: Uint32Array): void {
     for (let start = 0; start < wanted.length;) {
       let end = start + 1
       while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
-      const frames: Mfn[] = control.populatePhysmap(domain.domid, end - start, wanted[start]!)
-      for (let i = 0; i < frames.length; i += 1) pages.add(wanted[start + i]!, frames[i]!)
+      this.pages.add(wanted[start]!, this.control.populatePhysmap(this.domain.domid, end - start, wanted[start]!))
       start = end
     }
-    return isNew
   }
 
   /** The guest has given the page away since an earlier round. */

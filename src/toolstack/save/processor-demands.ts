@@ -43,6 +43,8 @@ export class ProcessorDemands {
   private readonly choice: CpuPolicyChoice
   private cpuid: readonly CpuidLeaf[] = []
   private msrs: readonly MsrEntry[] = []
+  /** The policy has not been given to the domain. */
+  private isNew = true
   private readonly registers = new Map<number, readonly MsrEntry[]>()
   private readonly states = new Map<number, Uint8Array>()
   private readonly entries = new Map<number, CompatEntries>()
@@ -59,9 +61,11 @@ export class ProcessorDemands {
       case 'cpuid-policy':
         if (record.leaves.length > MOST_LEAVES) throw bad(`a CPUID policy of ${record.leaves.length} leaves; ${MOST_LEAVES} are allowed`)
         this.cpuid = record.leaves
+        this.isNew = true
         return
       case 'msr-policy':
         this.msrs = limited(record.msrs)
+        this.isNew = true
         return
       case 'static-data-end': return this.settle()
       case 'vcpu-xsave': return this.takeState(record.vcpu, record.blob)
@@ -78,7 +82,8 @@ export class ProcessorDemands {
 
   /** The policy is whole: nothing of the domain has been read yet. Older streams have no record that says so. */
   settle(): void {
-    if (this.cpuid.length === 0) return
+    if (this.cpuid.length === 0 || !this.isNew) return
+    this.isNew = false
     const missing = this.control.setCpuPolicy(this.domid, { cpuid: this.cpuid, msrs: this.msrs })
     if (missing.length === 0 || this.choice === 'mask') return
     throw new XenError(

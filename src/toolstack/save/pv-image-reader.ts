@@ -8,13 +8,13 @@
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, type GuestAbi, PAGE_SIZE, SharedInfo, StartInfo, guestAbiOf } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, type VcpuContextCodec, vcpuContextCodec } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
-import { type BulkRecord, PAGE_TYPE_PINNED, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
+import { type BulkRecord, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { type ImageReader, type OnRecord, type RestoredRings, assembled, badImage as bad, readRecords } from './image-reader.ts'
 import { PageFiller } from './page-filler.ts'
 import { MAX_PFN } from './p2m.ts'
 import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
-import { TableConverter, levelOf } from './table-converter.ts'
+import { TableConverter } from './table-converter.ts'
 import { type TscRecord, tscOf } from './tsc-record.ts'
 
 /** What is used of the control interface. */
@@ -28,6 +28,7 @@ export type RestoreControl = Pick<
   | 'machineToPhys'
   | 'domainInfo'
   | 'pinTable'
+  | 'unpinTable'
   | 'setVcpuContext'
   | 'setTscInfo'
   | 'seedGrant'
@@ -74,6 +75,8 @@ export class PvImageReader implements ImageReader {
   private readonly demands: ProcessorDemands
   private readonly contexts = new Map<number, VcpuContext>()
   private p2mFrames: readonly number[] | undefined
+  /** Pages of the list that hold this host's frames already. */
+  private readonly writtenP2m = new Set<number>()
   private maxPfn = 0
   private seenInfo = false
   private endOffset = 0
@@ -148,15 +151,30 @@ export class PvImageReader implements ImageReader {
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
     const tables = this.tables = this.converter()
-    const watcher = { take: (pfn: number, type: number) => tables.take(pfn, type), dropped: () => tables.takeBack() }
+    const watcher = {
+      take: (pfn: number, type: number) => {
+        this.writtenP2m.delete(pfn)
+        tables.take(pfn, type)
+      },
+      dropped: () => {
+        this.writtenP2m.clear()
+        tables.takeBack()
+      },
+    }
     this.filler = new PageFiller(this.control, this.target, { pages: this.pages, watcher })
   }
 
   private takePages(batch: PageBatch): void {
     if (this.filler === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
     const pages = this.filler.take(batch)
+    if (pages === 'new') {
+      // What is at any place of the list may be another.
+      this.writtenP2m.clear()
+      return
+    }
     // The sender has begun another round, so most of what tables map is here.
-    if (this.target.hasRegisters && pages === 'known') this.tables.convertEarly()
+    this.writeP2mEarly()
+    if (this.target.hasRegisters) this.tables.convertEarly()
   }
 
   private takeVcpu(record: Extract<BulkRecord, { readonly blob: Uint8Array }>): void {
@@ -186,7 +204,7 @@ export class PvImageReader implements ImageReader {
     if (this.tsc !== undefined) this.control.setTscInfo(domid, tscOf(this.tsc))
     if (hasRegisters) {
       this.tables.finish()
-      this.pinTables()
+      this.tables.pin()
       for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domid, vcpu, this.local(context, vcpu))
       this.demands.apply()
     }
@@ -207,20 +225,47 @@ export class PvImageReader implements ImageReader {
 
   /** The guest's own list gets the new frames. */
   private writeP2m(): void {
-    const { perPage, abi: { word } } = this
     for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
-      const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
-      for (let i = 0; i < perPage; i += 1) {
-        const frame = this.pages.frame(index * perPage + i)
-        word.setParts(view, i * word.size, frame ?? 0xffff_ffff, frame === undefined ? 0xffff_ffff : 0)
-      }
-      this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
+      if (!this.writtenP2m.has(pfn)) this.writeP2mPage(index, pfn)
     }
+  }
+
+  /** The same for pages of the list that are there already, while the sender's domain still runs. Those that come again are written anew. */
+  private writeP2mEarly(): void {
+    const list = this.p2mFrames ?? []
+    // Of a page that is there twice the last place counts.
+    if (new Set(list).size < list.length) return
+    for (const [index, pfn] of list.entries()) {
+      if (this.writtenP2m.has(pfn) || this.pages.frame(pfn) === undefined) continue
+      this.writeP2mPage(index, pfn)
+      this.writtenP2m.add(pfn)
+    }
+  }
+
+  private writeP2mPage(index: number, pfn: number): void {
+    const { perPage, pages, abi: { word } } = this
+    const frame = this.frame(pfn, 'a page of the p2m')
+    this.tables.release(pfn)
+    const { buffer, byteOffset } = this.control.frameBytes(this.target.domid, frame)
+    // A page lies at words. What is no page has all bits set.
+    const words = new Uint32Array(buffer, byteOffset, PAGE_SIZE / 4).fill(0xffff_ffff)
+    const count = Math.min(perPage, pages.end - index * perPage)
+    for (let i = 0; i < count; i += 1) {
+      const mfn = pages.frameNumber(index * perPage + i)
+      if (mfn < 0) continue
+      if (word.size === 4) words[i] = mfn
+      else {
+        words[2 * i] = mfn
+        words[2 * i + 1] = 0
+      }
+    }
+    this.control.markWritten(frame)
   }
 
   /** start_info names frames and ports of the old host; vCPU 0 says in edx where it lies. */
   private patchStartInfo(): RestoredImage {
     const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
+    this.tables.release(pfn)
     const view = viewOf(this.bytes(pfn, 'start_info'))
     const info = this.abi.of(StartInfo)
     const xenstoreFrame = this.frame(info.storeMfn.number(view, 0), 'the XenStore ring')
@@ -236,14 +281,6 @@ export class PvImageReader implements ImageReader {
     this.control.markWritten(this.frame(pfn, 'start_info'))
     const startInfoFrame = this.frame(pfn, 'start_info')
     return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
-  }
-
-  private pinTables(): void {
-    this.pages.forEachTyped((_, frame, type) => {
-      const level = levelOf(type)
-      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) return
-      this.control.pinTable(this.target.domid, frame, level as 1 | 2 | 3 | 4)
-    })
   }
 
   /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */

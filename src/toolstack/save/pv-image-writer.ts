@@ -20,6 +20,7 @@ import {
   PAGE_TYPE_PINNED,
   type PageSource,
   type SaveStreamWriter,
+  countFull,
   hasContents,
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
@@ -27,11 +28,11 @@ import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-write
 import { type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
-import { isZeroPage } from './zero-pages.ts'
+import { ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
-  | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
+  | 'domainInfo' | 'blankFrames' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
   | 'getTscInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState' | 'getVcpuEntries'>
 
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
@@ -55,9 +56,11 @@ interface TakenPages {
  * it.
  */
 function withoutProcessor(): VcpuContext {
-  const blank = decodeVcpuContext(new DataView(new ArrayBuffer(VcpuGuestContext.size)), 0)
+  const blank = unused ??= decodeVcpuContext(new DataView(new ArrayBuffer(VcpuGuestContext.size)), 0)
   return { ...blank, user: { ...blank.user, rdx: BigInt(TYPESCRIPT_START_INFO) } }
 }
+/** All zero, once somebody has asked for it: checkpoints ask all the time. */
+let unused: VcpuContext | undefined
 
 /** Writes one domain's image. */
 export class PvImageWriter implements ImageWriter {
@@ -92,8 +95,10 @@ export class PvImageWriter implements ImageWriter {
     return this.p2m.maxPfn
   }
 
-  pages(): number[] {
-    return Array.from({ length: this.end }, (_, pfn) => pfn)
+  pages(): Uint32Array {
+    const all = new Uint32Array(this.end)
+    for (let pfn = 0; pfn < all.length; pfn += 1) all[pfn] = pfn
+    return all
   }
 
   /**
@@ -162,21 +167,22 @@ export class PvImageWriter implements ImageWriter {
    */
   async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
     const all = Uint32Array.from(pfns)
+    const zeros = new ZeroFrames(this.control, this.domid)
     const postponed: number[] = []
     for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
       // No await between here and the copying inside the writer's writePages.
-      const batch = this.takeBatch(all.subarray(start, start + MAX_BATCH_PAGES), options.live === true)
+      const batch = this.takeBatch(all.subarray(start, start + MAX_BATCH_PAGES), { live: options.live === true, zeros })
       postponed.push(...batch.postponed)
       const { length } = batch.pages.pfns
       if (length === 0) continue
       await this.writer.writePages(batch.pages)
-      await options.onBatch?.(length)
+      await options.onBatch?.(length, countFull(batch.pages.types))
     }
     return postponed
   }
 
   /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
-  private takeBatch(pfns: Uint32Array, live: boolean): { readonly pages: PageSource; readonly postponed: number[] } {
+  private takeBatch(pfns: Uint32Array, { live, zeros }: { readonly live: boolean; readonly zeros: ZeroFrames }): { readonly pages: PageSource; readonly postponed: number[] } {
     const frames = new Uint32Array(pfns.length)
     for (let i = 0; i < pfns.length; i += 1) frames[i] = this.p2m.entries[pfns[i]!]!
     const types = this.typesOf(frames)
@@ -196,21 +202,28 @@ export class PvImageWriter implements ImageWriter {
     const taken = postponed.length === 0
       ? { pfns, frames, types }
       : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
-    for (let i = 0; i < taken.pfns.length; i += 1) {
-      const [pfn, type] = [taken.pfns[i]!, taken.types[i]!]
-      if (this.omitsZeros && type === PAGE_TYPE.NORMAL && this.sent[pfn] === 0 && isZeroPage(this.control.frameBytes(this.domid, taken.frames[i]! as Mfn))) taken.types[i] = PAGE_TYPE.ALLOCATE_ONLY
-      this.sent[pfn] = type + 1
-    }
+    this.noteSent(taken, zeros)
     const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
     return { pages: { ...taken, copy }, postponed }
+  }
+
+  /** Remembers how pages are sent; those that are only named get their type. */
+  private noteSent({ pfns, frames, types }: { readonly pfns: Uint32Array; readonly frames: Uint32Array; readonly types: Uint8Array }, zeros: ZeroFrames): void {
+    const { sent, omitsZeros } = this
+    for (let i = 0; i < pfns.length; i += 1) {
+      const pfn = pfns[i]!
+      const type = types[i]!
+      if (omitsZeros && type === PAGE_TYPE.NORMAL && sent[pfn] === 0 && zeros.has(frames[i]!)) types[i] = PAGE_TYPE.ALLOCATE_ONLY
+      sent[pfn] = type + 1
+    }
   }
 
   private copyPages({ frames, types, tables }: TakenPages, into: Uint8Array): void {
     let at = 0
     for (let start = 0, end; start < frames.length; start = end) {
       end = start + 1
-      const table = tables.get(frames[start]!)
       if (!hasContents(types[start]!)) continue
+      const table = tables.get(frames[start]!)
       if (table === undefined) {
         while (types[end] === PAGE_TYPE.NORMAL) end += 1
         this.control.readFrames(this.domid, frames.subarray(start, end), into.subarray(at))

@@ -65,6 +65,7 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
 
 /** Writes what is left of a suspended domain behind its pages, and the end of the stream. */
 export async function finishImage(image: ImageWriter, writer: SaveStreamWriter): Promise<void> {
+  writer.gather()
   await image.writeEnd()
   await image.writeFinish()
   await writeTail(writer)

@@ -50,12 +50,17 @@ const TWO_32 = 0x1_0000_0000
 const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
   new XenError('INVALID_STREAM', `PAGE_DATA: ${what}`, { details })
 
+/** How many pages of these types have contents. */
+export function countFull(types: Uint8Array): number {
+  let full = 0
+  for (let i = 0; i < types.length; i += 1) if (hasContents(types[i]!)) full += 1
+  return full
+}
+
 /** Encodes pages; `copy` is called before this returns. */
 export function encodePageSource({ pfns, types, copy }: PageSource, allocate: Allocate): Uint8Array {
   const start = HEADER_SIZE + pfns.length * ENTRY_SIZE
-  let full = 0
-  for (let i = 0; i < types.length; i += 1) if (hasContents(types[i]!)) full += 1
-  const body = allocate(start + full * PAGE_SIZE)
+  const body = allocate(start + countFull(types) * PAGE_SIZE)
   const view = new DataView(body.buffer, body.byteOffset, start)
   view.setUint32(0, pfns.length, true)
   view.setUint32(4, 0, true)

@@ -38,6 +38,16 @@ function inTurn(count: number): Allocate {
   }
 }
 
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
+}
+
 /**
  * Writes headers and records in the order in which the caller gives them. One write is under way at most; when it
  * fails, the next one says so, or `flush`.
@@ -46,6 +56,8 @@ export class SaveStreamWriter {
   private readonly sink: ByteSink
   private readonly allocate: Allocate | undefined
   private pending: Promise<void> = Promise.resolve()
+  /** Small pieces that wait for the others to go with. */
+  private gathered: Uint8Array[] | undefined
   private written = 0
 
   constructor(sink: ByteSink) {
@@ -60,11 +72,35 @@ export class SaveStreamWriter {
   }
 
   /** Resolves when the sink has taken everything. */
-  flush(): Promise<void> {
-    return this.pending
+  async flush(): Promise<void> {
+    await this.release()
+    await this.pending
+  }
+
+  /** From now until `flush` small records go to the sink together: many of them behind each other cost as much as one. */
+  gather(): void {
+    this.gathered ??= []
   }
 
   private async put(chunk: Uint8Array): Promise<void> {
+    if (this.gathered === undefined) return this.send(chunk)
+    if (chunk.length <= SMALL) {
+      this.gathered.push(chunk)
+      return
+    }
+    await this.release()
+    this.gathered = []
+    await this.send(chunk)
+  }
+
+  /** Sends what was gathered. */
+  private async release(): Promise<void> {
+    const { gathered } = this
+    this.gathered = undefined
+    if (gathered !== undefined && gathered.length > 0) await this.send(joined(gathered))
+  }
+
+  private async send(chunk: Uint8Array): Promise<void> {
     await this.pending
     this.written += chunk.length
     this.pending = Promise.resolve(this.sink.write(chunk))

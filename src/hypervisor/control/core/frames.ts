@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/domctl.c, XEN_DOMCTL_getpageframeinfo3; xen/arch/x86/mm.c, MMU_MACHPHYS_UPDATE.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import type { DomId, Mfn } from '../../../util/index.ts'
+import { Bitmap, type DomId, type Mfn } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { FRAME_FLAG, type FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN } from '../../frames/frame-table.ts'
@@ -19,6 +19,8 @@ export interface FrameParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
   readonly machineToPhys: MachineToPhys
+  /** Frames that may be written without a word now. */
+  readonly silentFrames?: (() => Iterable<number>) | undefined
 }
 
 const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable', 'l2'] as const
@@ -47,6 +49,16 @@ export class Frames {
     const own: Mfn[] = []
     visitOwn(this.parts.frames, domain.id, (mfn) => void own.push(mfn as Mfn))
     return own
+  }
+
+  /** The frames of a domain's reservation that are known to be all zero, without a look at what they hold; none of those that may be written without a word. */
+  blank(domain: Domain): Bitmap {
+    const { memory, frames, silentFrames } = this.parts
+    const blank = new Bitmap(frames.end)
+    // Guests in TypeScript write into their frames without a word.
+    if (memory.isBlank !== undefined && domain.kind.hasRegisters) visitOwn(frames, domain.id, (mfn) => void (memory.isBlank!(mfn) && blank.add(mfn)))
+    for (const mfn of silentFrames?.() ?? []) blank.delete(mfn)
+    return blank
   }
 
   /** Owner, type and counts of a frame; -EINVAL for what is no frame of the host. */

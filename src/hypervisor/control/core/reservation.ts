@@ -78,16 +78,17 @@ export class Reservation {
    */
   increase(domain: Domain, order: number, pfn: number): number {
     const physmap = domain.guest?.physmap
-    if (physmap !== undefined && pfn !== -1 && !mayPlace(physmap, pfn, 2 ** order)) return -ERRNO.EINVAL
+    const count = 1 << order
+    if (physmap !== undefined && pfn !== -1 && !mayPlace(physmap, pfn, count)) return -ERRNO.EINVAL
     const first = this.parts.domainMemory.allocateRun(domain, order)
     if (first < 0) return -ERRNO.ENOMEM
     if (pfn === -1) return first
     if (physmap !== undefined) {
-      for (let i = 0; i < 2 ** order; i += 1) physmap.place(pfn + i, first + i)
+      for (let i = 0; i < count; i += 1) physmap.place(pfn + i, first + i)
       return first
     }
     const { machineToPhys } = this.parts
-    for (let i = 0; i < 2 ** order; i += 1) {
+    for (let i = 0; i < count; i += 1) {
       machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
     }
     return first

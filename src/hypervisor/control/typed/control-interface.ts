@@ -114,6 +114,11 @@ export interface MemoryControl {
   markWritten(frame: Mfn): void
   /** {@link FRAME_KIND} of each of many frames, in order; NOT_OWNED also for numbers that are no frames. */
   frameKinds(domid: DomId, frames: Uint32Array): Uint8Array
+  /**
+   * Frames of the domain that are all zero as far as the host was told, without a look at them: nobody has written there since they were handed out. Frames
+   * that may be written without a word are not among them: rings that a guest in TypeScript has mapped, and all of such a guest's own. One that is not named may be zero, too.
+   */
+  blankFrames(domid: DomId): Bitmap
   /** Copies whole frames of the domain to `into`, one behind the other; throws as `frameBytes` does. */
   readFrames(domid: DomId, frames: Uint32Array, into: Uint8Array): void
   /** Fills whole frames of the domain and marks them written; the rules are those of `frameBytes`. */
@@ -148,6 +153,16 @@ export interface MemoryControl {
    * `setOnDemandTarget` gives it. Throws INVALID_STATE for other domains, and where something is.
    */
   populateOnDemand(domid: DomId, count: number, firstGfn: number): void
+  /**
+   * Frame numbers of a translated domain where it has memory, ascending: frames of its reservation, and such as are to come on demand; none for
+   * other domains.
+   */
+  memoryGfns(domid: DomId): Uint32Array
+  /**
+   * The frame at each of these frame numbers of a translated domain: -1 where it has no memory, -2 where that is still to come on demand, which this does not
+   * bring about. All -1 for other domains.
+   */
+  memoryAt(domid: DomId, gfns: Uint32Array): Int32Array
   /** Frame numbers of a translated domain where frames are still to come on demand, ascending; none for other domains. */
   onDemandGfns(domid: DomId): readonly number[]
   /** How many frames the domain is to own, those in store for places on demand among them. Throws OUT_OF_MEMORY. */

@@ -38,7 +38,7 @@ export interface TableOperations {
 }
 
 /** Makes the face of memory. */
-export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'> {
+export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'memoryGfns' | 'memoryAt' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'> {
   const find = (domid: DomId): Domain => foundDomain(parts.domains, domid)
   return { ...reservationFace(parts, find), ...framesFace(parts, find), ...tablesFace(parts, find), ...dirtyFace(parts, find) }
 }
@@ -81,7 +81,7 @@ const entryOf = ({ address, size, type }: MemoryRange): MemoryMapEntry => ({
 function framesFace({ hostFrames, foreignFrames, memory }: MemoryFaceParts, find: Find): Pick<
   MemoryControl,
   'setMachineToPhys' | 'machineToPhys' | 'domainFrames' | 'frameInfo' | 'frameBytes' | 'markWritten' | 'frameKinds'
-  | 'readFrames' | 'writeFrames' | 'mapForeign' | 'unmapForeign'
+  | 'blankFrames' | 'readFrames' | 'writeFrames' | 'mapForeign' | 'unmapForeign'
 > {
   /** What is wrong with a list: the first frame that is not the domain's. */
   const strangerOf = (domain: Domain, list: Uint32Array) => (
@@ -104,6 +104,7 @@ function framesFace({ hostFrames, foreignFrames, memory }: MemoryFaceParts, find
       hostFrames.kinds(find(domid), frames, kinds)
       return kinds
     },
+    blankFrames: (domid) => hostFrames.blank(find(domid)),
     readFrames(domid, frames, into) {
       const domain = find(domid)
       const result = hostFrames.read(domain, frames, into)

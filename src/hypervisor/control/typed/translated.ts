@@ -5,6 +5,7 @@
 import { ERRNO } from '../../../abi/index.ts'
 import type { DomId, Mfn } from '../../../util/index.ts'
 import type { GuestDomain } from '../../domains/guest-domain.ts'
+import { MEMORY } from '../../frames/physical-map.ts'
 import type { DomainControl, MemoryControl } from './control-interface.ts'
 import { type DomainFinder, foundDomain } from './found.ts'
 import { type RefusableOperation, accepted, refusal } from './refusals.ts'
@@ -15,7 +16,7 @@ export interface TranslatedFaceParts {
 }
 
 type TranslatedControl =
-  Pick<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'>
+  Pick<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'memoryGfns' | 'memoryAt' | 'onDemandGfns' | 'populateOnDemand' | 'setOnDemandTarget'>
   & Pick<DomainControl, 'getHvmParam' | 'setHvmParam' | 'getHvmContext' | 'setHvmContext'>
 
 /** Makes the face of translated domains. */
@@ -33,6 +34,8 @@ export function translatedFace({ domains }: TranslatedFaceParts): TranslatedCont
       return mfn < 0 ? undefined : mfn as Mfn
     },
     highestGfn: (domid) => guestOf(domid)?.physmap.highest() ?? -1,
+    memoryGfns: (domid) => guestOf(domid)?.physmap.memory() ?? new Uint32Array(0),
+    memoryAt: (domid, gfns) => guestOf(domid)?.physmap.memoryAt(gfns) ?? new Int32Array(gfns.length).fill(MEMORY.NONE),
     onDemandGfns: (domid) => guestOf(domid)?.physmap.onDemandPlaces() ?? [],
     populateOnDemand(domid, count, firstGfn) {
       accepted(needed(domid, 'populateOnDemand').populateOnDemand(firstGfn, count), 'populateOnDemand', { domid, count, firstGfn })

@@ -42,6 +42,7 @@ function translationsOf(memory: MachineMemory, base: number, faults: CacheFault[
       faults.push({ frame, what: `${where} lets code be written unseen` })
     }
     if (cached.write && memory.isClean(frame)) faults.push({ frame, what: `${where} lets a watched frame be written unseen` })
+    if (cached.write && memory.isBlank(frame)) faults.push({ frame, what: `${where} lets a frame that counts as zero be written unseen` })
   }
   return found
 }

@@ -52,6 +52,20 @@ test('a frame is zero when it is cleared, the first time and after it was used',
   }
 })
 
+test('a frame that was handed out counts as zero until somebody writes there, and tells of it', () => {
+  const { memory } = new Machine({ memoryBytes: 1 << 20 })
+  const mfn = memory.firstFrame + 5
+  expect(memory.isBlank(mfn)).toBe(false)
+  for (const end of [() => memory.markWritten(mfn), () => memory.load(memory.save())]) {
+    memory.clearFrame(mfn)
+    memory.watchWrites(mfn)
+    memory.ignoreWrites(mfn)
+    expect([memory.isBlank(mfn), memory.isBlank(mfn + 1)]).toEqual([true, false])
+    end()
+    expect(memory.isBlank(mfn)).toBe(false)
+  }
+})
+
 describe('a saved memory', () => {
   function used() {
     const { memory } = new Machine({ memoryBytes: 1 << 20 })

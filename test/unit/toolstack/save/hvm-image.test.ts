@@ -5,7 +5,7 @@ import { joinHvmContext } from '../../../../src/toolstack/builder/hvm-context.ts
 import { HvmImageReader, type HvmRestoreControl } from '../../../../src/toolstack/save/hvm-image-reader.ts'
 import { HvmImageWriter, type HvmSaveControl } from '../../../../src/toolstack/save/hvm-image-writer.ts'
 import { PAGE_TYPE, SaveStreamReader, SaveStreamWriter, type ImageRecord } from '../../../../src/toolstack/stream/index.ts'
-import { XenError, type DomId, type EventPort, type Mfn } from '../../../../src/util/index.ts'
+import { Bitmap, XenError, type DomId, type EventPort, type Mfn } from '../../../../src/util/index.ts'
 
 const CONTEXT = joinHvmContext([{ type: HVM_SAVE_CODE.CPU, instance: 0, body: new Uint8Array(HvmHwCpu.size).fill(9) }])
 const STORE = 0xfeffc
@@ -33,14 +33,21 @@ class Frames {
     return Object.fromEntries([...this.places.values()].sort((a, b) => a.gfn - b.gfn).map(({ gfn, bytes }) => [gfn, bytes[0]!]))
   }
 
+  private gfns(): Map<number, number> {
+    return new Map([...this.places].map(([frame, { gfn }]) => [gfn, frame]))
+  }
+
   drop(gfn: number): void {
     for (const [frame, place] of this.places) if (place.gfn === gfn) this.places.delete(frame)
   }
 
   readonly control: HvmSaveControl & HvmRestoreControl = {
-    domainFrames: () => [...this.places.keys()] as Mfn[],
-    machineToPhys: (frame) => this.places.get(frame)?.gfn,
-    onDemandGfns: () => this.onDemand,
+    memoryGfns: () => Uint32Array.from([...this.gfns().keys(), ...this.onDemand]).sort(),
+    memoryAt: (_, gfns) => {
+      const places = this.gfns()
+      return Int32Array.from(gfns, (gfn) => (this.onDemand.includes(gfn) ? -2 : places.get(gfn) ?? -1))
+    },
+    blankFrames: () => new Bitmap(1000),
     readFrames: (_, frames, into) => frames.forEach((frame, i) => into.set(this.places.get(frame)!.bytes, i * 4096)),
     writeFrames: (_, frames, from) => frames.forEach((frame, i) => this.places.get(frame)!.bytes.set(from.subarray(i * 4096, (i + 1) * 4096))),
     populatePhysmap: (_, count, first = 0) => Array.from({ length: count }, (_unused, i) => this.add(first + i)),
@@ -89,7 +96,7 @@ describe('the image of a PVH domain', () => {
     const { writer, reader } = stream()
     const image = new HvmImageWriter(source().control, 1 as DomId, writer)
     await image.writeStart()
-    expect(image.pages()).toEqual([0, 1, 5, STORE, CONSOLE])
+    expect([...image.pages()]).toEqual([0, 1, 5, STORE, CONSOLE])
     await image.writePages(image.pages())
     await image.writeEnd()
     await image.writeFinish()
@@ -117,7 +124,7 @@ describe('the image of a PVH domain', () => {
     const { writer, reader } = stream()
     const image = new HvmImageWriter(frames.control, 1 as DomId, writer)
     await image.writeStart()
-    expect(image.pages()).toEqual([0, 1, 2, 3, 5, 6, STORE, CONSOLE])
+    expect([...image.pages()]).toEqual([0, 1, 2, 3, 5, 6, STORE, CONSOLE])
     await image.writePages(image.pages())
     await image.writeEnd()
     await image.writeFinish()

@@ -228,6 +228,13 @@ describe('frames that come on demand', () => {
     put(g, ARGUMENT, XenMemoryReservation, { domid: DOMID.SELF, extentStart: BigInt(D + 0x200), nrExtents: 4n })
     expect(g.hypervisor.domainInfo(g.domid).totalPages).toBe(526)
     expect(g.hypervisor.onDemandGfns(g.domid)).toEqual(Array.from({ length: 16 }, (_, i) => 0x1000 + i))
+    const places = Uint32Array.of(0x70, 0x1000, 0x2000, 0xffff_ffff)
+    expect([...g.hypervisor.memoryAt(g.domid, places)]).toEqual([g.hypervisor.frameOfGfn(g.domid, 0x70), -2, -1, -1])
+    const memory = g.hypervisor.memoryGfns(g.domid)
+    expect(memory).toEqual(memory.slice().sort())
+    expect([...memory.subarray(-16)]).toEqual(g.hypervisor.onDemandGfns(g.domid))
+    // All of it, and what is shared with it at some place is not among it.
+    expect(memory).toHaveLength(g.hypervisor.domainFrames(g.domid).filter((frame) => g.hypervisor.machineToPhys(frame) !== undefined).length + 16)
     g.run(1_000_000)
     expect(g.read32(D)).toBe(4)
     expect(g.hypervisor.domainInfo(g.domid).totalPages).toBe(524)
