@@ -37,7 +37,9 @@ function programsOf(file: string): Program[] {
   })
 }
 
-const guides = [...readdirSync(GUIDES).filter((name) => name.endsWith('.md')).sort(), '../debugging.md']
+/** Documents beside the guides whose programs are whole. */
+const OTHERS = ['../debugging.md', '../fault-tolerance.md', '../fleet.md']
+const guides = [...readdirSync(GUIDES).filter((name) => name.endsWith('.md')).sort(), ...OTHERS]
 const programs = guides.flatMap(programsOf)
 
 /** The example of each published entry point, which is its page's in the reference. */

@@ -171,6 +171,12 @@ const PROGRAMS: Readonly<Record<string, () => Promise<unknown>>> = {
     await keep('room f', 3090)
     return [...steps, await left(), (await namesOf(/^used (.*)$/)).filter((name) => name.startsWith('room')).join()]
   },
+  sizeOf: async () => {
+    const disk = await opfsStore(argument)
+    const { size } = disk
+    disk.close()
+    return size
+  },
   /** Versions of a moment that are kept. */
   versions: async () => (await namesOf(/^moment (.*)$/)).filter((name) => name.includes(argument)),
   http: async () => {

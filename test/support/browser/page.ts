@@ -37,6 +37,14 @@ const offered = {
       })
     }).finally(() => outside.close())
   },
+  /** How many disks a domain has that a script's host is asked for. */
+  async openDisks(script: string, disks: string[]): Promise<number> {
+    const host = await connectWorker(new Worker(script, { type: 'module' }))
+    const domain = await host.createDomain({ name: 'disks', memory: 16, disks })
+    const devices = await domain.devices()
+    await host.shutdown()
+    return devices.filter(({ kind }) => kind === 'vbd').length
+  },
   /** Connects to a worker's host, which stays until the page goes; `say` and `waitFor` are for its first guest. */
   async keep(name: string) {
     const host = await connectWorker(start(name))
