@@ -6,7 +6,7 @@ import { CONSOLEIO, ERRNO } from '../../abi/index.ts'
 import type { HypervisorConsole } from '../console/console.ts'
 import type { HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from '../domains/hypercall-rows.ts'
 
 /** Bytes of one console write that are taken; Xen does 128 at a time. */
 const CONSOLE_CHUNK = 128

@@ -11,7 +11,7 @@ import { type Access, HYPERCALL_CLASSES, type HypercallClass } from '../domains/
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import { CALL_SILENT, HypercallArguments, type HypercallHandler, type HypercallRow, type HypercallTable } from '../domains/hypercall.ts'
-import { FULL } from './table.ts'
+import { FULL } from '../domains/hypercall-rows.ts'
 
 /** Numbers that a guest may use. */
 export const NUMBERS = 64

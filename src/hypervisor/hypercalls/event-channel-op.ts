@@ -15,7 +15,7 @@ import type { Vcpu } from '../domains/domain.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import { Scratch } from '../memory/guest-access.ts'
-import { FULL, type Operations, byNumber, listed, refusal, refused } from './table.ts'
+import { FULL, type Operations, byNumber, listed, refusal, refused } from '../domains/hypercall-rows.ts'
 
 /** What event_channel_op works on. */
 export interface EventOpParts {

@@ -15,7 +15,7 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments, HypercallHandler, HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed, refusal, refused } from './table.ts'
+import { FULL, type Operations, byNumber, listed, refusal, refused } from '../domains/hypercall-rows.ts'
 
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size

@@ -11,7 +11,7 @@ import type { DomainRegistry } from '../domains/registry.ts'
 import { PLACE } from '../frames/physical-map.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refused } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refused } from '../domains/hypercall-rows.ts'
 
 /** What hvm_op works on. */
 export interface HvmToolParts {

@@ -9,7 +9,7 @@ import type { Vcpu } from '../domains/domain.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import { BUILD, XEN_VERSION } from '../identity.ts'
 import { Scratch } from '../memory/guest-access.ts'
-import { type Operation, type Operations, FULL, byFirstArgument, listed, partial } from './table.ts'
+import { type Operation, type Operations, FULL, byFirstArgument, listed, partial } from '../domains/hypercall-rows.ts'
 
 /** What the file system tells of. */
 export interface HypfsParts {

@@ -9,7 +9,7 @@ import type { Vcpu } from '../domains/domain.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { signedFromParts } from '../../util/index.ts'
-import { FULL, type Operations, byNumber, listed, partial, refused } from './table.ts'
+import { FULL, type Operations, byNumber, listed, partial, refused } from '../domains/hypercall-rows.ts'
 
 /** What mca works on. */
 export interface McaParts {

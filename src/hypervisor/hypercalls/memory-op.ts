@@ -15,7 +15,7 @@ import { MemoryMaps } from './memory-map.ts'
 import { type PhysmapOpParts, physmapOperations } from './memory-physmap.ts'
 import { type ResourceParts, Resources } from './memory-resource.ts'
 import { type ReservationCommand, Reservations } from './memory-reservation.ts'
-import { FULL, type Operation, type Operations, byNumber, listed, partial, refuse, refused } from './table.ts'
+import { FULL, type Operation, type Operations, byNumber, listed, partial, refuse, refused } from '../domains/hypercall-rows.ts'
 
 /** What memory_op works on. */
 export interface MemoryOpParts extends ExchangeParts, PhysmapOpParts, ResourceParts {

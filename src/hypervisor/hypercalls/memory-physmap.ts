@@ -11,7 +11,7 @@ import type { DomainRegistry } from '../domains/registry.ts'
 import { FRAME_FLAG, type FrameTable } from '../frames/frame-table.ts'
 import { PLACE } from '../frames/physical-map.ts'
 import type { GrantTables } from '../grants/index.ts'
-import { FULL, type Operation, type Operations, partial } from './table.ts'
+import { FULL, type Operation, type Operations, partial } from '../domains/hypercall-rows.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 

@@ -12,7 +12,7 @@ import type { Vcpu } from '../domains/domain.ts'
 import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refuseAfter, refused } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refuseAfter, refused } from '../domains/hypercall-rows.ts'
 import type { FrameTypes } from '../frames/frame-types.ts'
 
 /** Interrupts that a domain may name: none is real, but the numbers are checked as if (nr_pirqs). */

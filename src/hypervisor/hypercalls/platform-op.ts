@@ -12,7 +12,7 @@ import type { DomainRegistry } from '../domains/registry.ts'
 import { writeWallClock } from '../domains/shared-info.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { TimeRecords, WallClock } from '../time/index.ts'
-import { FULL, type Operations, byNumber, listed, partial, refused } from './table.ts'
+import { FULL, type Operations, byNumber, listed, partial, refused } from '../domains/hypercall-rows.ts'
 
 /** What platform_op works on. */
 export interface PlatformParts {

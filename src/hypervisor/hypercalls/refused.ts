@@ -7,7 +7,7 @@ import {
   ARGO_OP, DMOP, FLASK, KEXEC_CMD, TMEM, XENOPROF, XENPMU,
 } from '../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.ts'
-import { refusal, refused } from './table.ts'
+import { refusal, refused } from '../domains/hypercall-rows.ts'
 
 /** For privileged domains only, and not there for them either. */
 const HOST = /* @__PURE__ */ refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')

@@ -12,7 +12,7 @@ import type { HostClock } from '../time/host-clock.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from '../domains/hypercall-rows.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */
 const MAX_POLL_PORTS = 128

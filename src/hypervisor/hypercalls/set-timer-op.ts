@@ -6,7 +6,7 @@ import type { GuestAbi } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import type { HypercallRow } from '../domains/hypercall.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import { FULL } from './table.ts'
+import { FULL } from '../domains/hypercall-rows.ts'
 
 /** Makes the row of set_timer_op(deadline), or (low half, high half) of a 32-bit guest. */
 export function setTimerOp(clock: HostClock, abi: GuestAbi): HypercallRow {

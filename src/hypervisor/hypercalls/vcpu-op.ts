@@ -18,7 +18,7 @@ import type { WorkMeter } from '../time/work-meter.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed, partial } from './table.ts'
+import { FULL, type Operations, byNumber, listed, partial } from '../domains/hypercall-rows.ts'
 import { initialiseVcpu } from './vcpu-initialise.ts'
 import type { FrameTypes } from '../frames/frame-types.ts'
 

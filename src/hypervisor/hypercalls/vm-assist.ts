@@ -5,7 +5,7 @@
 import { ERRNO, type GuestAbi, VMASST_CMD, VMASST_TYPE } from '../../abi/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed } from '../domains/hypercall-rows.ts'
 
 /** vm_assist types that a PV guest may switch: those that its word has bits for. */
 const TYPES: Operations<typeof VMASST_TYPE, { readonly support: Support }> = {

@@ -12,7 +12,7 @@ import type { Domain } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { BUILD, XEN_VERSION, XEN_VERSION_NUMBER } from '../identity.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed, refuse, refused } from './table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed, refuse, refused } from '../domains/hypercall-rows.ts'
 
 const DENIED = '<denied>'
 

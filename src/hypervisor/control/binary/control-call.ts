@@ -8,7 +8,7 @@ import { type WideField, signedFromParts } from '../../../util/index.ts'
 import type { Support } from '../../domains/hypercall.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch } from '../../memory/guest-access.ts'
-import { FULL, refusal } from '../../hypercalls/table.ts'
+import { FULL, refusal } from '../../domains/hypercall-rows.ts'
 
 /** A call in hand. The object is reused: an operation keeps nothing of it. */
 export class ControlCall {

@@ -6,7 +6,7 @@
 import {
   DomctlIomemPermission, DomctlIoportPermission, DomctlIrqPermission, DomctlMemoryMapping, DomctlSetTarget, DomctlSetVirqHandler, ERRNO,
 } from '../../../abi/index.ts'
-import { partial, refused } from '../../hypercalls/table.ts'
+import { partial, refused } from '../../domains/hypercall-rows.ts'
 import { refusing, silent } from '../binary/control-call.ts'
 import { ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
 

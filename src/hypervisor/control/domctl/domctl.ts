@@ -7,7 +7,7 @@ import { DOMCTL, DOMCTL_INTERFACE_VERSION, DOMID, Domctl, ERRNO } from '../../..
 import type { HypercallHandler, HypercallRow } from '../../domains/hypercall.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { readInto } from '../../memory/guest-access.ts'
-import { type Operations, byNumber, listed } from '../../hypercalls/table.ts'
+import { type Operations, byNumber, listed } from '../../domains/hypercall-rows.ts'
 import { WORK } from '../../time/work-meter.ts'
 import { type ControlOperation, answering } from '../binary/control-call.ts'
 import { writeDomainRecord } from '../binary/domain-record.ts'

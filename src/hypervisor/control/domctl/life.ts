@@ -8,7 +8,7 @@ import {
   DomctlSettimeoffset, ERRNO, NATIVE, X86_EMU,
 } from '../../../abi/index.ts'
 import type { DomId } from '../../../util/index.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { ARGUMENT, type DomctlCall, type DomctlParts, asZero, ofOthers } from './domctl-call.ts'
 

@@ -11,7 +11,7 @@ import {
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import { Scratch } from '../../memory/guest-access.ts'
 import { WORK } from '../../time/work-meter.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { writeHypercallPage } from '../core/hypercall-page.ts'
 import { ARGUMENT, type DomctlCall, type DomctlParts, ofOthers } from './domctl-call.ts'

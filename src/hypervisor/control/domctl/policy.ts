@@ -3,7 +3,7 @@
  * Reference: xen/arch/x86/domctl.c, update_domain_cpu_policy; xen/arch/x86/time.c, tsc_get_info, tsc_set_info.
  */
 import { DomctlCpuPolicy, DomctlTscInfo, ERRNO } from '../../../abi/index.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { type Objection, auditPolicy, readPolicy, writePolicy } from '../binary/policy-records.ts'
 import { setTscInfo, tscInfo } from '../core/tsc.ts'

@@ -9,7 +9,7 @@ import {
 import { Scratch } from '../../memory/guest-access.ts'
 import type { SchedulerParameters } from '../../scheduler/index.ts'
 import { WORK } from '../../time/work-meter.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { readBitmap, writeBitmap } from '../binary/bitmaps.ts'
 import { silent } from '../binary/control-call.ts'
 import { schedulerNumber } from '../binary/scheduler-numbers.ts'

@@ -5,7 +5,7 @@
 import { ERRNO, SysctlDebugKeys, SysctlReadconsole } from '../../../abi/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { WORK } from '../../time/work-meter.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 

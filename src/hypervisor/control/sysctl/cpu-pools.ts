@@ -8,7 +8,7 @@ import {
 import type { Vcpu } from '../../domains/domain.ts'
 import type { RefusalFacts } from '../../domains/refusal-facts.ts'
 import { MAX_POOLS, type CpuPool, type SchedulerParameters } from '../../scheduler/index.ts'
-import { partial } from '../../hypercalls/table.ts'
+import { partial } from '../../domains/hypercall-rows.ts'
 import { writeBitmap } from '../binary/bitmaps.ts'
 import { answering } from '../binary/control-call.ts'
 import { schedulerNumber, schedulerOfNumber } from '../binary/scheduler-numbers.ts'

@@ -4,7 +4,7 @@
  * Reference: xen/drivers/acpi/pmstat.c; xen/common/trace.c, tb_control; xen/arch/x86/sysctl.c, xen/common/sysctl.c.
  */
 import { CPU_HOTPLUG, ERRNO, PM_OP, SysctlCpuHotplug, SysctlGetPmstat, SysctlPmOp, SysctlTbufOp, TBUFOP } from '../../../abi/index.ts'
-import { partial, refused } from '../../hypercalls/table.ts'
+import { partial, refused } from '../../domains/hypercall-rows.ts'
 import { readBitmap } from '../binary/bitmaps.ts'
 import { answering, refusing, silent } from '../binary/control-call.ts'
 import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'

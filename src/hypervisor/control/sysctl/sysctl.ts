@@ -6,7 +6,7 @@
 import { ERRNO, SYSCTL, SYSCTL_INTERFACE_VERSION, Sysctl } from '../../../abi/index.ts'
 import type { HypercallHandler, HypercallRow } from '../../domains/hypercall.ts'
 import { readInto } from '../../memory/guest-access.ts'
-import { type Operations, byNumber, listed } from '../../hypercalls/table.ts'
+import { type Operations, byNumber, listed } from '../../domains/hypercall-rows.ts'
 import { WORK } from '../../time/work-meter.ts'
 import type { ControlOperation } from '../binary/control-call.ts'
 import { consoleOperations } from './console.ts'

@@ -6,7 +6,7 @@ import { CALLBACKOP, CALLBACKTYPE, CallbackUnregister, ERRNO } from '../../../ab
 import { VECTOR } from '../../../x86/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../domains/hypercall-rows.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
 

@@ -7,7 +7,7 @@ import { signedFromParts } from '../../../util/index.ts'
 import { CR0, CR4, DR6, DR7 } from '../../../x86/index.ts'
 import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow } from '../../domains/hypercall.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import { FULL } from '../../hypercalls/table.ts'
+import { FULL } from '../../domains/hypercall-rows.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { type ParavirtualVcpu, paravirtualOf } from './paravirtual-vcpu.ts'
 

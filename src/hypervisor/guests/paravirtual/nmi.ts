@@ -6,7 +6,7 @@ import { ERRNO, type GuestAbi, XENNMI, XennmiCallback } from '../../../abi/index
 import { signedFromParts } from '../../../util/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
 import type { HypercallRow } from '../../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, listed } from '../../hypercalls/table.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from '../../domains/hypercall-rows.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'

@@ -9,7 +9,7 @@ import {
 } from '../../../abi/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow } from '../../domains/hypercall.ts'
-import { FULL, type Operations } from '../../hypercalls/table.ts'
+import { FULL, type Operations } from '../../domains/hypercall-rows.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'

@@ -5,7 +5,7 @@
 import { DMOP, type GuestAbi, PHYSDEVOP, VMASST_TYPE, type XENMEM } from '../../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
 import { type MemoryOpParts, memoryOp } from '../../hypercalls/memory-op.ts'
-import { type Operation, type Operations, refusal, refuse, refused } from '../../hypercalls/table.ts'
+import { type Operation, type Operations, refusal, refuse, refused } from '../../domains/hypercall-rows.ts'
 import { vmAssist } from '../../hypercalls/vm-assist.ts'
 import { type HvmOpParts, hvmOp } from './hvm-op.ts'
 

@@ -4,8 +4,8 @@
  * once, and what documents and tests are told.
  */
 import { ERRNO, type ErrnoName } from '../../abi/index.ts'
-import type { HypercallHandler, OperationList, Support } from '../domains/hypercall.ts'
-import type { Vcpu } from '../domains/domain.ts'
+import type { HypercallHandler, OperationList, Support } from './hypercall.ts'
+import type { Vcpu } from './domain.ts'
 import { type Scratch, readInto } from '../memory/guest-access.ts'
 
 /** Sub-operations by name: each name of Xen's header has its row, and there is no other. */
