@@ -28,19 +28,19 @@ export const refused = (error: ErrnoName, why: string, privileged: ErrnoName = e
   ({ level: 'refused', error, privileged, why })
 
 /** What the caller gets from an operation that is refused; 0 from another one. */
-export function refusal(support: Support, caller: Vcpu): number {
+export function refusalNumber(support: Support, caller: Vcpu): number {
   if (support.level !== 'refused') return 0
   return -ERRNO[caller.owner.privileged ? support.privileged : support.error]
 }
 
 /** A row of an operation that is refused whatever its argument. */
-export const refuse = (support: Support): Operation => ({ support, run: (caller) => refusal(support, caller) })
+export const refuse = (support: Support): Operation => ({ support, run: (caller) => refusalNumber(support, caller) })
 
 /** A row of an operation that is refused once `size` bytes of its argument, the second, could be read. */
 export const refuseAfter = (support: Support, scratch: Scratch, size: number): Operation => ({
   support,
   run: (caller, args) =>
-    readInto(caller.access, args.address(1), scratch, size) ? refusal(support, caller) : -ERRNO.EFAULT,
+    readInto(caller.access, args.address(1), scratch, size) ? refusalNumber(support, caller) : -ERRNO.EFAULT,
 })
 
 /** The rows by their numbers, for the family's handler; a number without a row is undefined. */

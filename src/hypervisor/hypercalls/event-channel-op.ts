@@ -15,7 +15,7 @@ import type { Vcpu } from '../domains/domain.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import { Scratch } from '../memory/guest-access.ts'
-import { FULL, type Operations, byNumber, listed, refusal, refused } from '../domains/hypercall-rows.ts'
+import { FULL, type Operations, byNumber, listed, refusalNumber, refused } from '../domains/hypercall-rows.ts'
 
 /** What event_channel_op works on. */
 export interface EventOpParts {
@@ -101,7 +101,7 @@ function operations({ events, domains }: EventOpParts, argument: Uint8Array): Op
     bind_interdomain: row('bind_interdomain', EvtchnBindInterdomain, makes.bind_interdomain),
     bind_virq: row('bind_virq', EvtchnBindVirq, makes.bind_virq),
     bind_pirq: {
-      ...row('bind_pirq', EvtchnBindPirq, (caller) => refusal(noInterrupts, caller)), support: noInterrupts,
+      ...row('bind_pirq', EvtchnBindPirq, (caller) => refusalNumber(noInterrupts, caller)), support: noInterrupts,
     },
     close: row('close', EvtchnClose, (caller, view) => events.close(caller.domid, EvtchnClose.port.get(view, 0))),
     send: row('send', EvtchnSend, (caller, view) => events.send(caller.domid, EvtchnSend.port.get(view, 0))),

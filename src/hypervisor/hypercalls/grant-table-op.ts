@@ -15,7 +15,7 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments, HypercallHandler, HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed, refusal, refused } from '../domains/hypercall-rows.ts'
+import { FULL, type Operations, byNumber, listed, refusalNumber, refused } from '../domains/hypercall-rows.ts'
 
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size
@@ -156,7 +156,7 @@ function operations(tables: GrantTables<Vcpu>, abi: GuestAbi): Operations<typeof
       run: unmapOne(tables), price: WORK.grant, flushes: true,
     }),
     setup_table: one((caller, args) => (args.u32(2) === 1 ? single.setupTable(caller, args.address(1)) : -ERRNO.EINVAL)),
-    dump_table: one((caller) => refusal(undumped, caller), undumped),
+    dump_table: one((caller) => refusalNumber(undumped, caller), undumped),
     transfer: batch(statusOf(transfer), transfer, {
       run: transferOne(tables, abi), price: WORK.grant + WORK.flush,
     }),

@@ -7,7 +7,7 @@ import {
   ARGO_OP, DMOP, FLASK, KEXEC_CMD, TMEM, XENOPROF, XENPMU,
 } from '../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.ts'
-import { refusal, refused } from '../domains/hypercall-rows.ts'
+import { refusalNumber, refused } from '../domains/hypercall-rows.ts'
 
 /** For privileged domains only, and not there for them either. */
 const HOST = /* @__PURE__ */ refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
@@ -49,7 +49,7 @@ const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
 export function refusedHypercalls(): HypercallRow[] {
   return Object.entries(FAMILIES).map(([name, { prefix, numbers, support, source }]) => ({
     name: name as HypercallName, source,
-    handler: (caller) => refusal(support, caller),
+    handler: (caller) => refusalNumber(support, caller),
     operations: [{ prefix, rows: Object.entries(numbers).map(([key, number]) => ({ name: key, number, support })) }],
   }))
 }

@@ -8,7 +8,7 @@ import { type WideField, signedFromParts } from '../../../util/index.ts'
 import type { Support } from '../../domains/hypercall.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch } from '../../memory/guest-access.ts'
-import { FULL, refusal } from '../../domains/hypercall-rows.ts'
+import { FULL, refusalNumber } from '../../domains/hypercall-rows.ts'
 
 /** A call in hand. The object is reused: an operation keeps nothing of it. */
 export class ControlCall {
@@ -70,4 +70,4 @@ export const silent = <Call extends ControlCall>(run: (call: Call) => number, su
 
 /** An operation that is refused, whatever its argument. */
 export const refusing = <Call extends ControlCall>(support: Support): ControlOperation<Call> =>
-  ({ support, run: ({ caller }) => refusal(support, caller) })
+  ({ support, run: ({ caller }) => refusalNumber(support, caller) })

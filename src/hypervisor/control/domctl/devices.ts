@@ -8,7 +8,7 @@ import {
 } from '../../../abi/index.ts'
 import { partial, refused } from '../../domains/hypercall-rows.ts'
 import { refusing, silent } from '../binary/control-call.ts'
-import { ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
 
 /** Ports, and interrupts of a domain's that may be named (nr_pirqs). */
 const [PORTS, INTERRUPTS] = [0x1_0000, 256] as const
@@ -22,19 +22,19 @@ function permissions() {
   const noDevices = partial('no device is there to be reached: the permission is taken, and nothing follows from it')
   return {
     ioport_permission: silent(({ view }: DomctlCall) => {
-      const { firstPort, nrPorts } = DomctlIoportPermission.decode(view, ARGUMENT)
+      const { firstPort, nrPorts } = DomctlIoportPermission.decode(view, DOMCTL_ARGUMENT)
       return isRange(firstPort, nrPorts, PORTS)
     }, noDevices),
     iomem_permission: silent(({ view }: DomctlCall) => {
       const { firstMfn, nrMfns } = DomctlIomemPermission
-      return isRange(firstMfn.number(view, ARGUMENT), nrMfns.number(view, ARGUMENT), MOST_FRAMES * 4096)
+      return isRange(firstMfn.number(view, DOMCTL_ARGUMENT), nrMfns.number(view, DOMCTL_ARGUMENT), MOST_FRAMES * 4096)
     }, noDevices),
     irq_permission: silent(({ view }: DomctlCall) =>
-      (DomctlIrqPermission.pirq.get(view, ARGUMENT) >= INTERRUPTS ? -ERRNO.EINVAL : -ERRNO.EPERM), partial('no interrupt is bound: EPERM for each that may be named')),
+      (DomctlIrqPermission.pirq.get(view, DOMCTL_ARGUMENT) >= INTERRUPTS ? -ERRNO.EINVAL : -ERRNO.EPERM), partial('no interrupt is bound: EPERM for each that may be named')),
     memory_mapping: silent(({ domain, view }: DomctlCall) => {
       const { firstGfn, firstMfn, nrMfns } = DomctlMemoryMapping
-      const count = nrMfns.number(view, ARGUMENT)
-      const result = isRange(firstMfn.number(view, ARGUMENT), count, MOST_FRAMES) || isRange(firstGfn.number(view, ARGUMENT), count, 2 ** 64)
+      const count = nrMfns.number(view, DOMCTL_ARGUMENT)
+      const result = isRange(firstMfn.number(view, DOMCTL_ARGUMENT), count, MOST_FRAMES) || isRange(firstGfn.number(view, DOMCTL_ARGUMENT), count, 2 ** 64)
       return result < 0 || domain.guest === undefined ? result : -ERRNO.EPERM
     }, partial('no frame is a device\'s: EPERM for a translated domain')),
   }
@@ -65,11 +65,11 @@ export function deviceOperations({ events, domains }: DomctlParts) {
   return {
     ...permissions(), ...absent(),
     set_target: silent(({ domain, view }: DomctlCall) => {
-      const target = domains.get(DomctlSetTarget.target.get(view, ARGUMENT))
+      const target = domains.get(DomctlSetTarget.target.get(view, DOMCTL_ARGUMENT))
       if (target === undefined) return -ERRNO.ESRCH
       return target === domain ? -ERRNO.EINVAL : -ERRNO.EOPNOTSUPP
     }, partial('no domain emulates devices for another: EOPNOTSUPP')),
-    set_virq_handler: silent(({ domain, view }: DomctlCall) => events.setVirqHandler(DomctlSetVirqHandler.virq.get(view, ARGUMENT), domain.id)),
+    set_virq_handler: silent(({ domain, view }: DomctlCall) => events.setVirqHandler(DomctlSetVirqHandler.virq.get(view, DOMCTL_ARGUMENT), domain.id)),
     subscribe: silent(() => 0, partial('no port is told of a domain\'s suspending')),
   }
 }

@@ -42,7 +42,7 @@ export interface DomctlParts extends HypercallPageParts {
 }
 
 /** Where the argument of an operation lies in the structure. */
-export const ARGUMENT = Domctl.u.offset
+export const DOMCTL_ARGUMENT = Domctl.u.offset
 
 /** A call in hand. */
 export class DomctlCall extends ControlCall {

@@ -12,7 +12,7 @@ import { WORK } from '../../time/work-meter.ts'
 import { type ControlOperation, answering } from '../binary/control-call.ts'
 import { writeDomainRecord } from '../binary/domain-record.ts'
 import { deviceOperations } from './devices.ts'
-import { ARGUMENT, DomctlCall, type DomctlParts } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, DomctlCall, type DomctlParts } from './domctl-call.ts'
 import { lifeOperations } from './life.ts'
 import { memoryOperations } from './memory.ts'
 import { policyOperations } from './policy.ts'
@@ -26,7 +26,7 @@ function operations(parts: SchedulingCallParts): Operations<typeof DOMCTL, Opera
     ...lifeOperations(parts), ...vcpuOperations(parts), ...schedulingOperations(parts), ...memoryOperations(parts), ...policyOperations(parts),
     ...deviceOperations(parts),
     getdomaininfo: answering(({ domain, view }) => {
-      writeDomainRecord(parts, domain, { view, base: ARGUMENT })
+      writeDomainRecord(parts, domain, { view, base: DOMCTL_ARGUMENT })
       Domctl.domain.set(view, 0, domain.id)
       return 0
     }),

@@ -10,7 +10,7 @@ import {
 import type { DomId } from '../../../util/index.ts'
 import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
-import { ARGUMENT, type DomctlCall, type DomctlParts, asZero, ofOthers } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts, asZero, ofOthers } from './domctl-call.ts'
 
 const KNOWN_FLAGS = /* @__PURE__ */ Object.values(DOMCTL_CDF).reduce((all: number, flag) => all | flag, 0)
 const GRANT_VERSION = 0xf
@@ -23,7 +23,7 @@ const MOST_PORT = 0x1_ffff
 
 /** What createdomain is asked for, as far as it can be had: 0, -EINVAL, -EOPNOTSUPP. */
 function checkWishes({ view }: DomctlCall): number {
-  const wish = (field: { get(view: DataView, base: number): number }): number => field.get(view, ARGUMENT)
+  const wish = (field: { get(view: DataView, base: number): number }): number => field.get(view, DOMCTL_ARGUMENT)
   const op = DomctlCreatedomain
   const flags = wish(op.flags)
   const isTranslated = (flags & DOMCTL_CDF.hvm) !== 0
@@ -48,27 +48,27 @@ function createDomain({ lifecycle, cpuPools, domains }: DomctlParts, call: Domct
   if (isWanted && domains.get(wanted) !== undefined) return -ERRNO.EEXIST
   const result = checkWishes(call)
   if (result < 0) return result
-  const flags = op.flags.get(view, ARGUMENT)
+  const flags = op.flags.get(view, DOMCTL_ARGUMENT)
   const translated = (flags & DOMCTL_CDF.hvm) !== 0
   const kind = lifecycle.kindOf({ translated, width: NATIVE.width })
-  const pool = cpuPools.find(op.cpupoolId.get(view, ARGUMENT))
+  const pool = cpuPools.find(op.cpupoolId.get(view, DOMCTL_ARGUMENT))
   if (kind === undefined) return -ERRNO.EINVAL
   if (pool === undefined) return -ERRNO.ESRCH
   const limit = (field: { get(view: DataView, base: number): number }): number | undefined => {
-    const value = field.get(view, ARGUMENT)
+    const value = field.get(view, DOMCTL_ARGUMENT)
     return value < 0 ? undefined : value
   }
   const id = lifecycle.create({
-    kind: kind.name, ...(isWanted ? { domid: wanted as DomId } : {}), vcpus: op.maxVcpus.get(view, ARGUMENT), withoutVcpus: true,
-    handle: op.handle.get(view, ARGUMENT).slice(), isXenstore: (flags & DOMCTL_CDF.xs_domain) !== 0,
-    maxPorts: Math.min(op.maxEvtchnPort.get(view, ARGUMENT), MOST_PORT) + 1,
-    grantVersion: (op.grantOpts.get(view, ARGUMENT) & GRANT_VERSION) === 1 ? 1 : 2,
+    kind: kind.name, ...(isWanted ? { domid: wanted as DomId } : {}), vcpus: op.maxVcpus.get(view, DOMCTL_ARGUMENT), withoutVcpus: true,
+    handle: op.handle.get(view, DOMCTL_ARGUMENT).slice(), isXenstore: (flags & DOMCTL_CDF.xs_domain) !== 0,
+    maxPorts: Math.min(op.maxEvtchnPort.get(view, DOMCTL_ARGUMENT), MOST_PORT) + 1,
+    grantVersion: (op.grantOpts.get(view, DOMCTL_ARGUMENT) & GRANT_VERSION) === 1 ? 1 : 2,
     ...given('maxGrantFrames', limit(op.maxGrantFrames)), ...given('maxMaptrackFrames', limit(op.maxMaptrackFrames)),
   })
   if (id < 0) return id
   if (pool.id !== 0) cpuPools.move(domains.get(id)!, pool)
   Domctl.domain.set(view, 0, id)
-  if (!translated) op.flags.set(view, ARGUMENT, flags | DOMCTL_CDF.oos_off)
+  if (!translated) op.flags.set(view, DOMCTL_ARGUMENT, flags | DOMCTL_CDF.oos_off)
   return 0
 }
 
@@ -79,7 +79,7 @@ const given = <K extends string>(name: K, value: number | undefined): { readonly
 
 /** max_vcpus: as many as createdomain was told. */
 const makeVcpus = (call: DomctlCall): number => {
-  if (DomctlMaxVcpus.max.get(call.view, ARGUMENT) !== call.domain.vcpuCount) return -ERRNO.EINVAL
+  if (DomctlMaxVcpus.max.get(call.view, DOMCTL_ARGUMENT) !== call.domain.vcpuCount) return -ERRNO.EINVAL
   call.domain.tools.hasVcpus = true
   return 0
 }
@@ -99,23 +99,23 @@ export function lifeOperations(parts: DomctlParts) {
     }), partial('of a translated domain; one that is none is refused, and not crashed')),
     max_vcpus: silent(ofOthers(makeVcpus)),
     setdomainhandle: silent(({ domain, view }: DomctlCall) => {
-      domain.handle.set(DomctlSetdomainhandle.handle.get(view, ARGUMENT))
+      domain.handle.set(DomctlSetdomainhandle.handle.get(view, DOMCTL_ARGUMENT))
       return 0
     }),
     setdebugging: silent(ofOthers(({ domain, view }) => {
-      domain.tools.isDebugged = DomctlSetdebugging.enable.get(view, ARGUMENT) !== 0
+      domain.tools.isDebugged = DomctlSetdebugging.enable.get(view, DOMCTL_ARGUMENT) !== 0
       return 0
     }), partial('it is told, and no exception pauses the domain')),
     settimeoffset: silent(({ domain, view }: DomctlCall) =>
-      lifecycle.setTimeOffset(domain, Number(BigInt.asIntN(64, DomctlSettimeoffset.timeOffsetSeconds.get(view, ARGUMENT))))),
+      lifecycle.setTimeOffset(domain, Number(BigInt.asIntN(64, DomctlSettimeoffset.timeOffsetSeconds.get(view, DOMCTL_ARGUMENT))))),
     set_address_size: silent(({ domain, view }: DomctlCall) => {
-      const bits = DomctlAddressSize.bits.get(view, ARGUMENT)
+      const bits = DomctlAddressSize.bits.get(view, DOMCTL_ARGUMENT)
       if (domain.guest !== undefined) return -ERRNO.EOPNOTSUPP
       return bits === 32 || bits === 64 ? lifecycle.setWidth(domain, bits) : -ERRNO.EINVAL
     }),
     get_address_size: answering(({ domain, view }: DomctlCall) => {
       if (domain.guest !== undefined) return -ERRNO.EOPNOTSUPP
-      DomctlAddressSize.bits.set(view, ARGUMENT, (domain.kind.abi ?? NATIVE).width)
+      DomctlAddressSize.bits.set(view, DOMCTL_ARGUMENT, (domain.kind.abi ?? NATIVE).width)
       return 0
     }),
   }

@@ -14,7 +14,7 @@ import { WORK } from '../../time/work-meter.ts'
 import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { writeHypercallPage } from '../core/hypercall-page.ts'
-import { ARGUMENT, type DomctlCall, type DomctlParts, ofOthers } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts, ofOthers } from './domctl-call.ts'
 
 /** Most frames of one getpageframeinfo3. */
 const MOST_FRAMES = 1024
@@ -26,19 +26,19 @@ const FINAL = 1
 
 /** max_mem: more pages than 32 bits count are as many as they do. */
 function setMaximum({ reservation }: DomctlParts, { domain, view }: DomctlCall): number {
-  const pages = Math.floor(DomctlMaxMem.maxMemkb.number(view, ARGUMENT) / (PAGE_SIZE / 1024))
+  const pages = Math.floor(DomctlMaxMem.maxMemkb.number(view, DOMCTL_ARGUMENT) / (PAGE_SIZE / 1024))
   return reservation.setMaximum(domain, Math.min(pages, 0xffff_fffe))
 }
 
 function frameTypes({ hostFrames, meter }: DomctlParts, call: DomctlCall): number {
   const { domain, view, caller } = call
   const op = DomctlGetpageframeinfo3
-  const count = op.num.number(view, ARGUMENT)
+  const count = op.num.number(view, DOMCTL_ARGUMENT)
   if (count > MOST_FRAMES) return -ERRNO.E2BIG
   // The list's numbers are as wide as the caller's.
   const { width } = caller.owner.abi
   const bytes = new Scratch(count * (width / 8))
-  const address = call.address(op.array, ARGUMENT)
+  const address = call.address(op.array, DOMCTL_ARGUMENT)
   if (call.read(address, bytes.bytes) < 0) return -ERRNO.EFAULT
   const list = Uint32Array.from({ length: count }, (_, i) => {
     const at = i * (width / 8)
@@ -57,20 +57,20 @@ function frameTypes({ hostFrames, meter }: DomctlParts, call: DomctlCall): numbe
 function readDirty({ logDirty, meter }: DomctlParts, call: DomctlCall, isClean: boolean): number {
   const { domain, view } = call
   const op = DomctlShadowOp
-  if ((op.mode.get(view, ARGUMENT) & ~FINAL) !== 0) return -ERRNO.EINVAL
+  if ((op.mode.get(view, DOMCTL_ARGUMENT) & ~FINAL) !== 0) return -ERRNO.EINVAL
   const bitmap = isClean ? logDirty.clean(domain) : logDirty.peek(domain)
   if (typeof bitmap === 'number') return bitmap
-  op.faultCount.set(view, ARGUMENT, 0)
-  op.dirtyCount.set(view, ARGUMENT, bitmap.count)
+  op.faultCount.set(view, DOMCTL_ARGUMENT, 0)
+  op.dirtyCount.set(view, DOMCTL_ARGUMENT, bitmap.count)
   meter.charge(domain.totalPages * WORK.look)
-  if (call.isNull(op.dirtyBitmap, ARGUMENT)) return 0
-  const pages = op.pages.number(view, ARGUMENT)
+  if (call.isNull(op.dirtyBitmap, DOMCTL_ARGUMENT)) return 0
+  const pages = op.pages.number(view, DOMCTL_ARGUMENT)
   const words = bitmap.save()
   const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
   const room = Math.ceil(pages / 8)
-  let result = call.write(call.address(op.dirtyBitmap, ARGUMENT), bytes.subarray(0, room))
+  let result = call.write(call.address(op.dirtyBitmap, DOMCTL_ARGUMENT), bytes.subarray(0, room))
   for (let at = bytes.length; result === 0 && at < room; at += PAGE_SIZE) {
-    result = call.write(call.address(op.dirtyBitmap, ARGUMENT) + at, new Uint8Array(Math.min(PAGE_SIZE, room - at)))
+    result = call.write(call.address(op.dirtyBitmap, DOMCTL_ARGUMENT) + at, new Uint8Array(Math.min(PAGE_SIZE, room - at)))
     meter.charge(WORK.page)
   }
   return result
@@ -84,18 +84,18 @@ function shadow(parts: DomctlParts, call: DomctlCall): number {
   if (domain.dying) return 0
   if (call.vcpu(0) === undefined) return -ERRNO.EINVAL
   const isTranslated = domain.guest !== undefined
-  switch (op.op.get(view, ARGUMENT)) {
-    case SHADOW_OP.ENABLE: return (op.mode.get(view, ARGUMENT) & SHADOW_ENABLE.LOG_DIRTY) === 0 ? -ERRNO.EINVAL : logDirty.enable(domain)
+  switch (op.op.get(view, DOMCTL_ARGUMENT)) {
+    case SHADOW_OP.ENABLE: return (op.mode.get(view, DOMCTL_ARGUMENT) & SHADOW_ENABLE.LOG_DIRTY) === 0 ? -ERRNO.EINVAL : logDirty.enable(domain)
     case SHADOW_OP.ENABLE_LOGDIRTY: return logDirty.enable(domain)
     case SHADOW_OP.OFF: return logDirty.disable(domain)
     case SHADOW_OP.CLEAN: return readDirty(parts, call, true)
     case SHADOW_OP.PEEK: return readDirty(parts, call, false)
     case SHADOW_OP.GET_ALLOCATION:
-      op.mb.set(view, ARGUMENT, Math.ceil(domain.tools.pagingBytes / MEGABYTE))
+      op.mb.set(view, DOMCTL_ARGUMENT, Math.ceil(domain.tools.pagingBytes / MEGABYTE))
       return 0
     case SHADOW_OP.SET_ALLOCATION:
-      if (isTranslated) domain.tools.pagingBytes = op.mb.get(view, ARGUMENT) * MEGABYTE
-      else op.mb.set(view, ARGUMENT, 0)
+      if (isTranslated) domain.tools.pagingBytes = op.mb.get(view, DOMCTL_ARGUMENT) * MEGABYTE
+      else op.mb.set(view, DOMCTL_ARGUMENT, 0)
       return 0
     default: return -ERRNO.EINVAL
   }
@@ -107,29 +107,29 @@ function getContext(call: DomctlCall): number {
   const op = DomctlHvmcontext
   if (domain.guest === undefined) return -ERRNO.EINVAL
   const bytes = domain.guest.context()
-  const room = op.bytes.get(view, ARGUMENT)
+  const room = op.bytes.get(view, DOMCTL_ARGUMENT)
   call.answers = true
-  if (call.isNull(op.buffer, ARGUMENT)) {
-    op.bytes.set(view, ARGUMENT, bytes.length)
+  if (call.isNull(op.buffer, DOMCTL_ARGUMENT)) {
+    op.bytes.set(view, DOMCTL_ARGUMENT, bytes.length)
     return 0
   }
   if (room < bytes.length) return -ERRNO.ENOSPC
-  op.bytes.set(view, ARGUMENT, bytes.length)
-  return call.write(call.address(op.buffer, ARGUMENT), bytes)
+  op.bytes.set(view, DOMCTL_ARGUMENT, bytes.length)
+  return call.write(call.address(op.buffer, DOMCTL_ARGUMENT), bytes)
 }
 
 function setContext(call: DomctlCall): number {
   const { domain, view } = call
-  const size = DomctlHvmcontext.bytes.get(view, ARGUMENT)
+  const size = DomctlHvmcontext.bytes.get(view, DOMCTL_ARGUMENT)
   if (domain.guest === undefined) return -ERRNO.EINVAL
   if (size > MOST_CONTEXT) return -ERRNO.ENOMEM
   const bytes = new Uint8Array(size)
-  return call.read(call.address(DomctlHvmcontext.buffer, ARGUMENT), bytes) || domain.guest.setContext(bytes)
+  return call.read(call.address(DomctlHvmcontext.buffer, DOMCTL_ARGUMENT), bytes) || domain.guest.setContext(bytes)
 }
 
 /** Memory for the physical map of a translated domain. */
 function mempool({ domain, view }: DomctlCall): number {
-  const bytes = DomctlPagingMempool.mempoolBytes.number(view, ARGUMENT)
+  const bytes = DomctlPagingMempool.mempoolBytes.number(view, DOMCTL_ARGUMENT)
   if (domain.guest === undefined) return -ERRNO.EOPNOTSUPP
   if (bytes % PAGE_SIZE !== 0 || bytes / PAGE_SIZE > 0xffff_ffff) return -ERRNO.EINVAL
   domain.tools.pagingBytes = bytes
@@ -144,14 +144,14 @@ export function memoryOperations(parts: DomctlParts) {
     getpageframeinfo3: silent((call: DomctlCall) => frameTypes(parts, call)),
     shadow_op: silent(ofOthers((call) => shadow(parts, call)), partial('log-dirty is all; page tables of guests are never shadowed: ENABLE_TEST is EINVAL')),
     hypercall_init: silent(({ domain, view }: DomctlCall) => {
-      const frame = domain.frameOf(DomctlHypercallInit.gmfn.number(view, ARGUMENT))
+      const frame = domain.frameOf(DomctlHypercallInit.gmfn.number(view, DOMCTL_ARGUMENT))
       return writeHypercallPage(parts, { domid: domain.id, frame }, domain.kind.fillHypercallPage)
     }),
     gethvmcontext: silent(ofOthers(getContext)),
     sethvmcontext: silent(ofOthers(setContext)),
     get_paging_mempool_size: answering(({ domain, view }: DomctlCall) => {
       if (domain.guest === undefined) return -ERRNO.EOPNOTSUPP
-      DomctlPagingMempool.mempoolBytes.setNumber(view, ARGUMENT, domain.tools.pagingBytes)
+      DomctlPagingMempool.mempoolBytes.setNumber(view, DOMCTL_ARGUMENT, domain.tools.pagingBytes)
       return 0
     }, wish),
     set_paging_mempool_size: silent(mempool, wish),

@@ -7,7 +7,7 @@ import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { type Objection, auditPolicy, readPolicy, writePolicy } from '../binary/policy-records.ts'
 import { setTscInfo, tscInfo } from '../core/tsc.ts'
-import { ARGUMENT, type DomctlCall, type DomctlParts, ofOthers } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts, ofOthers } from './domctl-call.ts'
 
 const NONE = 0xffff_ffff
 
@@ -21,13 +21,13 @@ function setPolicy({ vcpus }: DomctlParts, call: DomctlCall): number {
   if (typeof policy === 'number') return policy
   if (typeof most === 'number') return most
   const objection: Objection = { leaf: NONE, subleaf: NONE, msr: NONE }
-  const wanted = readPolicy(call, DomctlCpuPolicy, ARGUMENT, { policy, objection })
+  const wanted = readPolicy(call, DomctlCpuPolicy, DOMCTL_ARGUMENT, { policy, objection })
   const result = typeof wanted === 'number' ? wanted : auditPolicy(wanted, most, objection)
   if (result === 0 && typeof wanted !== 'number') return vcpus.setPolicy(domain, wanted, [])
   call.answers = true
-  DomctlCpuPolicy.errLeaf.set(view, ARGUMENT, objection.leaf)
-  DomctlCpuPolicy.errSubleaf.set(view, ARGUMENT, objection.subleaf)
-  DomctlCpuPolicy.errMsr.set(view, ARGUMENT, objection.msr)
+  DomctlCpuPolicy.errLeaf.set(view, DOMCTL_ARGUMENT, objection.leaf)
+  DomctlCpuPolicy.errSubleaf.set(view, DOMCTL_ARGUMENT, objection.subleaf)
+  DomctlCpuPolicy.errMsr.set(view, DOMCTL_ARGUMENT, objection.msr)
   return result
 }
 
@@ -36,17 +36,17 @@ function getPolicy({ vcpus }: DomctlParts, call: DomctlCall): number {
   const prepared = vcpus.prepare(domain.vcpus[0]!)
   if (prepared < 0) return prepared
   const policy = vcpus.policy(domain)
-  return typeof policy === 'number' ? policy : writePolicy(call, DomctlCpuPolicy, ARGUMENT, policy)
+  return typeof policy === 'number' ? policy : writePolicy(call, DomctlCpuPolicy, DOMCTL_ARGUMENT, policy)
 }
 
 function getTsc(parts: DomctlParts, { domain, view }: DomctlCall): number {
   const { mode, kilohertz, nanoseconds, incarnation } = tscInfo(parts, domain)
-  DomctlTscInfo.encode(view, ARGUMENT, { tscMode: mode, gtscKhz: kilohertz, incarnation, elapsedNsec: nanoseconds })
+  DomctlTscInfo.encode(view, DOMCTL_ARGUMENT, { tscMode: mode, gtscKhz: kilohertz, incarnation, elapsedNsec: nanoseconds })
   return 0
 }
 
 function setTsc(parts: DomctlParts, { domain, view }: DomctlCall): number {
-  const { tscMode, gtscKhz, incarnation, elapsedNsec } = DomctlTscInfo.decode(view, ARGUMENT)
+  const { tscMode, gtscKhz, incarnation, elapsedNsec } = DomctlTscInfo.decode(view, DOMCTL_ARGUMENT)
   return setTscInfo(parts, domain, { mode: tscMode, kilohertz: gtscKhz, incarnation, nanoseconds: elapsedNsec })
 }
 

@@ -13,16 +13,16 @@ import { partial } from '../../domains/hypercall-rows.ts'
 import { readBitmap, writeBitmap } from '../binary/bitmaps.ts'
 import { silent } from '../binary/control-call.ts'
 import { schedulerNumber } from '../binary/scheduler-numbers.ts'
-import { ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
+import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
 
-const [HARD, SOFT] = [DomctlVcpuaffinity.cpumapHard.at(ARGUMENT), DomctlVcpuaffinity.cpumapSoft.at(ARGUMENT)] as const
+const [HARD, SOFT] = [DomctlVcpuaffinity.cpumapHard.at(DOMCTL_ARGUMENT), DomctlVcpuaffinity.cpumapSoft.at(DOMCTL_ARGUMENT)] as const
 /** Nodes that a bitmap may have (MAX_NUMNODES); the host has the first. */
 const MOST_NODES = 64
 
 /** What set- and getvcpuaffinity name: a vCPU and which affinity. */
 function affinityOf(call: DomctlCall) {
-  const index = DomctlVcpuaffinity.vcpu.get(call.view, ARGUMENT)
-  const flags = DomctlVcpuaffinity.flags.get(call.view, ARGUMENT)
+  const index = DomctlVcpuaffinity.vcpu.get(call.view, DOMCTL_ARGUMENT)
+  const flags = DomctlVcpuaffinity.flags.get(call.view, DOMCTL_ARGUMENT)
   if (index >= call.domain.vcpuCount) return -ERRNO.EINVAL
   const vcpu = call.vcpu(index)
   if (vcpu === undefined) return -ERRNO.ESRCH
@@ -63,7 +63,7 @@ function getAffinity({ scheduling, scheduler }: SchedulingCallParts, call: Domct
 /** Values of the structure by the scheduler's names. */
 function readParameters({ view }: DomctlCall, scheduler: number): SchedulerParameters {
   const op = DomctlSchedulerOp
-  const at = (field: { get(view: DataView, base: number): number }): number => field.get(view, ARGUMENT)
+  const at = (field: { get(view: DataView, base: number): number }): number => field.get(view, DOMCTL_ARGUMENT)
   if (scheduler === SCHEDULER.RTDS) return { period: at(op.period), budget: at(op.budget) }
   // A cap of all ones, and a weight of 0, leave them as they are.
   const cap = at(op.cap)
@@ -74,12 +74,12 @@ function readParameters({ view }: DomctlCall, scheduler: number): SchedulerParam
 function writeParameters({ view }: DomctlCall, scheduler: number, values: SchedulerParameters): void {
   const op = DomctlSchedulerOp
   if (scheduler === SCHEDULER.RTDS) {
-    op.period.set(view, ARGUMENT, values['period'] ?? 0)
-    op.budget.set(view, ARGUMENT, values['budget'] ?? 0)
+    op.period.set(view, DOMCTL_ARGUMENT, values['period'] ?? 0)
+    op.budget.set(view, DOMCTL_ARGUMENT, values['budget'] ?? 0)
     return
   }
-  op.weight.set(view, ARGUMENT, values['weight'] ?? 0)
-  op.cap.set(view, ARGUMENT, values['cap'] ?? 0)
+  op.weight.set(view, DOMCTL_ARGUMENT, values['weight'] ?? 0)
+  op.cap.set(view, DOMCTL_ARGUMENT, values['cap'] ?? 0)
 }
 
 /** Parameters of single vCPUs, of which the structure has a list; rtds has such. */
@@ -87,9 +87,9 @@ function ofVcpus({ scheduling, meter }: SchedulingCallParts, call: DomctlCall, i
   const { view, domain } = call
   const op = DomctlSchedulerOp
   const one = new Scratch(DomctlSchedparamVcpu.size)
-  const count = op.nrVcpus.get(view, ARGUMENT)
+  const count = op.nrVcpus.get(view, DOMCTL_ARGUMENT)
   for (let i = 0; i < count; i += 1) {
-    const place = call.address(op.vcpus, ARGUMENT) + i * DomctlSchedparamVcpu.size
+    const place = call.address(op.vcpus, DOMCTL_ARGUMENT) + i * DomctlSchedparamVcpu.size
     if (call.read(place, one.bytes) < 0) return -ERRNO.EFAULT
     const { vcpuid, period, budget, flags } = DomctlSchedparamVcpu.decode(one.view, 0)
     if (call.vcpu(vcpuid) === undefined) return -ERRNO.EINVAL
@@ -103,7 +103,7 @@ function ofVcpus({ scheduling, meter }: SchedulingCallParts, call: DomctlCall, i
       DomctlSchedparamVcpu.encode(one.view, 0, told)
       if (call.write(place, one.bytes) < 0) return -ERRNO.EFAULT
     }
-    op.nrVcpus.set(view, ARGUMENT, i + 1)
+    op.nrVcpus.set(view, DOMCTL_ARGUMENT, i + 1)
     meter.charge(WORK.element)
   }
   return 0
@@ -114,9 +114,9 @@ function adjust(parts: SchedulingCallParts, call: DomctlCall): number {
   const { view, domain } = call
   call.answers = true
   const pool = scheduler.poolOf(domain.id)
-  const number = DomctlSchedulerOp.schedId.get(view, ARGUMENT)
+  const number = DomctlSchedulerOp.schedId.get(view, DOMCTL_ARGUMENT)
   if (pool === undefined || number !== schedulerNumber(pool.scheduler.name)) return -ERRNO.EINVAL
-  const command = DomctlSchedulerOp.cmd.get(view, ARGUMENT)
+  const command = DomctlSchedulerOp.cmd.get(view, DOMCTL_ARGUMENT)
   if (command === DOMCTL_SCHEDOP.putinfo) return scheduling.setParameters(domain, { values: readParameters(call, number) })
   if (command === DOMCTL_SCHEDOP.getinfo) {
     const values = scheduling.parameters(domain, undefined)
@@ -135,7 +135,7 @@ export interface SchedulingCallParts extends DomctlParts {
 
 /** The operations, by the names of their numbers. */
 export function schedulingOperations(parts: SchedulingCallParts) {
-  const nodes = DomctlNodeaffinity.nodemap.at(ARGUMENT)
+  const nodes = DomctlNodeaffinity.nodemap.at(DOMCTL_ARGUMENT)
   return {
     setvcpuaffinity: silent((call: DomctlCall) => setAffinity(parts, call)),
     getvcpuaffinity: silent((call: DomctlCall) => getAffinity(parts, call)),

@@ -7,22 +7,22 @@ import type { Domain } from '../../domains/domain.ts'
 import { WORK } from '../../time/work-meter.ts'
 import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
-import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 /** readconsole: from the beginning of what is kept, or from where the caller has stopped. */
 function readConsole({ console, meter }: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlReadconsole
-  const most = op.count.get(view, ARGUMENT)
-  const from = op.incremental.get(view, ARGUMENT) !== 0 ? op.index.get(view, ARGUMENT) : undefined
+  const most = op.count.get(view, SYSCTL_ARGUMENT)
+  const from = op.incremental.get(view, SYSCTL_ARGUMENT) !== 0 ? op.index.get(view, SYSCTL_ARGUMENT) : undefined
   // What is read is dropped only once the caller has it.
   const { text, index } = console.readFrom(from, { most, clear: false })
   const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0))
-  if (call.write(call.address(op.buffer, ARGUMENT), bytes) < 0) return -ERRNO.EFAULT
-  if (op.clear.get(view, ARGUMENT) !== 0) console.readFrom(from, { most, clear: true })
+  if (call.write(call.address(op.buffer, SYSCTL_ARGUMENT), bytes) < 0) return -ERRNO.EFAULT
+  if (op.clear.get(view, SYSCTL_ARGUMENT) !== 0) console.readFrom(from, { most, clear: true })
   meter.charge(bytes.length)
-  op.count.set(view, ARGUMENT, bytes.length)
-  op.index.set(view, ARGUMENT, index)
+  op.count.set(view, SYSCTL_ARGUMENT, bytes.length)
+  op.index.set(view, SYSCTL_ARGUMENT, index)
   return 0
 }
 
@@ -61,8 +61,8 @@ const KEYS: Readonly<Record<string, Key>> = {
 function pressKeys(parts: SysctlParts, call: SysctlCall): number {
   const op = SysctlDebugKeys
   const key = new Uint8Array(1)
-  const address = call.address(op.keys, ARGUMENT)
-  const count = op.nrKeys.get(call.view, ARGUMENT)
+  const address = call.address(op.keys, SYSCTL_ARGUMENT)
+  const count = op.nrKeys.get(call.view, SYSCTL_ARGUMENT)
   for (let i = 0; i < count; i += 1) {
     if (call.read(address + i, key) < 0) return -ERRNO.EFAULT
     const name = String.fromCharCode(key[0]!)

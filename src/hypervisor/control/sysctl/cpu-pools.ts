@@ -12,45 +12,45 @@ import { partial } from '../../domains/hypercall-rows.ts'
 import { writeBitmap } from '../binary/bitmaps.ts'
 import { answering } from '../binary/control-call.ts'
 import { schedulerNumber, schedulerOfNumber } from '../binary/scheduler-numbers.ts'
-import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 type Pool = CpuPool<Vcpu>
 type Run = (parts: SysctlParts, call: SysctlCall) => number
 
 const op = SysctlCpupoolOp
-const CPUMAP = /* @__PURE__ */ op.cpumap.at(ARGUMENT)
+const CPUMAP = /* @__PURE__ */ op.cpumap.at(SYSCTL_ARGUMENT)
 
 /** An operation on the pool that the structure names: -ENOENT where there is none. */
 const ofPool = (run: (parts: SysctlParts, call: SysctlCall, pool: Pool) => number): Run => (parts, call) => {
-  const pool = parts.cpuPools.find(op.cpupoolId.get(call.view, ARGUMENT))
+  const pool = parts.cpuPools.find(op.cpupoolId.get(call.view, SYSCTL_ARGUMENT))
   return pool === undefined ? -ERRNO.ENOENT : run(parts, call, pool)
 }
 
 /** CREATE: a pool without CPUs, of the number that is wanted or of any. */
 const create: Run = ({ cpuPools }, { view }) => {
-  const wanted = op.cpupoolId.get(view, ARGUMENT)
-  const scheduler = schedulerOfNumber(op.schedId.get(view, ARGUMENT))
+  const wanted = op.cpupoolId.get(view, SYSCTL_ARGUMENT)
+  const scheduler = schedulerOfNumber(op.schedId.get(view, SYSCTL_ARGUMENT))
   if (scheduler === undefined) return -ERRNO.ENOENT
   const id = cpuPools.create(wanted === CPUPOOL_PAR_ANY ? undefined : wanted, scheduler)
   if (id < 0) return id
-  op.cpupoolId.set(view, ARGUMENT, id)
+  op.cpupoolId.set(view, SYSCTL_ARGUMENT, id)
   return 0
 }
 
 /** INFO: of the pool with that number, or the next one. */
 const info: Run = ({ scheduler }, call) => {
   const { view } = call
-  const from = op.cpupoolId.get(view, ARGUMENT)
+  const from = op.cpupoolId.get(view, SYSCTL_ARGUMENT)
   const pool = scheduler.all().find(({ id }) => id >= from)
   if (pool === undefined) return -ERRNO.ENOENT
-  op.cpupoolId.set(view, ARGUMENT, pool.id)
-  op.schedId.set(view, ARGUMENT, schedulerNumber(pool.scheduler.name))
-  op.nDom.set(view, ARGUMENT, scheduler.domainsOf(pool).length)
+  op.cpupoolId.set(view, SYSCTL_ARGUMENT, pool.id)
+  op.schedId.set(view, SYSCTL_ARGUMENT, schedulerNumber(pool.scheduler.name))
+  op.nDom.set(view, SYSCTL_ARGUMENT, scheduler.domainsOf(pool).length)
   return writeBitmap(call, CPUMAP, { set: pool.scheduler.cpus, count: scheduler.cpuCount })
 }
 
 const addCpu = ofPool(({ cpuPools, scheduler }, { view }, pool) => {
-  const wanted = op.cpu.get(view, ARGUMENT)
+  const wanted = op.cpu.get(view, SYSCTL_ARGUMENT)
   const cpu = wanted === CPUPOOL_PAR_ANY ? scheduler.freeCpus()[0] : wanted
   if (cpu === undefined) return -ERRNO.ENODEV
   const result = cpuPools.addCpu(pool, cpu)
@@ -59,19 +59,19 @@ const addCpu = ofPool(({ cpuPools, scheduler }, { view }, pool) => {
 })
 
 const removeCpu = ofPool(({ cpuPools }, { view }, pool) => {
-  const wanted = op.cpu.get(view, ARGUMENT)
+  const wanted = op.cpu.get(view, SYSCTL_ARGUMENT)
   const cpu = wanted === CPUPOOL_PAR_ANY ? pool.scheduler.cpus.at(-1) : wanted
   return cpu === undefined ? -ERRNO.EINVAL : cpuPools.removeCpu(pool, cpu)
 })
 
 const moveDomain: Run = ({ cpuPools, domains, scheduler }, { view, caller }) => {
-  const id = op.domid.get(view, ARGUMENT)
+  const id = op.domid.get(view, SYSCTL_ARGUMENT)
   if (id === DOMID.SELF || id === caller.domid) return -ERRNO.EPERM
   const domain = domains.get(id)
   if (domain === undefined) return -ERRNO.ESRCH
   const own = scheduler.poolOf(domain.id)
   if (own === undefined) return -ERRNO.EINVAL
-  const pool = cpuPools.find(op.cpupoolId.get(view, ARGUMENT))
+  const pool = cpuPools.find(op.cpupoolId.get(view, SYSCTL_ARGUMENT))
   if (pool === own) return 0
   if (pool === undefined || pool.scheduler.cpus.length === 0) return -ERRNO.ENOENT
   const facts: RefusalFacts = {}
@@ -88,28 +88,28 @@ const POOL_OPERATIONS: Readonly<Record<number, Run>> = {
 function readParameters({ view }: SysctlCall, pool: Pool): SchedulerParameters {
   const at = SysctlSchedulerOp
   return pool.scheduler.name === 'credit'
-    ? { tslice: at.tsliceMs.get(view, ARGUMENT), ratelimit: at.ratelimitUs.get(view, ARGUMENT) }
-    : { ratelimit: at.credit2RatelimitUs.get(view, ARGUMENT) }
+    ? { tslice: at.tsliceMs.get(view, SYSCTL_ARGUMENT), ratelimit: at.ratelimitUs.get(view, SYSCTL_ARGUMENT) }
+    : { ratelimit: at.credit2RatelimitUs.get(view, SYSCTL_ARGUMENT) }
 }
 
 function adjust({ cpuPools }: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const at = SysctlSchedulerOp
-  const command = at.cmd.get(view, ARGUMENT)
+  const command = at.cmd.get(view, SYSCTL_ARGUMENT)
   if (command !== SYSCTL_SCHEDOP.putinfo && command !== SYSCTL_SCHEDOP.getinfo) return -ERRNO.EINVAL
-  const id = at.cpupoolId.get(view, ARGUMENT)
+  const id = at.cpupoolId.get(view, SYSCTL_ARGUMENT)
   const pool = id < MAX_POOLS ? cpuPools.find(id) : undefined
   if (pool === undefined) return -ERRNO.ESRCH
   const { scheduler } = pool
   const hasParameters = scheduler.name === 'credit' || scheduler.name === 'credit2'
-  if (at.schedId.get(view, ARGUMENT) !== schedulerNumber(scheduler.name) || !hasParameters) return -ERRNO.EINVAL
+  if (at.schedId.get(view, SYSCTL_ARGUMENT) !== schedulerNumber(scheduler.name) || !hasParameters) return -ERRNO.EINVAL
   if (command === SYSCTL_SCHEDOP.putinfo) return cpuPools.setParameters(pool, readParameters(call, pool))
   const { tslice = 0, ratelimit = 0 } = scheduler.globalParameters()
-  if (scheduler.name === 'credit2') at.credit2RatelimitUs.set(view, ARGUMENT, ratelimit)
+  if (scheduler.name === 'credit2') at.credit2RatelimitUs.set(view, SYSCTL_ARGUMENT, ratelimit)
   else {
-    at.tsliceMs.set(view, ARGUMENT, tslice)
-    at.ratelimitUs.set(view, ARGUMENT, ratelimit)
-    at.vcpuMigrDelayUs.set(view, ARGUMENT, 0)
+    at.tsliceMs.set(view, SYSCTL_ARGUMENT, tslice)
+    at.ratelimitUs.set(view, SYSCTL_ARGUMENT, ratelimit)
+    at.vcpuMigrDelayUs.set(view, SYSCTL_ARGUMENT, 0)
   }
   return 0
 }
@@ -117,10 +117,10 @@ function adjust({ cpuPools }: SysctlParts, call: SysctlCall): number {
 /** The operations, by the names of their numbers. */
 export function poolOperations(parts: SysctlParts) {
   return {
-    cpupool_op: answering((call: SysctlCall) => POOL_OPERATIONS[op.op.get(call.view, ARGUMENT)]?.(parts, call) ?? -ERRNO.ENOSYS),
+    cpupool_op: answering((call: SysctlCall) => POOL_OPERATIONS[op.op.get(call.view, SYSCTL_ARGUMENT)]?.(parts, call) ?? -ERRNO.ENOSYS),
     scheduler_op: answering((call: SysctlCall) => adjust(parts, call), partial('no vCPU is held where its caches are: that delay is 0')),
     sched_id: answering(({ view }: SysctlCall) => {
-      SysctlSchedId.schedId.set(view, ARGUMENT, schedulerNumber(parts.scheduler.name))
+      SysctlSchedId.schedId.set(view, SYSCTL_ARGUMENT, schedulerNumber(parts.scheduler.name))
       return 0
     }),
   }

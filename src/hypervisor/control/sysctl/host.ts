@@ -14,7 +14,7 @@ import { partial } from '../../domains/hypercall-rows.ts'
 import { answering, silent } from '../binary/control-call.ts'
 import { writeDomainRecord } from '../binary/domain-record.ts'
 import { featuresetOf } from '../core/system-policies.ts'
-import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 /** Largest number of a node (MAX_NUMNODES - 1), distance of a node to itself, and no device. */
 const [LAST_NODE, OWN_DISTANCE, INVALID_DEVICE] = [63, 10, 0xffff_fffe] as const
@@ -38,8 +38,8 @@ function physinfo(parts: SysctlParts, { view }: SysctlCall): number {
   const policy = policies.of()
   const words = new Uint32Array(CAPABILITY_WORDS)
   if (typeof policy !== 'number') words.set(featuresetOf(policy).slice(0, CAPABILITY_WORDS))
-  new Uint8Array(view.buffer, ARGUMENT, op.size).fill(0)
-  op.encode(view, ARGUMENT, {
+  new Uint8Array(view.buffer, SYSCTL_ARGUMENT, op.size).fill(0)
+  op.encode(view, SYSCTL_ARGUMENT, {
     threadsPerCore: 1, coresPerSocket: scheduler.cpuCount, nrCpus: scheduler.cpuCount, maxCpuId: scheduler.cpuCount - 1, nrNodes: 1,
     maxNodeId: LAST_NODE, cpuKhz: tsc.kilohertz, capabilities: capabilities(parts), archCapabilities: 0,
     totalPages: BigInt(memory.endFrame - memory.firstFrame), freePages: BigInt(domainMemory.free), scrubPages: 0n,
@@ -52,9 +52,9 @@ function physinfo(parts: SysctlParts, { view }: SysctlCall): number {
 function listDomains(parts: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlGetdomaininfolist
-  const first = op.firstDomain.get(view, ARGUMENT)
-  const most = op.maxDomains.get(view, ARGUMENT)
-  const address = call.address(op.buffer, ARGUMENT)
+  const first = op.firstDomain.get(view, SYSCTL_ARGUMENT)
+  const most = op.maxDomains.get(view, SYSCTL_ARGUMENT)
+  const address = call.address(op.buffer, SYSCTL_ARGUMENT)
   const record = new Scratch(DomctlGetdomaininfo.size)
   let count = 0
   for (const domain of parts.domains.all()) {
@@ -65,7 +65,7 @@ function listDomains(parts: SysctlParts, call: SysctlCall): number {
     count += 1
     parts.meter.charge(WORK.element)
   }
-  op.numDomains.set(view, ARGUMENT, count)
+  op.numDomains.set(view, SYSCTL_ARGUMENT, count)
   return 0
 }
 
@@ -73,13 +73,13 @@ function listDomains(parts: SysctlParts, call: SysctlCall): number {
 function topology({ scheduler }: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlCputopoinfo
-  const count = call.isNull(op.cputopo, ARGUMENT) ? scheduler.cpuCount : Math.min(scheduler.cpuCount, op.numCpus.get(view, ARGUMENT))
-  if (!call.isNull(op.cputopo, ARGUMENT)) {
+  const count = call.isNull(op.cputopo, SYSCTL_ARGUMENT) ? scheduler.cpuCount : Math.min(scheduler.cpuCount, op.numCpus.get(view, SYSCTL_ARGUMENT))
+  if (!call.isNull(op.cputopo, SYSCTL_ARGUMENT)) {
     const list = new Scratch(count * SysctlCputopo.size)
     for (let core = 0; core < count; core += 1) SysctlCputopo.encode(list.view, core * SysctlCputopo.size, { core, socket: 0, node: 0 })
-    if (call.write(call.address(op.cputopo, ARGUMENT), list.bytes) < 0) return -ERRNO.EFAULT
+    if (call.write(call.address(op.cputopo, SYSCTL_ARGUMENT), list.bytes) < 0) return -ERRNO.EFAULT
   }
-  op.numCpus.set(view, ARGUMENT, count)
+  op.numCpus.set(view, SYSCTL_ARGUMENT, count)
   return 0
 }
 
@@ -87,22 +87,22 @@ function topology({ scheduler }: SysctlParts, call: SysctlCall): number {
 function nodes({ memory, domainMemory }: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlNumainfo
-  const isAsked = !call.isNull(op.meminfo, ARGUMENT) || !call.isNull(op.distance, ARGUMENT)
-  const count = isAsked ? Math.min(1, op.numNodes.get(view, ARGUMENT)) : 1
-  if (count === 1 && !call.isNull(op.meminfo, ARGUMENT)) {
+  const isAsked = !call.isNull(op.meminfo, SYSCTL_ARGUMENT) || !call.isNull(op.distance, SYSCTL_ARGUMENT)
+  const count = isAsked ? Math.min(1, op.numNodes.get(view, SYSCTL_ARGUMENT)) : 1
+  if (count === 1 && !call.isNull(op.meminfo, SYSCTL_ARGUMENT)) {
     const info = new Scratch(SysctlMeminfo.size)
     SysctlMeminfo.encode(info.view, 0, { memsize: BigInt(memory.endFrame) * BigInt(PAGE_SIZE), memfree: BigInt(domainMemory.free) * BigInt(PAGE_SIZE) })
-    if (call.write(call.address(op.meminfo, ARGUMENT), info.bytes) < 0) return -ERRNO.EFAULT
+    if (call.write(call.address(op.meminfo, SYSCTL_ARGUMENT), info.bytes) < 0) return -ERRNO.EFAULT
   }
-  if (count === 1 && !call.isNull(op.distance, ARGUMENT) && call.writeWord(call.address(op.distance, ARGUMENT), OWN_DISTANCE) < 0) return -ERRNO.EFAULT
-  op.numNodes.set(view, ARGUMENT, count)
+  if (count === 1 && !call.isNull(op.distance, SYSCTL_ARGUMENT) && call.writeWord(call.address(op.distance, SYSCTL_ARGUMENT), OWN_DISTANCE) < 0) return -ERRNO.EFAULT
+  op.numNodes.set(view, SYSCTL_ARGUMENT, count)
   return 0
 }
 
 /** availheap: free memory whose addresses have from `min` to `max` bits; none of another node. */
 function available({ frames, domainMemory, meter }: SysctlParts, { view }: SysctlCall): number {
   const op = SysctlAvailheap
-  const [min, max, node] = [op.minBitwidth.get(view, ARGUMENT), op.maxBitwidth.get(view, ARGUMENT), op.node.get(view, ARGUMENT)]
+  const [min, max, node] = [op.minBitwidth.get(view, SYSCTL_ARGUMENT), op.maxBitwidth.get(view, SYSCTL_ARGUMENT), op.node.get(view, SYSCTL_ARGUMENT)]
   const frameAt = (bits: number): number => 2 ** (Math.min(bits, ALL_BITS) - 12)
   const [from, to] = [min === 0 ? 0 : frameAt(min), max === 0 ? Infinity : frameAt(max)]
   let free = 0
@@ -111,7 +111,7 @@ function available({ frames, domainMemory, meter }: SysctlParts, { view }: Sysct
     for (let mfn = Math.max(frames.first, Math.ceil(from)); mfn < Math.min(frames.end, to); mfn += 1) if (frames.owner[mfn] === OWNER_FREE) free += 1
     meter.charge((frames.end - frames.first) * WORK.look)
   }
-  op.availBytes.setNumber(view, ARGUMENT, free * PAGE_SIZE)
+  op.availBytes.setNumber(view, SYSCTL_ARGUMENT, free * PAGE_SIZE)
   return 0
 }
 
@@ -119,30 +119,30 @@ function available({ frames, domainMemory, meter }: SysctlParts, { view }: Sysct
 function idleTimes({ scheduler, domains, clock }: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlGetcpuinfo
-  const count = Math.min(op.maxCpus.get(view, ARGUMENT), scheduler.cpuCount)
+  const count = Math.min(op.maxCpus.get(view, SYSCTL_ARGUMENT), scheduler.cpuCount)
   const now = clock.now()
   const used = domains.all().reduce((sum, { vcpus }) => sum + vcpus.reduce((own, vcpu) => own + vcpu.runstate.cpuTime(now), 0), 0)
   const list = new Scratch(count * SysctlCpuinfo.size)
   const idle = Math.max(0, Math.floor(now - used / scheduler.cpuCount))
   for (let cpu = 0; cpu < count; cpu += 1) SysctlCpuinfo.idletime.setNumber(list.view, cpu * SysctlCpuinfo.size, idle)
-  op.nrCpus.set(view, ARGUMENT, count)
-  return call.write(call.address(op.info, ARGUMENT), list.bytes)
+  op.nrCpus.set(view, SYSCTL_ARGUMENT, count)
+  return call.write(call.address(op.info, SYSCTL_ARGUMENT), list.bytes)
 }
 
 /** pcitopoinfo: no device that is named is there. */
 function devices(call: SysctlCall, { meter }: SysctlParts): number {
   const { view } = call
   const op = SysctlPcitopoinfo
-  if (call.isNull(op.devs, ARGUMENT) || call.isNull(op.nodes, ARGUMENT)) return -ERRNO.EINVAL
-  const count = op.numDevs.get(view, ARGUMENT)
+  if (call.isNull(op.devs, SYSCTL_ARGUMENT) || call.isNull(op.nodes, SYSCTL_ARGUMENT)) return -ERRNO.EINVAL
+  const count = op.numDevs.get(view, SYSCTL_ARGUMENT)
   const device = new Uint8Array(DEVICE_BYTES)
   let done = 0
   for (; done < count && !(done > LAST_NODE && meter.isSpent); done += 1) {
-    const isTold = call.read(call.address(op.devs, ARGUMENT) + done * DEVICE_BYTES, device) || call.writeWord(call.address(op.nodes, ARGUMENT) + done * 4, INVALID_DEVICE)
+    const isTold = call.read(call.address(op.devs, SYSCTL_ARGUMENT) + done * DEVICE_BYTES, device) || call.writeWord(call.address(op.nodes, SYSCTL_ARGUMENT) + done * 4, INVALID_DEVICE)
     if (isTold < 0) return -ERRNO.EFAULT
     meter.charge(WORK.element)
   }
-  op.numDevs.set(view, ARGUMENT, done)
+  op.numDevs.set(view, SYSCTL_ARGUMENT, done)
   return 0
 }
 

@@ -7,7 +7,7 @@ import type { CpuPolicy } from '../../domains/cpu-policy.ts'
 import { answering } from '../binary/control-call.ts'
 import { writePolicy } from '../binary/policy-records.ts'
 import { FEATURE_WORDS, featuresetOf } from '../core/system-policies.ts'
-import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 /** Whose policy: processors' own, or that of guests whose frames are translated or not. */
 type Whose = 'own' | 'translated' | 'direct'
@@ -30,27 +30,27 @@ function policyOf({ policies, lifecycle }: SysctlParts, whose: Whose): CpuPolicy
 }
 
 function getPolicy(parts: SysctlParts, call: SysctlCall): number {
-  const whose = OF_POLICY[SysctlCpuPolicy.index.get(call.view, ARGUMENT)]
-  if (SysctlCpuPolicy.rsvd.get(call.view, ARGUMENT) !== 0 || whose === undefined) return -ERRNO.EINVAL
+  const whose = OF_POLICY[SysctlCpuPolicy.index.get(call.view, SYSCTL_ARGUMENT)]
+  if (SysctlCpuPolicy.rsvd.get(call.view, SYSCTL_ARGUMENT) !== 0 || whose === undefined) return -ERRNO.EINVAL
   const policy = policyOf(parts, whose)
-  return typeof policy === 'number' ? policy : writePolicy(call, SysctlCpuPolicy, ARGUMENT, policy)
+  return typeof policy === 'number' ? policy : writePolicy(call, SysctlCpuPolicy, SYSCTL_ARGUMENT, policy)
 }
 
 function getFeatures(parts: SysctlParts, call: SysctlCall): number {
   const { view } = call
   const op = SysctlCpuFeatureset
-  if (call.isNull(op.features, ARGUMENT)) {
-    op.nrFeatures.set(view, ARGUMENT, FEATURE_WORDS)
+  if (call.isNull(op.features, SYSCTL_ARGUMENT)) {
+    op.nrFeatures.set(view, SYSCTL_ARGUMENT, FEATURE_WORDS)
     return 0
   }
-  const whose = OF_FEATURESET[op.index.get(view, ARGUMENT)]
+  const whose = OF_FEATURESET[op.index.get(view, SYSCTL_ARGUMENT)]
   if (whose === undefined) return -ERRNO.EINVAL
   const policy = policyOf(parts, whose)
   if (typeof policy === 'number') return policy
-  const count = Math.min(op.nrFeatures.get(view, ARGUMENT), FEATURE_WORDS)
+  const count = Math.min(op.nrFeatures.get(view, SYSCTL_ARGUMENT), FEATURE_WORDS)
   const words = Uint32Array.from(featuresetOf(policy).slice(0, count))
-  if (call.write(call.address(op.features, ARGUMENT), new Uint8Array(words.buffer)) < 0) return -ERRNO.EFAULT
-  op.nrFeatures.set(view, ARGUMENT, count)
+  if (call.write(call.address(op.features, SYSCTL_ARGUMENT), new Uint8Array(words.buffer)) < 0) return -ERRNO.EFAULT
+  op.nrFeatures.set(view, SYSCTL_ARGUMENT, count)
   call.answers = true
   return count < FEATURE_WORDS ? -ERRNO.ENOBUFS : 0
 }
@@ -62,7 +62,7 @@ export function systemPolicyOperations(parts: SysctlParts) {
     get_cpu_featureset: answering((call: SysctlCall) => getFeatures(parts, call)),
     get_cpu_levelling_caps: answering(({ view }: SysctlCall) => {
       // Each instruction of a guest's that asks comes to the hypervisor, as where CPUID faults.
-      SysctlCpuLevellingCaps.caps.set(view, ARGUMENT, 1)
+      SysctlCpuLevellingCaps.caps.set(view, SYSCTL_ARGUMENT, 1)
       return 0
     }),
   }

@@ -7,15 +7,15 @@ import { CPU_HOTPLUG, ERRNO, PM_OP, SysctlCpuHotplug, SysctlGetPmstat, SysctlPmO
 import { partial, refused } from '../../domains/hypercall-rows.ts'
 import { readBitmap } from '../binary/bitmaps.ts'
 import { answering, refusing, silent } from '../binary/control-call.ts'
-import { ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
 /** Deepest state of a CPU that idles, and of its parts: no limit. */
 const [DEEPEST, UNLIMITED] = [1, 0xffff_ffff] as const
 
 /** cpu_hotplug: all CPUs are there, and stay. */
 function hotplug({ scheduler }: SysctlParts, { view }: SysctlCall): number {
-  const cpu = SysctlCpuHotplug.cpu.get(view, ARGUMENT)
-  switch (SysctlCpuHotplug.op.get(view, ARGUMENT)) {
+  const cpu = SysctlCpuHotplug.cpu.get(view, SYSCTL_ARGUMENT)
+  switch (SysctlCpuHotplug.op.get(view, SYSCTL_ARGUMENT)) {
     case CPU_HOTPLUG.ONLINE: return cpu < scheduler.cpuCount ? -ERRNO.EEXIST : -ERRNO.EINVAL
     case CPU_HOTPLUG.OFFLINE: return cpu > 0 && cpu < scheduler.cpuCount ? -ERRNO.EBUSY : -ERRNO.EINVAL
     default: return -ERRNO.EOPNOTSUPP
@@ -23,12 +23,12 @@ function hotplug({ scheduler }: SysctlParts, { view }: SysctlCall): number {
 }
 
 function powerOperation({ scheduler }: SysctlParts, { view }: SysctlCall): number {
-  const cpu = SysctlPmOp.cpuid.get(view, ARGUMENT)
-  const command = SysctlPmOp.cmd.get(view, ARGUMENT)
+  const cpu = SysctlPmOp.cpuid.get(view, SYSCTL_ARGUMENT)
+  const command = SysctlPmOp.cmd.get(view, SYSCTL_ARGUMENT)
   if (command === PM_OP.set_sched_opt_smt) return cpu === 0 ? 0 : -ERRNO.EINVAL
   if (command === PM_OP.get_max_cstate || command === PM_OP.set_max_cstate) {
     if (cpu > 1) return -ERRNO.EINVAL
-    if (command === PM_OP.get_max_cstate) SysctlPmOp.maxCstate.set(view, ARGUMENT, cpu === 0 ? DEEPEST : UNLIMITED)
+    if (command === PM_OP.get_max_cstate) SysctlPmOp.maxCstate.set(view, SYSCTL_ARGUMENT, cpu === 0 ? DEEPEST : UNLIMITED)
     return 0
   }
   return cpu < scheduler.cpuCount ? -ERRNO.ENODEV : -ERRNO.EINVAL
@@ -37,14 +37,14 @@ function powerOperation({ scheduler }: SysctlParts, { view }: SysctlCall): numbe
 /** tbuf_op: there are no trace buffers, and none can be made. */
 function traceBuffers({ scheduler }: SysctlParts, call: SysctlCall): number {
   const { view } = call
-  switch (SysctlTbufOp.cmd.get(view, ARGUMENT)) {
+  switch (SysctlTbufOp.cmd.get(view, SYSCTL_ARGUMENT)) {
     case TBUFOP.get_info:
-      SysctlTbufOp.evtMask.set(view, ARGUMENT, 0)
-      SysctlTbufOp.bufferMfn.setNumber(view, ARGUMENT, 0)
-      SysctlTbufOp.bufferBytes.set(view, ARGUMENT, 0)
+      SysctlTbufOp.evtMask.set(view, SYSCTL_ARGUMENT, 0)
+      SysctlTbufOp.bufferMfn.setNumber(view, SYSCTL_ARGUMENT, 0)
+      SysctlTbufOp.bufferBytes.set(view, SYSCTL_ARGUMENT, 0)
       return 0
     case TBUFOP.set_cpu_mask: {
-      const cpus = readBitmap(call, SysctlTbufOp.cpuMask.at(ARGUMENT), scheduler.cpuCount)
+      const cpus = readBitmap(call, SysctlTbufOp.cpuMask.at(SYSCTL_ARGUMENT), scheduler.cpuCount)
       return typeof cpus === 'number' ? cpus : 0
     }
     case TBUFOP.set_evt_mask:
@@ -61,7 +61,7 @@ export function powerOperations(parts: SysctlParts) {
   return {
     cpu_hotplug: silent((call: SysctlCall) => hotplug(parts, call), partial('CPUs stay: EBUSY for one that is to go')),
     pm_op: answering((call: SysctlCall) => powerOperation(parts, call), partial('CPUs have one frequency: ENODEV for what is about others')),
-    get_pmstat: silent(({ view }: SysctlCall) => (SysctlGetPmstat.cpuid.get(view, ARGUMENT) < parts.scheduler.cpuCount ? -ERRNO.ENODEV : -ERRNO.EINVAL), partial('ENODEV, as before dom0 has told of states of CPUs')),
+    get_pmstat: silent(({ view }: SysctlCall) => (SysctlGetPmstat.cpuid.get(view, SYSCTL_ARGUMENT) < parts.scheduler.cpuCount ? -ERRNO.ENODEV : -ERRNO.EINVAL), partial('ENODEV, as before dom0 has told of states of CPUs')),
     tbuf_op: answering((call: SysctlCall) => traceBuffers(parts, call), partial('ENOMEM where buffers are to be made: nothing is traced into memory')),
     perfc_op: notBuilt, lockprof_op: notBuilt,
     coverage_op: refusing<SysctlCall>(refused('EPERM', 'not built in, as in Debian\'s Xen', 'EOPNOTSUPP')),

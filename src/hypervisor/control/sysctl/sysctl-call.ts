@@ -33,7 +33,7 @@ export interface SysctlParts {
 }
 
 /** Where the argument of an operation lies in the structure. */
-export const ARGUMENT = Sysctl.u.offset
+export const SYSCTL_ARGUMENT = Sysctl.u.offset
 
 /** A call in hand. */
 export class SysctlCall extends ControlCall {

@@ -10,7 +10,7 @@ import type { Domain, Vcpu } from '../../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed, partial, refusal, refused } from '../../domains/hypercall-rows.ts'
+import { FULL, type Operations, byNumber, listed, partial, refusalNumber, refused } from '../../domains/hypercall-rows.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
@@ -211,7 +211,7 @@ export class MmuExtended {
   /** The operations, by the names of their numbers. */
   private operations(): Operations<typeof MMUEXT, ExtendedOperation> {
     const noSuper = refused('EOPNOTSUPP', 'superpages are not offered to PV guests')
-    const marking: ExtendedOperation = { support: noSuper, run: (caller) => refusal(noSuper, caller) }
+    const marking: ExtendedOperation = { support: noSuper, run: (caller) => refusalNumber(noSuper, caller) }
     return {
       ...this.pinning(), ...this.flushing(),
       NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame()), ON_TABLES),

@@ -6,7 +6,7 @@ import { CALLBACKOP, CALLBACKTYPE, CallbackUnregister, ERRNO } from '../../../ab
 import { VECTOR } from '../../../x86/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../domains/hypercall-rows.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusalNumber, refused } from '../../domains/hypercall-rows.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
 
@@ -28,7 +28,7 @@ export const entryKind = <Pv, Target>(set: (pv: Pv, target: Target) => void): En
 /** A kind of entry point that there is not. */
 export function noEntryKind(why: string): EntryKind<unknown, unknown> {
   const support = refused('ENOSYS', why)
-  return { support, set: (caller) => refusal(support, caller) }
+  return { support, set: (caller) => refusalNumber(support, caller) }
 }
 
 /** How kernels of one width tell of their entry points. */

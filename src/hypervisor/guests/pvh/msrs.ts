@@ -99,8 +99,8 @@ const rowOf = (register: number): MsrRow | undefined =>
   PVH_MSRS.find(({ first, last = first }) => register >= first && register <= last)
 
 /** RDMSR: undefined where it faults. */
-export const readMsr = (subject: MsrSubject, register: number): MsrValue | undefined => rowOf(register)?.read(subject, register)
+export const readPvhMsr = (subject: MsrSubject, register: number): MsrValue | undefined => rowOf(register)?.read(subject, register)
 
 /** WRMSR: false where it faults. */
-export const writeMsr = (subject: MsrSubject, register: number, value: MsrValue): boolean =>
+export const writePvhMsr = (subject: MsrSubject, register: number, value: MsrValue): boolean =>
   rowOf(register)?.write(subject, register, value) ?? false

@@ -15,7 +15,7 @@ import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import { APIC_PAGE, type LocalApic } from '../../local-apic/local-apic.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
-import { type MsrSubject, readMsr, writeMsr } from './msrs.ts'
+import { type MsrSubject, readPvhMsr, writePvhMsr } from './msrs.ts'
 import type { PvhPorts } from './ports.ts'
 import type { PvhVcpu } from './pvh-vcpu.ts'
 
@@ -112,7 +112,7 @@ export class PvhExits {
 
   private rdmsr(pvh: PvhVcpu): boolean {
     const { registers } = pvh.processor
-    const value = readMsr(this.parts.msrsOf(pvh), registers.low(GPR.rcx))
+    const value = readPvhMsr(this.parts.msrsOf(pvh), registers.low(GPR.rcx))
     if (value === undefined) return false
     registers.set(GPR.rax, value[0], 0)
     registers.set(GPR.rdx, value[1], 0)
@@ -121,7 +121,7 @@ export class PvhExits {
 
   private wrmsr(pvh: PvhVcpu): boolean {
     const { registers } = pvh.processor
-    return writeMsr(this.parts.msrsOf(pvh), registers.low(GPR.rcx), [registers.low(GPR.rax), registers.low(GPR.rdx)])
+    return writePvhMsr(this.parts.msrsOf(pvh), registers.low(GPR.rcx), [registers.low(GPR.rax), registers.low(GPR.rdx)])
   }
 
   /** VMCALL or VMMCALL: for ring 0 of protected mode only. */

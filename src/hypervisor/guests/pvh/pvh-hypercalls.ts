@@ -5,7 +5,7 @@
 import { DMOP, type GuestAbi, PHYSDEVOP, VMASST_TYPE, type XENMEM } from '../../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
 import { type MemoryOpParts, memoryOp } from '../../hypercalls/memory-op.ts'
-import { type Operation, type Operations, refusal, refuse, refused } from '../../domains/hypercall-rows.ts'
+import { type Operation, type Operations, refusalNumber, refuse, refused } from '../../domains/hypercall-rows.ts'
 import { vmAssist } from '../../hypercalls/vm-assist.ts'
 import { type HvmOpParts, hvmOp } from './hvm-op.ts'
 
@@ -22,7 +22,7 @@ export function pvhHypercalls(parts: PvhHypercallParts, abi: GuestAbi): Hypercal
     hvmOp(parts), memoryOp(parts, abi, memoryDifferences()), vmAssist(abi, [VMASST_TYPE.runstate_update_flag]),
     whole('physdev_op', { prefix: 'PHYSDEVOP_', numbers: PHYSDEVOP }, refused('ENOSYS', 'no physical interrupts are offered')),
     whole('dm_op', { prefix: 'XEN_DMOP_', numbers: DMOP }, refused('EPERM', 'it is for device models', 'EOPNOTSUPP')),
-    ...ABSENT.map((name): HypercallRow => ({ name, source: 'xen/include/hypercall-defs.c', support: absent, handler: (caller) => refusal(absent, caller) })),
+    ...ABSENT.map((name): HypercallRow => ({ name, source: 'xen/include/hypercall-defs.c', support: absent, handler: (caller) => refusalNumber(absent, caller) })),
   ]
 }
 
@@ -40,7 +40,7 @@ function whole(
   name: HypercallName, list: { readonly prefix: string; readonly numbers: Readonly<Record<string, number>> }, support: Support,
 ): HypercallRow {
   return {
-    name, source: 'xen/arch/x86/hvm/hypercall.c', handler: (caller) => refusal(support, caller),
+    name, source: 'xen/arch/x86/hvm/hypercall.c', handler: (caller) => refusalNumber(support, caller),
     operations: [{ prefix: list.prefix, rows: Object.entries(list.numbers).map(([key, number]) => ({ name: key, number, support })) }],
   }
 }

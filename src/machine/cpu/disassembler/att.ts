@@ -5,7 +5,7 @@
  */
 import type { MemoryOperand, Operand } from '../../interface/disassembled.ts'
 import type { Instruction } from '../decode/decoder.ts'
-import { CARRYLESS, COMPARISONS, baseName } from './names.ts'
+import { CARRYLESS, COMPARISON_NAMES, baseName } from './names.ts'
 import { operandCodes } from './operands.ts'
 
 /** An instruction on its way to text. */
@@ -167,8 +167,8 @@ function nameOf(draft: Draft): string {
 /** Comparisons named by their immediate; undefined for others. */
 export function namedByImmediate(i: Instruction): string | undefined {
   const match = /^(v?cmp)([sp][sd])$/.exec(i.row.name)
-  const named = i.row.vex === undefined ? 8 : COMPARISONS.length
-  if (match !== null && i.immediate < named) return `${match[1]!}${COMPARISONS[i.immediate]!}${match[2]!}`
+  const named = i.row.vex === undefined ? 8 : COMPARISON_NAMES.length
+  if (match !== null && i.immediate < named) return `${match[1]!}${COMPARISON_NAMES[i.immediate]!}${match[2]!}`
   if (i.row.name !== 'pclmulqdq' || CARRYLESS[i.immediate] === undefined) return undefined
   return `pclmul${CARRYLESS[i.immediate]!}dq`
 }

@@ -30,7 +30,7 @@ const OTHERS: Readonly<Record<string, string>> = {
 }
 
 /** Comparisons that CMPPS and its kin name by their immediate: eight, with VEX all. */
-export const COMPARISONS = [
+export const COMPARISON_NAMES = [
   'eq', 'lt', 'le', 'unord', 'neq', 'nlt', 'nle', 'ord', 'eq_uq', 'nge', 'ngt', 'false', 'neq_oq', 'ge', 'gt', 'true', 'eq_os', 'lt_oq',
   'le_oq', 'unord_s', 'neq_us', 'nlt_uq', 'nle_uq', 'ord_s', 'eq_us', 'nge_uq', 'ngt_uq', 'false_os', 'neq_os', 'ge_oq', 'gt_oq', 'true_us',
 ] as const

@@ -16,7 +16,7 @@ const SUBTRACTS: Readonly<Record<FlagKind, boolean>> =
   { add: false, adc: false, inc: false, sub: true, sbb: true, dec: true, logic: false, shl: false, shr: false, sar: false, imul: false }
 
 /** Pushes the vector of carries (borrows) out of each bit, of the size's type: see flags.ts. */
-export function pushVector(c: Code, { kind, size, left, right, result }: FlagSource): void {
+export function pushCarries(c: Code, { kind, size, left, right, result }: FlagSource): void {
   const t = typeOf(size)
   const [first, ...pairs] = SUBTRACTS[kind]
     ? [left, [left, right], [left, result]] as const
@@ -50,7 +50,7 @@ export function pushCarryOf(c: Code, source: FlagSource): void {
     return c.get(source.carry)
   }
   if (kind === 'adc' || kind === 'sbb') {
-    pushVector(c, source)
+    pushCarries(c, source)
     return takeSign(c, source)
   }
   if (kind === 'sub') {

@@ -17,7 +17,7 @@ import { State } from '../layout/state.ts'
 import { signExtend64, typeOf } from './binder.ts'
 import type { Binder, FlagBinder, FlagSource, Size } from './binder.ts'
 import {
-  isExplicit, pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushVector, pushZeroOf,
+  isExplicit, pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushCarries, pushZeroOf,
 } from './flag-operands.ts'
 
 function storeResult(b: FlagBinder, size: Size, result: number): void {
@@ -67,7 +67,7 @@ export function storeFlags(b: FlagBinder, source: FlagSource): void {
   storeResult(b, size, source.result)
   // AF, which the manual leaves open after logic, is clear.
   if (vector === undefined) return b.flagSet('carries', () => b.code.i64(0))
-  pushVector(b.code, source)
+  pushCarries(b.code, source)
   b.code.set(vector)
   storeCarries(b, size, vector)
   b.code.release(typeOf(size), vector)
@@ -92,7 +92,7 @@ function storeStep(b: FlagBinder, source: FlagSource): void {
   const vector = c.local(t)
   const high = c.local('i32')
   storeResult(b, size, source.result)
-  pushVector(c, source)
+  pushCarries(c, source)
   c.set(vector)
   // The top two bits are turned over together where CF would change, so that OF stays as computed.
   c.get(vector)

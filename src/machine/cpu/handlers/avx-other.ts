@@ -13,13 +13,12 @@ import { LANE_ACCESS } from '../layout/lane-access.ts'
 import { RECORD } from '../layout/record.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
-import { SLOT, STATUS } from '../layout/state.ts'
+import { SLOT, STATUS, UPPER_HALF } from '../layout/state.ts'
 import { operandsOf } from './avx-float.ts'
 import { PRICE } from './prices.ts'
 import { rows } from './rows.ts'
 import type { Handlers } from './rows.ts'
 import { differences } from './sse-other.ts'
-import { UPPER_HALF } from './vector-programs.ts'
 
 const HALF = 16
 

@@ -14,7 +14,7 @@ import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import { enterReal, isReal } from '../system/real-mode.ts'
 import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
-import { takeFlags } from './flags.ts'
+import { takeAllowedFlags } from './flags.ts'
 import type { Handler } from '../core/handler.ts'
 import { checkCode, readDescriptor, returnStack } from '../system/descriptors.ts'
 import { PRICE } from './prices.ts'
@@ -110,7 +110,7 @@ function returnReal(core: Core, size: number, bytes: number): void {
 function realInterruptReturn(core: Core, size: number): number {
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
   returnReal(core, size, 3 * size)
-  takeFlags(core, flags, size, 'iret')
+  takeAllowedFlags(core, flags, size, 'iret')
   core.events.nmiBlocked = false
   return afterJump(core)
 }
@@ -141,10 +141,10 @@ function interruptReturn(core: Core, record: number): number {
   if (!isReachable(registers, code, rip)) return faults.protection()
   if (hasStack) {
     const stack = returnStack(core, stackSelector, { ring, isLong: runsLong(registers, code) })
-    takeFlags(core, flags, size, 'iret')
+    takeAllowedFlags(core, flags, size, 'iret')
     setStack(core, code, stack)
   } else {
-    takeFlags(core, flags, size, 'iret')
+    takeAllowedFlags(core, flags, size, 'iret')
     core.stack.move(3 * size)
   }
   core.mode.setSegment(SEGMENT.cs, code)

@@ -16,7 +16,7 @@ const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
  * Takes new flags as the ring allows, of which `size` bytes were given. IRET sets RF, which matters only while there
  * are breakpoints on instructions; POPF clears it.
  */
-export function takeFlags(
+export function takeAllowedFlags(
   { bare, registers, mode, debug }: Views<'bare' | 'registers' | 'mode' | 'debug'>, value: number, size: number,
   by: 'popf' | 'iret',
 ): void {
@@ -35,7 +35,7 @@ export function takeFlags(
 }
 
 function popFlags(core: Core, record: number): number {
-  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, RECORD.operandBytes), 'popf')
+  takeAllowedFlags(core, core.registers.low(SLOT.t0), core.records.field(record, RECORD.operandBytes), 'popf')
   return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 

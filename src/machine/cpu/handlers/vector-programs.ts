@@ -9,10 +9,7 @@ import {
   reciprocalRootSingle, reciprocalSingle, roundDouble, roundSingle, singleToDouble, singleToInteger,
 } from '../../softfloat/index.ts'
 import type { SseArithmetic } from '../../softfloat/index.ts'
-import { State } from '../layout/state.ts'
-
-/** Byte from a register's beginning to its upper half's. */
-export const UPPER_HALF = State.ymmHigh.offset - State.xmm.offset
+import { UPPER_HALF } from '../layout/state.ts'
 
 /** Operands of a vector instruction. */
 export interface VectorOperands {

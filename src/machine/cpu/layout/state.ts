@@ -114,6 +114,9 @@ export const State = /* @__PURE__ */ overlay(4096, {
   physicalFault: u32(1212),
 })
 
+/** Bytes from the beginning of a vector register at which its upper half lies: beyond all registers' lower halves. */
+export const UPPER_HALF = State.ymmHigh.offset - State.xmm.offset
+
 /** Where a TLB entry's parts lie: tags are the page's linear address, or NO_TAG. */
 export const TLB = {
   offset: 4096, bankBytes: 32_768, entries: 1024, entryBytes: 32,

@@ -7,10 +7,10 @@
  */
 import { LANE_ACCESS } from '../layout/lane-access.ts'
 import { FMA_CONTROL } from '../layout/fma-control.ts'
-import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
+import { MODE, SEGMENT_SLOT, SLOT, UPPER_HALF } from '../layout/state.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { XMM_OPERATIONS } from '../uops/sse-integer.ts'
-import { UPPER_HALF, VECTOR_UNIT } from '../uops/sse-place.ts'
+import { VECTOR_UNIT } from '../uops/sse-place.ts'
 import { writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 import { EXTENSIONS, FLOATS, SSE_LIFTS } from './vector.ts'

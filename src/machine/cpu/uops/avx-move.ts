@@ -5,11 +5,10 @@
  */
 import type { MemoryName, PlainName } from '../../../wasm/index.ts'
 import type { AddressForm } from '../emit/binder.ts'
-import { State } from '../layout/state.ts'
+import { State, UPPER_HALF } from '../layout/state.ts'
 import { fromVector, intoUnit, intoVector, memory, raises } from './facts.ts'
 import type { Effect, MemoryUse } from './facts.ts'
 import type { MicroList } from './micro.ts'
-import { UPPER_HALF } from './sse-place.ts'
 import { halvesOf, intoWhole, storeHalves } from './vex.ts'
 
 /** An access to memory, and the demand that it be aligned. */

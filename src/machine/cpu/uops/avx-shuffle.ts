@@ -9,9 +9,10 @@ import { zeroAndCarryFlags } from '../emit/flags.ts'
 import { field, fromVector, into, setsFlags } from './facts.ts'
 import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
-import { UPPER_HALF, byteVector, pushVector, splat32, vectorPlace } from './sse-place.ts'
+import { byteVector, pushVector, splat32, vectorPlace } from './sse-place.ts'
 import { fromHalves, halvesOf, intoWhole, runHalves, storeHalves } from './vex.ts'
 import type { VectorLength } from './vex.ts'
+import { UPPER_HALF } from '../layout/state.ts'
 
 const LENGTHS = [128, 256] as const
 

@@ -8,7 +8,7 @@ import { from, fromVector, into, intoVector, perhapsByHandler } from './facts.ts
 import type { MicroList } from './micro.ts'
 import { pushVector, vectorPlace } from './sse-place.ts'
 import {
-  DEFAULT_AND_INEXACT, DEFAULT_CONTROL, INEXACT, SCALAR, giveUpIf, part, pushNotNormal, pushOdd, pushOtherControl, pushZero, result,
+  DEFAULT_AND_INEXACT, DEFAULT_CONTROL, INEXACT, SCALAR, giveUpIf, part, pushNotNormal, pushOdd, pushOtherControl, pushIsZero, result,
 } from './sse-scalar.ts'
 import type { ScalarKind } from './sse-scalar.ts'
 
@@ -145,7 +145,7 @@ function betweenFormats(b: Binder, to: ScalarKind): void {
   if (to === 'ss') {
     // A result that is not normal: fine only for zero.
     pushNotNormal(b, 'ss', r)
-    pushZero(b, 'sd', x)
+    pushIsZero(b, 'sd', x)
     c.op('i32.eqz', 'i32.and', 'i32.or')
     pushOtherControl(b, DEFAULT_AND_INEXACT)
     c.op('i32.or')

@@ -18,7 +18,7 @@ import { defineConversions, roundToWhole } from './sse-convert.ts'
 import { storeZeroAndCarry } from './sse-shuffle.ts'
 import { pushVector, splat32, vectorPlace } from './sse-place.ts'
 import {
-  DEFAULT_AND_INEXACT, INEXACT, SCALAR, giveUpIf, part, pushDenormal, pushNotNormal, pushOdd, pushOtherControl, pushZero, result,
+  DEFAULT_AND_INEXACT, INEXACT, SCALAR, giveUpIf, part, pushDenormal, pushNotNormal, pushOdd, pushOtherControl, pushIsZero, result,
 } from './sse-scalar.ts'
 import type { ScalarKind } from './sse-scalar.ts'
 
@@ -36,11 +36,11 @@ interface Computed {
 function pushOddResult(b: Binder, kind: ScalarKind, o: Computed): void {
   pushNotNormal(b, kind, o.r)
   b.code.if('i32')
-  pushZero(b, kind, o.r)
+  pushIsZero(b, kind, o.r)
   if (o.operation === 'mul' || o.operation === 'div') {
-    pushZero(b, kind, o.x)
+    pushIsZero(b, kind, o.x)
     if (o.operation === 'mul') {
-      pushZero(b, kind, o.y)
+      pushIsZero(b, kind, o.y)
       b.code.op('i32.or')
     }
     b.code.op('i32.and')

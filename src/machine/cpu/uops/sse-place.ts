@@ -4,15 +4,12 @@
  */
 import type { Code, MemoryName } from '../../../wasm/index.ts'
 import type { Binder, RegisterField, VectorForm, VectorPlace } from '../emit/binder.ts'
-import { SLOT, State } from '../layout/state.ts'
+import { SLOT, State, UPPER_HALF } from '../layout/state.ts'
 
 /** Units of the vector registers: XMM0, MM0 (physical x87 register 0), the temporary in t1 and t2, and one that is zero. */
 export const VECTOR_UNIT = {
   xmm: State.xmm.offset / 16, mmx: State.x87.offset / 16, temporary: SLOT.t1 / 16, zero: State.zeroVector.offset / 16,
 } as const
-
-/** Byte from the beginning of a register at which its upper half lies: beyond all registers' lower halves. */
-export const UPPER_HALF = State.ymmHigh.offset - State.xmm.offset
 
 /** Works out the place of a vector operand, the first one's for reading where the operation works for another one. */
 export function vectorPlace(b: Binder, field: RegisterField): VectorPlace {

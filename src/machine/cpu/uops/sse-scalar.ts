@@ -77,7 +77,7 @@ export function pushNotNormal(b: Binder, kind: ScalarKind, bits: number): void {
 }
 
 /** Pushes 1 when the bits are a zero of either sign. */
-export function pushZero(b: Binder, kind: ScalarKind, bits: number): void {
+export function pushIsZero(b: Binder, kind: ScalarKind, bits: number): void {
   pushMagnitude(b, kind, bits)
   b.code.op(`${SCALAR[kind].int}.eqz`)
 }
@@ -86,7 +86,7 @@ export function pushZero(b: Binder, kind: ScalarKind, bits: number): void {
 export function pushOdd(b: Binder, kind: ScalarKind, operands: readonly number[]): void {
   operands.forEach((bits, index) => {
     pushNotNormal(b, kind, bits)
-    pushZero(b, kind, bits)
+    pushIsZero(b, kind, bits)
     b.code.op('i32.eqz', 'i32.and')
     if (index > 0) b.code.op('i32.or')
   })

@@ -12,7 +12,7 @@ import { factsOf, field, fieldBit, fromVector, intoVector } from './facts.ts'
 import type { Effect, MicroFacts, OperandFact } from './facts.ts'
 import { isAmong } from './micro.ts'
 import type { Emit, Micro, MicroList, Parts, Pattern } from './micro.ts'
-import { UPPER_HALF } from './sse-place.ts'
+import { UPPER_HALF } from '../layout/state.ts'
 
 /** Lengths of registers in bits. */
 export type VectorLength = 128 | 256
