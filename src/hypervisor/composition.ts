@@ -18,38 +18,32 @@ import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
 import { grantFrames } from './domains/grant-frames.ts'
 import { GuestKinds } from './domains/guest-kind.ts'
 import { DomainRegistry } from './domains/registry.ts'
-import { EventChannels, type EventHost } from './events/index.ts'
+import type { EventHost } from './events/index.ts'
 import { Containment } from './execution/containment.ts'
 import { PhysicalCpus } from './execution/physical-cpus.ts'
 import { RunLoop } from './execution/run-loop.ts'
 import { VcpuExecution } from './execution/vcpu-execution.ts'
 import { timeWriter } from './execution/vcpu-time.ts'
-import { DomainMemory, type DomainMemoryParts } from './frames/domain-memory.ts'
 import { FrameAllocator } from './frames/frame-allocator.ts'
 import { FRAME_TYPE, FrameTable } from './frames/frame-table.ts'
 import { FrameTypes } from './frames/frame-types.ts'
 import { takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
-import { GrantTables, type MappingHost } from './grants/index.ts'
+import type { MappingHost } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
 import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
 import { pv32Guests } from './guests/pv32/pv32-guests.ts'
 import { pvhGuests } from './guests/pvh/pvh-guests.ts'
-import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
 import { type CoreHypercallParts, coreHypercalls } from './hypercalls/core.ts'
-import { HypercallDispatcher, NUMBERS, type DispatcherParts } from './hypercalls/dispatch.ts'
+import { NUMBERS, type DispatcherParts, withOwn } from './hypercalls/dispatch.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
-import { InterferedDoor } from './interfered/interfered-door.ts'
-import { InterferedEvents } from './interfered/interfered-events.ts'
-import { interfereWith } from './interfered/interfered-hypercalls.ts'
-import { InterferedGrants, InterferedMemory } from './interfered/interfered-memory.ts'
 import { interferenceSeat } from './interfered/interference-seat.ts'
-import type { HypervisorInterference } from './interference.ts'
+import { makeDispatcher, makeDomainMemory, makeEventChannels, makeGrantTables, makeGuestTime, makeTypedHypercalls } from './interfered/stand-ins.ts'
 import { CpuPools } from './scheduler/index.ts'
-import { type GuestTime, TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
+import { TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
 import { WorkMeter } from './time/work-meter.ts'
 import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
 
@@ -78,8 +72,7 @@ function composeMemory({ memory, portion, before, interference }: HypervisorOpti
   const machineToPhys = takeMachineToPhys({ memory, allocator, frames, isThere: before !== undefined })
   const tlb = new TlbClock()
   const meter = new WorkMeter(portion)
-  const memoryParts: DomainMemoryParts = { memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id) }
-  const domainMemory = interference === undefined ? new DomainMemory(memoryParts) : new InterferedMemory(memoryParts, interference)
+  const domainMemory = makeDomainMemory({ memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id) }, interference)
   const pageTypes = new FrameTypes(frames, tlb)
   const pageTables = new PageTables({ memory, frames, meter, types: pageTypes, domains, tlb, machineToPhys })
   return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }
@@ -99,16 +92,16 @@ function composeCore(options: HypervisorOptions): CoreParts {
   const tsc = new TscScale(options.tscKilohertz ?? 1_000_000)
   const timeRecords = new TimeRecords(memory, tsc)
   const wallClock = new WallClock(options.bootTime ?? 0n)
-  const guestTime = guestTimeOf(interference)
+  const guestTime = makeGuestTime(interference)
   const updateTime = timeWriter({ timeRecords, clock, memory, guestTime })
   const cpus = new PhysicalCpus({
     clock, hub, updateTime, count: scheduler.cpuCount, vcpuOf: (domid, vcpu) => domains.get(domid)?.vcpus[vcpu],
   })
-  const events = composeEvents(base, access, interference)
+  const events = composeEvents(base, access, options)
   const console = new HypervisorConsole({ clock, domains, hub, typed: () => events.raiseGlobalVirq(VIRQ.CONSOLE, HARDWARE_DOMAIN) })
   const crashes = new CrashReporter({ clock, memory, console })
   const execution = new VcpuExecution({ crashes, memory, clock, scheduler, events, domains, hub, cpus })
-  const grants = composeGrants(base, { execution, access, interference })
+  const grants = composeGrants(base, { execution, access, options })
   const reservation = new Reservation({
     ...base,
     reservationChanged: (domain) => {
@@ -120,7 +113,7 @@ function composeCore(options: HypervisorOptions): CoreParts {
     grants, reservation, access, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
   const hypercallCounts = new Float64Array(NUMBERS)
-  const typedHypercalls = new TypedHypercallsByDomain(shared, interference && ((parts, domain) => new InterferedDoor(parts, domain, interference)))
+  const typedHypercalls = makeTypedHypercalls(shared, interference)
   const lifecycle = composeLifecycle({ ...shared, typedHypercalls })
   const tables = hypercallTables({ ...shared, lifecycle, counts: hypercallCounts, commandLine: options.commandLine ?? '' })
   interference?.begin?.(interferenceSeat(shared))
@@ -134,29 +127,11 @@ function composeCore(options: HypervisorOptions): CoreParts {
 function hypercallTables(parts: CoreHypercallParts & ControlHypercallParts & Pick<DispatcherParts, 'hub' | 'counts' | 'access'> & Pick<CoreParts, 'options'>): (own: () => readonly HypercallRow[], abi: GuestAbi) => HypercallTable {
   const control = once((_: 'only') => controlHypercalls(parts))
   const rowsOf = once((abi: GuestAbi) => [...coreHypercalls(parts, abi), ...control('only')])
-  return (own, abi) => {
-    const made = { rows: () => withOwn(rowsOf(abi), own()), abi, hub: parts.hub, meter: parts.meter, counts: parts.counts, access: parts.access }
-    const { interference } = parts.options
-    const dispatcher = new HypercallDispatcher(made)
-    if (interference !== undefined) interfereWith(dispatcher, interference)
-    return dispatcher
-  }
+  const { hub, meter, counts, access, options } = parts
+  return (own, abi) => makeDispatcher({ rows: () => withOwn(rowsOf(abi), own()), abi, hub, meter, counts, access }, options.interference)
 }
 
-/** What domains are shown as the time, where somebody has a say in it. */
-function guestTimeOf(interference: HypervisorInterference | undefined): GuestTime | undefined {
-  if (interference?.guestTime === undefined && interference?.hostTime === undefined) return undefined
-  return {
-    shown: (domid, now) => interference.guestTime?.(domid, now) ?? now, hostTime: (domid, shown) => interference.hostTime?.(domid, shown) ?? shown,
-    rate: (domid, now) => interference.guestRate?.(domid, now) ?? 1,
-  }
-}
-
-/** A kind's own rows take the place of those that no kind owns. */
-const withOwn = (rows: readonly HypercallRow[], own: readonly HypercallRow[]): HypercallRow[] =>
-  [...rows.filter(({ name }) => !own.some((row) => row.name === name)), ...own]
-
-function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts, access: Access, interference: HypervisorInterference | undefined): EventChannels {
+function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts, access: Access, { interference }: HypervisorOptions): CoreParts['events'] {
   const host: EventHost = {
     memory, meter,
     mayControl: (caller, target) => domains.mayControl(caller, target, 'event_channel_op'),
@@ -167,10 +142,10 @@ function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts, acces
     },
     putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
   }
-  return interference === undefined ? new EventChannels(host) : new InterferedEvents(host, interference)
+  return makeEventChannels(host, interference)
 }
 
-function composeGrants(base: MemoryParts, { execution, access, interference }: Pick<CoreParts, 'execution'> & { readonly access: Access; readonly interference: HypervisorInterference | undefined }): GrantTables<Vcpu> {
+function composeGrants(base: MemoryParts, { execution, access, options }: Pick<CoreParts, 'execution' | 'access' | 'options'>): CoreParts['grants'] {
   const { memory, meter, domains } = base
   const host: MappingHost<Vcpu> = {
     memory, meter, frames: grantFrames(base),
@@ -184,7 +159,7 @@ function composeGrants(base: MemoryParts, { execution, access, interference }: P
     },
     crash: (vcpu, reason) => execution.crash(vcpu, reason),
   }
-  return interference === undefined ? new GrantTables<Vcpu>(host) : new InterferedGrants<Vcpu>(host, interference)
+  return makeGrantTables(host, options.interference)
 }
 
 function composeLifecycle(core: Omit<CoreParts, 'hypercallCounts' | 'lifecycle' | 'typedHypercallsOf' | 'tableOf'>): DomainLifecycle {

@@ -30,6 +30,10 @@ export interface DispatcherParts {
   readonly access: Access
 }
 
+/** Rows of one kind of guest: its own take the place of those that no kind owns. */
+export const withOwn = (rows: readonly HypercallRow[], own: readonly HypercallRow[]): HypercallRow[] =>
+  [...rows.filter(({ name }) => !own.some((row) => row.name === name)), ...own]
+
 /** A handler that the policy is asked about first; without rules for hypercalls there is none, and nothing is asked. */
 const asking = (handler: HypercallHandler, asked: HypercallClass, access: Access): HypercallHandler => (caller, args) => {
   const { id: domid, privileged } = caller.owner

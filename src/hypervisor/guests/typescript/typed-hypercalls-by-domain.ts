@@ -4,14 +4,19 @@ import type { Domain } from '../../domains/domain.ts'
 import { guardHypercalls } from './guarded-hypercalls.ts'
 import { TypedHypercalls, type TypedHypercallParts } from './typed-hypercalls.ts'
 
+/** What doors work on, and who may go through them. */
+export interface TypedDoorParts extends TypedHypercallParts {
+  readonly access: Access
+}
+
 /** Doors by domain. */
 export class TypedHypercallsByDomain {
-  private readonly parts: TypedHypercallParts & { readonly access: Access }
+  private readonly parts: TypedDoorParts
   private readonly calls = new Map<Domain, TypedHypercalls>()
   private readonly make: (parts: TypedHypercallParts, domain: Domain) => TypedHypercalls
 
   /** `make`: another door than the usual one. */
-  constructor(parts: TypedHypercallParts & { readonly access: Access }, make?: (parts: TypedHypercallParts, domain: Domain) => TypedHypercalls) {
+  constructor(parts: TypedDoorParts, make?: (parts: TypedHypercallParts, domain: Domain) => TypedHypercalls) {
     this.parts = parts
     this.make = make ?? ((own, domain) => new TypedHypercalls(own, domain))
   }
