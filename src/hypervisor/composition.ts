@@ -155,7 +155,8 @@ function composeGrants(base: MemoryParts, { execution, access, options }: Pick<C
     removeMapping: (vcpu, request) => vcpu.owner.kind.grants?.remove(vcpu, request) ?? GNTST.general_error,
     flushTlb: (id) => {
       const domain = domains.get(id)
-      for (const vcpu of domain?.vcpus ?? []) domain?.kind.grants?.flush(vcpu)
+      const mappings = domain?.kind.grants
+      if (mappings !== undefined) for (const vcpu of domain!.vcpus) mappings.flush(vcpu)
     },
     crash: (vcpu, reason) => execution.crash(vcpu, reason),
   }

@@ -52,11 +52,12 @@ export class EventHostDouble {
   /** A domain with its shared_info in a frame of its own. */
   domain(id: number, options: Partial<EventDomain> = {}): { id: DomId; events: DomainEvents; sharedInfo: number } {
     const sharedInfo = this.frame() * PAGE
+    const wake = (vcpu: number): void => void this.woken.push(`${id}.${vcpu}`)
     const events = this.channels.addDomain({
       id: domId(id), vcpuCount: 2, maxPort: 4095, sharedInfo, abi: NATIVE,
       vcpuInfo: (vcpu) => SharedInfo.vcpuInfo.at(sharedInfo, vcpu),
       ...options,
-    }, (vcpu) => void this.woken.push(`${id}.${vcpu}`))
+    }, { wake, raised: wake })
     return { id: domId(id), events, sharedInfo }
   }
 

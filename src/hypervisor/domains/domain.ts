@@ -143,11 +143,6 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     return this.guest === undefined ? gfn : this.guest.physmap.frame(gfn)
   }
 
-  /** An event waits for a vCPU that none did before. */
-  raised(vcpu: number): void {
-    this.vcpus[vcpu]?.guest?.raised?.()
-  }
-
   /** Whether a vCPU would be interrupted now; undefined where its vcpu_info tells. */
   interrupted(vcpu: number): boolean | undefined {
     return this.vcpus[vcpu]?.guest?.interrupted?.()

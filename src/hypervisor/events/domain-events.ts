@@ -11,7 +11,7 @@ import { FifoDelivery } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'
 import {
-  CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget,
+  CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget, type VcpuListeners,
 } from './types.ts'
 import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
 
@@ -37,12 +37,12 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   /** Port that each polling vCPU waits for. */
   private readonly pollers = new Map<number, number>()
   private readonly host: EventHost
-  private readonly wake: (vcpu: number) => void
+  private readonly listeners: VcpuListeners
   private currentDelivery: EventDelivery
 
-  constructor(host: EventHost, domain: EventDomain, wake: (vcpu: number) => void) {
+  constructor(host: EventHost, domain: EventDomain, listeners: VcpuListeners) {
     this.host = host
-    this.wake = wake
+    this.listeners = listeners
     this.domain = domain
     this.currentDelivery = new TwoLevelDelivery(host, domain, this)
     this.ports = new PortTable({
@@ -101,13 +101,16 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   markPending(vcpu: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    const { memory } = this.host
-    if (memory.view.getUint8(info + PENDING) !== 0) return
-    memory.view.setUint8(info + PENDING, 1)
-    memory.markWritten(info >>> PAGE_SHIFT)
-    this.domain.raised?.(vcpu)
+    this.host.memory.markWritten(info >>> PAGE_SHIFT)
+    this.pend(vcpu, info)
+  }
+
+  pend(vcpu: number, info: number): void {
+    const { view } = this.host.memory
+    if (view.getUint8(info + PENDING) !== 0) return
+    view.setUint8(info + PENDING, 1)
     this.endPoll(vcpu)
-    this.wake(vcpu)
+    this.listeners.raised(vcpu)
   }
 
   /** True when the vCPU has an upcall to take: pending and not masked. */
@@ -143,7 +146,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
 
   /** Ends polling; true when the vCPU was polling. */
   endPoll(vcpu: number): boolean {
-    return this.pollers.delete(vcpu)
+    return this.pollers.size > 0 && this.pollers.delete(vcpu)
   }
 
   wakePollers(port: number): void {
@@ -152,7 +155,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     for (const [vcpu, wanted] of [...this.pollers].sort(([a], [b]) => a - b)) {
       if (wanted !== ANY_PORT && wanted !== port) continue
       this.pollers.delete(vcpu)
-      this.wake(vcpu)
+      this.listeners.wake(vcpu)
     }
   }
 

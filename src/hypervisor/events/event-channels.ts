@@ -13,7 +13,7 @@ import { invariant, sameState, type DomId, type Rewind, type Stateful, sameEntri
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
 import { bindingsOf, DomainEvents, isUsable } from './domain-events.ts'
 import { checkEventState, type EventState } from './event-state.ts'
-import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
+import { CHANNEL, type Channel, type EventDomain, type EventHost, type VcpuListeners } from './types.ts'
 import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
 
 /** What EVTCHNOP_status tells of a port; fields that do not apply are absent. */
@@ -39,12 +39,9 @@ export class EventChannels implements Stateful<EventState> {
     this.host = host
   }
 
-  /**
-   * Gives a new domain its event channels. `wake`: one of its vCPUs has something to do; unblock it if it is blocked,
-   * interrupt it if it runs.
-   */
-  addDomain(domain: EventDomain, wake: (vcpu: number) => void): DomainEvents {
-    const events = new DomainEvents(this.host, domain, wake)
+  /** Gives a new domain its event channels. */
+  addDomain(domain: EventDomain, listeners: VcpuListeners): DomainEvents {
+    const events = new DomainEvents(this.host, domain, listeners)
     this.domains.set(domain.id, events)
     return events
   }

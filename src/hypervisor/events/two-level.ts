@@ -6,7 +6,8 @@
  *
  * The guest owns these words and may write anything into them: they steer nothing but its own wake-ups.
  *
- * hot path: plain DataView accesses on 32-bit words.
+ * hot path: plain DataView accesses on bytes; a page is told of once for all that a send writes into it, before anybody else hears of
+ * the send (with a mark for each bit, sends took a quarter longer).
  * Reference: xen/common/event_2l.c, public/xen.h (struct shared_info).
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
@@ -27,12 +28,15 @@ export class TwoLevelDelivery implements EventDelivery {
   private selectorOffset!: number
   /** Ports in a word, as a power of two. */
   private wordShift!: number
+  /** Frame of shared_info, in which both bitmaps lie. */
+  private readonly frame: number
 
   constructor(host: EventHost, domain: EventDomain, upcall: UpcallTarget) {
     this.view = host.memory.view
     this.memory = host.memory
     this.domain = domain
     this.upcall = upcall
+    this.frame = domain.sharedInfo >>> PAGE_SHIFT
     this.follow(domain.abi)
   }
 
@@ -60,21 +64,29 @@ export class TwoLevelDelivery implements EventDelivery {
 
   setPending(vcpu: number, channel: Channel): void {
     const { port } = channel
+    const { view } = this
     this.keepUp()
-    if (this.testAndSet(this.pendingBits, port)) return
-    if (!this.test(this.maskBits, port)) this.select(vcpu, port)
+    const at = port >>> 3
+    const bit = 1 << (port & 7)
+    const byte = view.getUint8(this.pendingBits + at)
+    if ((byte & bit) !== 0) return
+    view.setUint8(this.pendingBits + at, byte | bit)
+    this.memory.markWritten(this.frame)
+    if ((view.getUint8(this.maskBits + at) & bit) === 0) this.select(vcpu, port)
     this.upcall.wakePollers(port)
   }
 
   clearPending(channel: Channel): void {
     this.keepUp()
-    this.testAndClear(this.pendingBits, channel.port)
+    if (this.testAndClear(this.pendingBits, channel.port)) this.memory.markWritten(this.frame)
   }
 
   unmask(channel: Channel): void {
     const { port } = channel
     this.keepUp()
-    if (this.testAndClear(this.maskBits, port) && this.test(this.pendingBits, port)) this.select(channel.vcpu, port)
+    if (!this.testAndClear(this.maskBits, port)) return
+    this.memory.markWritten(this.frame)
+    if (this.test(this.pendingBits, port)) this.select(channel.vcpu, port)
   }
 
   isPending(channel: Channel): boolean {
@@ -105,31 +117,33 @@ export class TwoLevelDelivery implements EventDelivery {
     for (let i = 0; i < this.followed.word.size; i += 4) this.view.setUint32(at + i, 0xffffffff, true)
   }
 
+  /** The frame of shared_info has been told of, and the vCPU's record lies there unless it has moved. */
   private select(vcpu: number, port: number): void {
+    const { view } = this
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    if (!this.testAndSet(info + this.selectorOffset, port >>> this.wordShift)) this.upcall.markPending(vcpu)
+    const word = port >>> this.wordShift
+    const at = info + this.selectorOffset + (word >>> 3)
+    const bit = 1 << (word & 7)
+    const byte = view.getUint8(at)
+    if ((byte & bit) !== 0) return
+    view.setUint8(at, byte | bit)
+    const frame = info >>> PAGE_SHIFT
+    if (frame !== this.frame) this.memory.markWritten(frame)
+    this.upcall.pend(vcpu, info)
   }
 
   private test(bits: number, index: number): boolean {
     return (this.view.getUint8(bits + (index >>> 3)) >>> (index & 7) & 1) === 1
   }
 
-  private testAndSet(bits: number, index: number): boolean {
-    const at = bits + (index >>> 3)
-    const byte = this.view.getUint8(at)
-    const bit = 1 << (index & 7)
-    this.view.setUint8(at, byte | bit)
-    this.memory.markWritten(at >>> PAGE_SHIFT)
-    return (byte & bit) !== 0
-  }
-
+  /** Whoever clears a bit that was set tells of the page. */
   private testAndClear(bits: number, index: number): boolean {
     const at = bits + (index >>> 3)
     const byte = this.view.getUint8(at)
     const bit = 1 << (index & 7)
+    if ((byte & bit) === 0) return false
     this.view.setUint8(at, byte & ~bit)
-    this.memory.markWritten(at >>> PAGE_SHIFT)
-    return (byte & bit) !== 0
+    return true
   }
 }

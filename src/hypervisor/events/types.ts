@@ -20,10 +20,16 @@ export interface EventDomain {
   readonly abi: GuestAbi
   /** Byte address of the vCPU's `struct vcpu_info` in host memory, or -1 while it has none. */
   vcpuInfo(vcpu: number): number
-  /** `evtchn_upcall_pending` of the vCPU has been set, for guests to whom that comes as an interrupt. */
-  raised?(vcpu: number): void
   /** Whether the vCPU would take an interrupt now; undefined where its `vcpu_info` tells that. */
   interrupted?(vcpu: number): boolean | undefined
+}
+
+/** Who hears of a domain's vCPUs. */
+export interface VcpuListeners {
+  /** One of them has something to do: unblock it if it is blocked, interrupt it if it runs. */
+  wake(vcpu: number): void
+  /** `evtchn_upcall_pending` of one has been set: tell its kind, where that comes as an interrupt, and wake it. */
+  raised(vcpu: number): void
 }
 
 /** What event channels ask of the hypervisor around them. */
@@ -98,6 +104,8 @@ export interface EventDelivery {
 export interface UpcallTarget {
   /** Sets the vCPU's `evtchn_upcall_pending` and wakes it. */
   markPending(vcpu: number): void
+  /** The same where the caller knows that its vcpu_info lies at `info`, and has told of that page. */
+  pend(vcpu: number, info: number): void
   /** The port became pending: wakes vCPUs that poll for it. */
   wakePollers(port: number): void
 }

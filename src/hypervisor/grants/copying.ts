@@ -8,13 +8,12 @@
  * run before it is let go; every check stays. 120 ns for 16 bytes, where records took 430.
  * Reference: xen/common/grant_table.c (acquire_grant_for_copy, gnttab_copy_one).
  */
-import { PAGE_SIZE } from '../../x86/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { DOMID, GNTST, GTF, GrantEntryV2 } from '../../abi/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import type { GrantTable } from './grant-table.ts'
 import { PIN, isWritePinned, wouldOverflow, type ActiveEntry } from './pins.ts'
 import type { CopyRequest, CopySide, GrantHost } from './types.ts'
-
 
 /** One side of a copy, held; filled anew for each copy. */
 class HeldSide {
@@ -114,7 +113,8 @@ export class GrantCopier {
     const start = from.mfn * PAGE_SIZE + source.offset
     memory.bytes.copyWithin(to.mfn * PAGE_SIZE + destination.offset, start, start + length)
     memory.markWritten(to.mfn)
-    this.host.meter.charge(WORK.element + Math.ceil((length / PAGE_SIZE) * WORK.page))
+    // The price of a page by its bytes, rounded up.
+    this.host.meter.charge(WORK.element + ((length * WORK.page + PAGE_SIZE - 1) >>> PAGE_SHIFT))
     return GNTST.okay
   }
 

@@ -21,6 +21,9 @@ const STATUS_SIZE = 2
 /** Entries of version 1 in a frame, a power of two. */
 const ENTRIES_PER_FRAME = PAGE_SIZE / GrantEntryV1.size
 const ENTRIES_SHIFT = 31 - Math.clz32(ENTRIES_PER_FRAME)
+/** Bytes of an entry, as powers of two. */
+const ENTRY_SHIFT_V1 = 31 - Math.clz32(GrantEntryV1.size)
+const ENTRY_SHIFT_V2 = 31 - Math.clz32(GrantEntryV2.size)
 
 /** How an entry is about to be used. */
 export interface Use {
@@ -136,14 +139,14 @@ export class GrantTable implements Stateful<DomainGrantState> {
 
   /** Byte address of an entry of the version in force. */
   entryAt(ref: number): number {
-    const perPage = PAGE_SIZE / this.entrySize
-    return this.frames[Math.floor(ref / perPage)]! * PAGE_SIZE + (ref % perPage) * this.entrySize
+    const perFrame = PAGE_SHIFT - (this.version === 1 ? ENTRY_SHIFT_V1 : ENTRY_SHIFT_V2)
+    return this.frames[ref >>> perFrame]! * PAGE_SIZE + ((ref & ((1 << perFrame) - 1)) << (PAGE_SHIFT - perFrame))
   }
 
   /** Byte address of the word with GTF_reading and GTF_writing, or -1 when it has gone with the table. */
   statusAt(ref: number): number {
     if (this.retired || ref >= this.entryCount) return -1
-    if (this.version === 1) return this.entryAt(ref) + GrantEntryV1.flags.offset
+    if (this.version === 1) return this.entryAt(ref)
     const perPage = PAGE_SIZE / STATUS_SIZE
     return this.statusFrames[Math.floor(ref / perPage)]! * PAGE_SIZE + (ref % perPage) * STATUS_SIZE
   }
@@ -155,7 +158,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
 
   /** Whom an entry is for. */
   domainOf(ref: number): number {
-    return this.view.getUint16(this.entryAt(ref) + 2, true)
+    return this.view.getUint16(this.entryAt(ref) + GrantEntryV1.domid.offset, true)
   }
 
   /** The host's frame that a frame number of the domain's names; -1 for none. */
@@ -180,12 +183,14 @@ export class GrantTable implements Stateful<DomainGrantState> {
    * status. An entry in use is only checked for writing: whom it is for was checked when it came into use.
    */
   announce(ref: number, use: Use): number {
-    const flags = this.flagsOf(ref)
-    const status = this.statusAt(ref)
-    if (!this.active.has(ref) && !this.permits(ref, flags, use)) return GNTST.general_error
+    const { view } = this
+    const at = this.entryAt(ref)
+    const flags = view.getUint16(at, true)
+    if (!this.active.has(ref) && !this.permits(at, flags, use)) return GNTST.general_error
     if (!use.readOnly && (flags & GTF.readonly) !== 0) return GNTST.general_error
     const bits = use.readOnly ? GTF.reading : GTF.reading | GTF.writing
-    this.note(status, this.view.getUint16(status, true) | bits)
+    const status = this.version === 1 ? at : this.statusAt(ref)
+    this.note(status, view.getUint16(status, true) | bits)
     return GNTST.okay
   }
 
@@ -211,7 +216,8 @@ export class GrantTable implements Stateful<DomainGrantState> {
     if ((flags & GTF.type_mask) !== GTF.permit_access) return GNTST.general_error
     if (this.view.getUint16(at + GrantEntryV1.domid.offset, true) !== user) return GNTST.general_error
     if (write && (flags & GTF.readonly) !== 0) return GNTST.general_error
-    this.note(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading))
+    // It is told of when the use ends: nobody else looks before.
+    this.view.setUint16(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading), true)
     return at
   }
 
@@ -241,10 +247,11 @@ export class GrantTable implements Stateful<DomainGrantState> {
     return this.version === 1 ? GrantEntryV1.size : GrantEntryV2.size
   }
 
-  private permits(ref: number, flags: number, use: Use): boolean {
+  /** Whether the entry at `at`, with these flags, is there for the use. */
+  private permits(at: number, flags: number, use: Use): boolean {
     const type = flags & (use.map ? GTF.type_mask | GTF.sub_page : GTF.type_mask)
     const isTransitive = this.version === 2 && !use.map && type === GTF.transitive
-    return (type === GTF.permit_access || isTransitive) && this.domainOf(ref) === use.domid
+    return (type === GTF.permit_access || isTransitive) && this.view.getUint16(at + GrantEntryV1.domid.offset, true) === use.domid
   }
 
   private allocate(count: number): number[] | undefined {

@@ -32,6 +32,8 @@ export interface CacheFlushRequest {
   readonly op: number
 }
 
+const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
+
 /** All grant tables of one host. `V` is the hypervisor's own vCPU. */
 export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> {
   private readonly host: MappingHost<V>
@@ -87,7 +89,6 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
 
   /** GNTTABOP_map_grant_ref. */
   map(caller: V, request: MapRequest): MapResult {
-    const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
     if ((request.flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) return refused(GNTST.bad_gntref)
     const here = this.tables.get(caller.domid)
     const there = this.tables.get(request.domid)

@@ -35,7 +35,8 @@ export class GrantMapper<V extends GrantCaller> {
   }
 
   /** GNTTABOP_map_grant_ref, after the granting domain has been found. */
-  map({ caller, here, there }: MappingSides<V>, request: MapRequest): MapResult {
+  map(sides: MappingSides<V>, request: MapRequest): MapResult {
+    const { here, there } = sides
     const { flags, ref } = request
     const pins = pinsFor(flags)
     const handle = here.maptrack.next()
@@ -44,7 +45,7 @@ export class GrantMapper<V extends GrantCaller> {
     const readOnly = (flags & GNTMAP.readonly) !== 0
     const active = this.use(here, there, { ref, pins, readOnly })
     if (typeof active === 'number') return failed(active)
-    const status = this.attach({ caller, here, there }, { active, request, readOnly })
+    const status = this.attach(sides, { active, request, readOnly })
     if (status !== GNTST.okay) {
       active.pin -= pins
       there.settle(ref, readOnly)
@@ -145,7 +146,7 @@ export class GrantMapper<V extends GrantCaller> {
   ): number {
     const { flags } = request
     const { mfn } = active
-    const wanted = [flags & GNTMAP.device_map, flags & GNTMAP.host_map].filter((kind) => kind !== 0).length
+    const wanted = (flags & BOTH) === BOTH ? 2 : (flags & BOTH) === 0 ? 0 : 1
     let taken = 0
     while (taken < wanted && this.take(mfn, there, readOnly)) taken += 1
     let status: number = taken === wanted ? GNTST.okay : GNTST.general_error

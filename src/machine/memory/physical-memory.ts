@@ -68,6 +68,10 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   readonly endFrame: number
   /** Where the machine's own areas lie. */
   private readonly areas: MemoryLayout
+  /** The first frame's note, the first group's, and the word of the first frame's lines. hot path: looked at for each write that is told of. */
+  private readonly noteAt: number
+  private readonly groupAt: number
+  private readonly linesAt: number
   /** Told about writes to decoded code. */
   protected onCodeWrite: (mfn: number) => void = () => {}
   /** Frames that have been handed out; the others are as zero as they were made. */
@@ -84,6 +88,9 @@ export class PhysicalMemory implements Stateful<MemoryState> {
       const most = mostMemoryBytes(processors)
       throw new XenError('OUT_OF_MEMORY', `a machine holds at most ${most} bytes`, { details: { bytes, most } })
     }
+    this.noteAt = this.areas.frameNotes
+    this.groupAt = this.areas.noteGroups
+    this.linesAt = this.areas.codeLines >> 2
     const pages = this.areas.wasmPages
     this.memory = memoryOf(pages)
     this.buffer = this.memory.buffer
@@ -116,8 +123,9 @@ export class PhysicalMemory implements Stateful<MemoryState> {
    */
   markWritten(mfn: number): void {
     if (mfn < 0 || mfn >= this.endFrame) return
-    this.bytes[this.areas.frameNotes + mfn] = 0
-    this.bytes[this.areas.noteGroups + (mfn >>> NOTE_GROUP_SHIFT)] = 1
+    const { bytes } = this
+    bytes[this.noteAt + mfn] = 0
+    bytes[this.groupAt + (mfn >>> NOTE_GROUP_SHIFT)] = 1
     if (this.hasCode(mfn)) this.onCodeWrite(mfn)
   }
 
@@ -129,13 +137,14 @@ export class PhysicalMemory implements Stateful<MemoryState> {
 
   /** True when code was taken from a frame since it was written. */
   protected hasCode(mfn: number): boolean {
-    const lines = (this.areas.codeLines >> 2) + mfn * 2
-    return (this.words[lines]! | this.words[lines + 1]!) !== 0
+    const { words } = this
+    const lines = this.linesAt + mfn * 2
+    return (words[lines]! | words[lines + 1]!) !== 0
   }
 
   /** Lines of a frame from which code was taken since it was written: two words. */
   private linesOf(mfn: number): Uint32Array {
-    const lines = (this.areas.codeLines >> 2) + mfn * 2
+    const lines = this.linesAt + mfn * 2
     return this.words.subarray(lines, lines + 2)
   }
 

@@ -299,9 +299,18 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     parts.domains.add(domain)
     parts.scheduler.addDomain(id)
     for (let vcpu = 0; vcpu < vcpuCount; vcpu += 1) this.addVcpu(domain, vcpu)
-    parts.events.addDomain(domain, (vcpu) => {
-      const woken = domain.vcpus[vcpu]
-      if (woken !== undefined) parts.execution.wake(woken)
+    const { vcpus } = domain
+    parts.events.addDomain(domain, {
+      wake: (vcpu) => {
+        const woken = vcpus[vcpu]
+        if (woken !== undefined) parts.execution.wake(woken)
+      },
+      raised: (vcpu) => {
+        const told = vcpus[vcpu]
+        if (told === undefined) return
+        told.guest?.raised?.()
+        parts.execution.wake(told)
+      },
     })
     return domain
   }
