@@ -12,8 +12,11 @@ import { FRAME_FLAG, OWNER_FREE } from './frame-facts.ts'
 const ROW_BYTES = 26
 /** Frames whose rows fill whole pages: those of a page of the narrowest field. */
 const ROUND = PAGE_SIZE
-/** Frames on a page of a field, as powers of two. */
-const SHIFT = { stamp: 9, references: 10, typeCount: 10, linear: 10, owner: 11, progress: 11, type: 12, flags: 12 } as const
+/** Frames on a page of a field of one byte, two, four and eight, as powers of two. */
+const BYTES_SHIFT = 12
+const HALVES_SHIFT = 11
+const WORDS_SHIFT = 10
+const DOUBLES_SHIFT = 9
 
 /** The rows. */
 export class FrameRows {
@@ -68,50 +71,50 @@ export class FrameRows {
   /** Writes a frame's stamp of the clock of flushes. */
   setStamp(mfn: number, stamp: number): void {
     writable(this.stamp)[mfn] = stamp
-    this.touched[mfn >>> SHIFT.stamp] = 1
+    this.touched[mfn >>> DOUBLES_SHIFT] = 1
   }
 
   /** Writes how many references a frame has. */
   setReferences(mfn: number, count: number): void {
     writable(this.references)[mfn] = count
-    this.touched[this.referencesPage + (mfn >>> SHIFT.references)] = 1
+    this.touched[this.referencesPage + (mfn >>> WORDS_SHIFT)] = 1
   }
 
   /** Writes how many uses of its type a frame has. */
   setTypeCount(mfn: number, count: number): void {
     writable(this.typeCount)[mfn] = count
-    this.touched[this.typeCountPage + (mfn >>> SHIFT.typeCount)] = 1
+    this.touched[this.typeCountPage + (mfn >>> WORDS_SHIFT)] = 1
   }
 
   /** Writes a frame's recursive entries: positive counts those in it, negative its uses as one. */
   setLinear(mfn: number, count: number): void {
     writable(this.linear)[mfn] = count
-    this.touched[this.linearPage + (mfn >>> SHIFT.linear)] = 1
+    this.touched[this.linearPage + (mfn >>> WORDS_SHIFT)] = 1
   }
 
   /** Writes the number of the domain that owns a frame. */
   setOwner(mfn: number, owner: number): void {
     writable(this.owner)[mfn] = owner
-    this.touched[this.ownerPage + (mfn >>> SHIFT.owner)] = 1
+    this.touched[this.ownerPage + (mfn >>> HALVES_SHIFT)] = 1
   }
 
   /** Writes how far the validation of a table has come. */
   setProgress(mfn: number, progress: number): void {
     writable(this.progress)[mfn] = progress
-    this.touched[this.progressPage + (mfn >>> SHIFT.progress)] = 1
+    this.touched[this.progressPage + (mfn >>> HALVES_SHIFT)] = 1
   }
 
   /** Writes a frame's type. */
   setType(mfn: number, type: number): void {
     writable(this.type)[mfn] = type
-    this.touched[this.typePage + (mfn >>> SHIFT.type)] = 1
+    this.touched[this.typePage + (mfn >>> BYTES_SHIFT)] = 1
   }
 
   /** Writes a frame's flags. */
   setFlags(mfn: number, flags: number): void {
-    if (((this.flags[mfn]! ^ flags) & FRAME_FLAG.SHARED) !== 0) this.shared[mfn >>> SHIFT.flags] = undefined
+    if (((this.flags[mfn]! ^ flags) & FRAME_FLAG.SHARED) !== 0) this.shared[mfn >>> BYTES_SHIFT] = undefined
     writable(this.flags)[mfn] = flags
-    this.touched[this.flagsPage + (mfn >>> SHIFT.flags)] = 1
+    this.touched[this.flagsPage + (mfn >>> BYTES_SHIFT)] = 1
   }
 
   /** All rows have been written. */
@@ -140,7 +143,7 @@ export class FrameRows {
   }
 
   private findShared(page: number): readonly number[] {
-    const first = page << SHIFT.flags
+    const first = page << BYTES_SHIFT
     return this.findIn(first, Math.min(first + PAGE_SIZE, this.flags.length), FRAME_FLAG.SHARED)
   }
 

@@ -140,6 +140,11 @@ export class FrameTable implements Stateful<FrameTableState> {
     return this.addReference(mfn)
   }
 
+  /** True for a frame that a domain owns and that is referenced: one that {@link FrameTable.getPage} takes a reference to, if there is one to be had. */
+  isOwnedBy(mfn: number, domid: number): boolean {
+    return mfn >= this.first && mfn < this.end && this.owner[mfn] === domid && this.references[mfn] !== 0
+  }
+
   /** Takes a reference whoever owns the frame; false when nobody does. */
   addReference(mfn: number): boolean {
     const count = this.references[mfn]!

@@ -11,7 +11,7 @@ import { isTable, levelOf } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { RING_1, RING_3, isSafeDescriptor } from './descriptors.ts'
-import { entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
+import { entryFrame, choosesCaching, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
 import { hasDevices } from './page-tables.ts'
 import { PAE_ENTRIES, XEN_SLOTS, isGuestSlot } from './table-slots.ts'
 
@@ -87,7 +87,7 @@ function auditTable(parts: TableAuditParts, ledger: FrameLedger, table: Table): 
     }
     if (isTop && entries === ENTRIES) auditTopSlot(ledger, { mfn, slot, low, high })
     if ((low & PTE.PRESENT) === 0) continue
-    const isForbidden = level === 1 ? isForbiddenLeaf(low, mayHaveDevices) : isTop ? isForbiddenPaeTop(low, high) : isForbiddenTable(low)
+    const isForbidden = level === 1 ? choosesCaching(low) && !mayHaveDevices : isTop ? isForbiddenPaeTop(low, high) : isForbiddenTable(low)
     if (isForbidden) ledger.report(mfn, `entry ${slot} has flags that no guest may set: ${(low & 0xfff).toString(16)}`)
     if ((low & wanted) !== wanted) ledger.report(mfn, `entry ${slot} lacks USER, which every present entry has here`)
     const target = entryFrame(low, high)

@@ -143,6 +143,8 @@ export class MmuUpdates {
   /** Carries out the request at hand; the pointer's low bits say how. */
   private apply(caller: Domain): number {
     const command = this.request.pointerLow & 7
+    // Nearly all are of this kind.
+    if (command === MMU.NORMAL_PT_UPDATE) return this.change(WRITE)
     const run = command < this.runs.length ? this.runs[command] : undefined
     return run === undefined ? -ERRNO.ENOSYS : run(caller)
   }
@@ -163,9 +165,11 @@ export class MmuUpdates {
     const { request, how } = this
     const { frames } = this.parts
     const mfn = frameOf(request)
-    if (!frames.getPage(mfn, how.table)) return -ERRNO.EINVAL
     const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
     how.preserve = way === PRESERVE
+    // Its uses as a table hold references that no leaf of it holds, so that it needs no other one here.
+    if (frames.type[mfn] === FRAME_TYPE.L1 && this.isInUse(mfn) && frames.isOwnedBy(mfn, how.table)) return this.changeLeaf(at)
+    if (!frames.getPage(mfn, how.table)) return -ERRNO.EINVAL
     if (how.map !== undefined && (request.low & PTE.PRESENT) !== 0 && !this.translate(how.map)) {
       frames.putPage(mfn)
       return -ERRNO.EINVAL
@@ -173,6 +177,13 @@ export class MmuUpdates {
     const result = this.isInUse(mfn) ? this.changeTyped(mfn, at) : this.writePlain(mfn, at)
     frames.putPage(mfn)
     return result
+  }
+
+  /** Writes an entry of a level-1 table. */
+  private changeLeaf(at: number): number {
+    const { request, how } = this
+    if (how.map !== undefined && (request.low & PTE.PRESENT) !== 0 && !this.translate(how.map)) return -ERRNO.EINVAL
+    return this.updates.changeLeaf(at, request.low, request.high, how)
   }
 
   /** Writes an entry whose frame is the host's, whoever has it. */
@@ -247,7 +258,6 @@ export class MmuUpdates {
   private changeTyped(mfn: number, at: number): number {
     const { request, how } = this
     const type = this.parts.frames.type[mfn]!
-    if (type === FRAME_TYPE.L1) return this.updates.changeLeaf(at, request.low, request.high, how)
     if (type === FRAME_TYPE.WRITABLE) {
       this.writeWords(mfn, at)
       return 0

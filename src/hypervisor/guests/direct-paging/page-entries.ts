@@ -18,9 +18,8 @@ const TABLE_FORBIDDEN = PTE.PWT | PTE.PCD | PTE.LARGE | PTE.GLOBAL
 /** Low bits that an unprivileged guest may not set at level 1: cache attributes. GLOBAL is ignored or meaningful. */
 const LEAF_FORBIDDEN = PTE.PWT | PTE.PCD | PTE.PAT
 
-/** True when a level-1 entry has bits that its owner may not set. */
-export const isForbiddenLeaf = (low: number, mayChooseCaching: boolean): boolean =>
-  !mayChooseCaching && (low & LEAF_FORBIDDEN) !== 0
+/** True when a level-1 entry has bits that only owners with devices may set. */
+export const choosesCaching = (low: number): boolean => (low & LEAF_FORBIDDEN) !== 0
 
 /** True when an entry of level 2 to 4 has bits that no guest may set. */
 export const isForbiddenTable = (low: number): boolean => (low & TABLE_FORBIDDEN) !== 0

@@ -32,7 +32,7 @@ import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { RING_1, RING_3, isValidDescriptorPage } from './descriptors.ts'
 import { FallingTables } from './falling-tables.ts'
 import {
-  addedTableBits, adjustLeafHigh, adjustLeafLow, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
+  addedTableBits, adjustLeafHigh, adjustLeafLow, choosesCaching, entryFrame, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
 import { ENTRIES, PAE_ENTRIES, XEN_SLOTS, isGuestSlot, type LeafOwners, type TablePlace } from './table-slots.ts'
 
@@ -49,6 +49,9 @@ export interface PageTableHost {
 
 /** True for a domain that may choose cache attributes and map device memory. */
 export const hasDevices = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.privileged === true
+
+/** True when a level-1 entry of a domain's tables has bits that it may not set. hot path: hardly any has one, and the domain is asked for then only. */
+export const isForbiddenLeaf = (low: number, domains: DomainRegistry, domid: number): boolean => choosesCaching(low) && !hasDevices(domains, domid)
 
 /** True for a domain whose tables have three levels. */
 const hasPae = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.hasPae === true
@@ -121,7 +124,7 @@ export class PageTables implements FrameContents {
    */
   getLeaf(low: number, high: number, owners: LeafOwners): number {
     const { frames, host } = this
-    if (isForbiddenLeaf(low, hasDevices(host.domains, owners.table))) return -ERRNO.EINVAL
+    if (isForbiddenLeaf(low, host.domains, owners.table)) return -ERRNO.EINVAL
     const mfn = entryFrame(low, high)
     if (!frames.isValid(mfn)) return isInvalidFrame(low, high) ? -ERRNO.EINVAL : -ERRNO.EPERM
     const owner = frames.owner[mfn]!

@@ -9,9 +9,9 @@ import { PTE } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import { levelOf } from '../../frames/frame-types.ts'
 import {
-  addedTableBits, adjustLeafHigh, adjustLeafLow, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isSameLeaf, isSameTable,
+  addedTableBits, adjustLeafHigh, adjustLeafLow, isForbiddenPaeTop, isForbiddenTable, isSameLeaf, isSameTable,
 } from './page-entries.ts'
-import { type PageTables, hasDevices } from './page-tables.ts'
+import { type PageTables, isForbiddenLeaf } from './page-tables.ts'
 import { type LeafOwners, PAE_ENTRIES, isGuestSlot } from './table-slots.ts'
 
 const KEPT = PTE.ACCESSED | PTE.DIRTY
@@ -41,7 +41,7 @@ export class PageUpdates {
       tables.putLeaf(oldLow, oldHigh)
       return 0
     }
-    if (isForbiddenLeaf(low, hasDevices(tables.host.domains, options.table))) return -ERRNO.EINVAL
+    if (isForbiddenLeaf(low, tables.host.domains, options.table)) return -ERRNO.EINVAL
     const newHigh = options.isPae ? high : adjustLeafHigh(low, high)
     let newLow = options.isPae ? low : adjustLeafLow(low, newHigh)
     if (isSameLeaf(oldLow, oldHigh, newLow, newHigh)) {
