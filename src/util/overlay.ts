@@ -238,5 +238,6 @@ export function overlay<T extends Fields>(size: number, fields: T): Overlay<T> {
       }
     },
   }
-  return Object.assign(layout, fields)
+  // The fields first: in V8 an object to which dozens of properties are added one by one is a hash table from then on.
+  return { ...fields, ...layout }
 }
