@@ -1,11 +1,11 @@
 /**
  * Moments of a host with one 256 MiB Linux of Debian at its shell: taken, come back to, branched from, written and read; what
  * memory they take, and what they cost a host that has taken one. Times are by the wall, p50 and p99 of 200 rounds behind 50
- * that warm up, or 2,000 where a round takes some ten microseconds; beside them copying the same pages within memory, and the processor time of a round.
+ * that warm up, or 20,000 where a round takes some ten microseconds; beside them copying the same pages within memory, and the processor time of a round.
  *
  * Targets: first branch 10 ms, further ones 1 ms; reset with 256 dirty pages 50 us (p99 150 us), with 8,192 1.5 ms; checkpoint
- * with 256 dirty pages 200 us; a file of at most 15 MB; a file to the first answer of the shell 300 ms; 100 moments along a run in
- * at most 5 % more than the pages that differ; a host that has a moment at most 2 % slower.
+ * with 256 dirty pages 200 us; a file of at most 15 MB; a file to the first answer of the shell 300 ms; 100 moments along a run, or a boot, in
+ * at most 5 % more than the pages that differ (behind a first one); a host that has a moment at most 2 % slower.
  *
  * `npm run bench -- moments resets fixture` measures only these parts of it; see PARTS.
  *
@@ -13,19 +13,23 @@
  * touched, which is the system's time and has a row of its own. Dirty pages that lie in a row are copied at once, those that lie apart one by one.
  */
 import { guestFile } from '../support/guests.ts'
-import { bootLinux, type LinuxGuest } from '../support/linux.ts'
+import { bootLinux, bootLinuxHost, createLinux, type LinuxGuest } from '../support/linux.ts'
 import { nodeCompressions } from '../../src/node/index.ts'
 import { DEFLATE, Host, NO_COMPRESSION, type LoadMomentOptions, type Moment, type MomentSaveOptions } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import { MOST_SPARE } from '../../src/toolstack/moments/moment.ts'
 import type { Report } from './report.ts'
 import { fixtureProcesses } from './support/fixture-process.ts'
+import { momentMemory, type SteppedRun } from './support/moment-memory.ts'
 
 const ROUNDS = 200
 const WARM = 50
-/** The same for what takes some ten microseconds, which V8 compiles in the course of a thousand rounds. */
-const LONG_WARM = 2000
+/** The same for what takes some ten microseconds, which V8 compiles anew, by what it has seen, in the course of ten thousand rounds. */
+const LONG_WARM = 20_000
 const PAGE_SIZE = 4096
+/** Moments whose memory is measured, and instructions between two of those along a boot, which they see from its first instruction to the shell. */
+const MOMENTS = 100
+const BOOT_STEP = 12_000_000
 /** Processes with a fixture of their own. */
 const FIXTURES = 7
 /** Moments that are branched from first: a machine is made for each. */
@@ -105,7 +109,7 @@ async function measureResets(report: Report, host: Host, moment: Moment<Host>): 
     await shell.write('echo done\r')
     await shell.waitFor(/\ndone\n/)
   }))
-  tell(report, 'checkpoint, 256 dirty pages', await timed(async () => (await host.checkpoint()).dispose(), () => dirty(host, few), { warm: LONG_WARM / 2 }), { p50: 0.2 })
+  tell(report, 'checkpoint, 256 dirty pages', await timed(async () => (await host.checkpoint()).dispose(), () => dirty(host, few), { warm: LONG_WARM / 20 }), { p50: 0.2 })
   await host.reset(moment)
 }
 
@@ -245,30 +249,48 @@ async function measureTracking(report: Report, host: Host): Promise<void> {
   await other.shutdown()
 }
 
-/** Pages that 100 moments along a run take, and the pages in which each differs from the one before. */
-async function measureMemory(report: Report, host: Host): Promise<void> {
-  const pages = (): number => familyPages(moments)
-  const moments: Moment<Host>[] = [await host.checkpoint()]
-  const begun = process.memoryUsage().arrayBuffers
-  for (let i = 0; i < 100; i += 1) {
-    await host.domain('linux').console.write(`ls -lR /bin > /tmp/list${i % 7}\r`)
-    using held = await host.hold()
-    await held.run(2_000_000)
-    held.release()
-    moments.push(await host.checkpoint())
-  }
-  const taken = (process.memoryUsage().arrayBuffers - begun) / 2 ** 20
-  const differ = pages() * PAGE_SIZE / 2 ** 20
-  report({
-    case: 'memory of 100 moments along a run', value: taken, unit: 'MiB', baseline: `pages that differ: ${differ.toFixed(1)} MiB`, ratio: taken / differ,
-    target: 1.05, met: taken <= differ * 1.05,
-  })
-  for (const moment of moments) moment.dispose()
+/** Lets a host run for some instructions, and stand. */
+async function advance(host: Host, instructions: number): Promise<void> {
+  using held = await host.hold()
+  await held.run(instructions)
 }
 
-/** Pages in which moments differ from those before. */
-function familyPages(moments: readonly Moment<Host>[]): number {
-  return moments.slice(1).reduce((sum, moment) => sum + moment.newPages, 0)
+/** What 100 moments take along commands of the shell, and along a boot of Linux. */
+async function measureMemory(report: Report, host: Host, shell: Moment<Host>): Promise<void> {
+  await tellMemory(report, 'a run', {
+    begin: async () => {
+      await host.reset(shell)
+      return host
+    },
+    step: async (_, number) => {
+      await host.domain('linux').console.write(`ls -lR /bin > /tmp/list${number % 7}\r`)
+      await advance(host, 2_000_000)
+    },
+  })
+  const empty = await bootLinuxHost({ moments: { memory: 8192 } })
+  const before = await empty.checkpoint({ label: 'empty' })
+  // It alone copies kernel and ramdisk, which are the user's.
+  let first: Moment<Host> | undefined
+  await tellMemory(report, 'a boot', {
+    begin: async () => {
+      first?.dispose()
+      await empty.reset(before)
+      await createLinux(empty, { domain: { memory: 256 } })
+      first = await empty.checkpoint()
+      return empty
+    },
+    step: () => advance(empty, BOOT_STEP),
+  })
+  await empty.shutdown()
+}
+
+async function tellMemory(report: Report, along: string, run: SteppedRun): Promise<void> {
+  const { taken, differ, without, moments } = await momentMemory(run, MOMENTS)
+  const mebibytes = (bytes: number): number => bytes / 2 ** 20
+  const baseline = `pages that differ: ${mebibytes(differ).toFixed(1)} MiB; without moments ${mebibytes(without).toFixed(1)}`
+  const name = `memory of ${moments} moments along ${along}`
+  if (taken === undefined) report({ case: `${name}: NOT MEASURED, less than its pages`, value: NaN, unit: 'MiB', baseline, ratio: null, target: 1.05, met: false })
+  else report({ case: name, value: mebibytes(taken), unit: 'MiB', baseline, ratio: taken / differ, target: 1.05, met: taken <= differ * 1.05 })
 }
 
 /** What parts are measured with. */
@@ -290,7 +312,7 @@ const PARTS: Readonly<Record<string, (report: Report, measured: Measured) => Pro
     await measureFiles(report, await moment(), [kernel, ramdisk].filter((bytes) => bytes instanceof Uint8Array))
   },
   fixture: (report) => measureFixture(report),
-  memory: (report, { host }) => measureMemory(report, host),
+  memory: async (report, { host, moment }) => measureMemory(report, host, await moment()),
 }
 
 /** Runs the benchmark, or those of its parts that are named. */
