@@ -131,9 +131,9 @@ export class Hypervisor {
     return this.parts.frames.rows
   }
 
-  /** Frames that may be written without `markWritten` now, ascending: shared info, and pages that guests in TypeScript have mapped. */
-  silentFrames(): Uint32Array {
-    return Uint32Array.from(silentFrames(this.parts)).sort()
+  /** Frames that may be written without `markWritten` now, in any order, and some more than once: shared info, and pages that guests in TypeScript have mapped. */
+  silentFrames(): number[] {
+    return silentFrames(this.parts)
   }
 
   /**

@@ -87,7 +87,7 @@ function checkCode(parts: CoherenceParts, caches: GuestCaches, report: Report): 
 /** What a frame may hold that nobody was told of: what is written silently, and frames that were such and are free by now; handing one out drops its code. */
 function untoldFrames(parts: CoherenceParts): Set<number> {
   const { frames } = parts
-  const untold = silentFrames(parts)
+  const untold = new Set(silentFrames(parts))
   for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === OWNER_FREE) untold.add(mfn)
   return untold
 }

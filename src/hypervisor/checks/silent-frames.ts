@@ -19,22 +19,25 @@ export interface SilentParts {
   typedHypercallsOf(domain: Domain): { foreignFrames(): Iterable<number> }
 }
 
-/** Those frames, now. */
-export function silentFrames({ frames, domains, grants, events, foreignFrames, typedHypercallsOf }: SilentParts): Set<number> {
-  const silent = new Set<number>(frames.rows.sharedFrames())
-  for (const mfn of foreignFrames.frames()) silent.add(mfn)
-  for (const domain of domains.all()) {
-    if (domain.kind.grants === undefined) for (const { mfn } of grants.mapped(domain.id)) silent.add(mfn)
-    for (const mfn of events.of(domain.id)?.pages() ?? []) silent.add(mfn)
-    for (const mfn of typedHypercallsOf(domain).foreignFrames()) silent.add(mfn)
-    for (const { infoFrame, timeArea, guest } of domain.vcpus) {
-      silent.add(infoFrame)
-      const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)
-      if (record !== undefined) silent.add(record.frame)
-    }
-    silent.add(domain.eoiFrame)
-  }
+/** Those frames, now, in any order; what is so for two reasons stands there twice. */
+export function silentFrames({ frames, domains, grants, events, foreignFrames, typedHypercallsOf }: SilentParts): number[] {
+  const silent: number[] = []
   // Where there is no such page, the number is none.
-  for (const mfn of silent) if (!frames.isValid(mfn)) silent.delete(mfn)
+  const add = (mfn: number): void => { if (frames.isValid(mfn)) silent.push(mfn) }
+  for (const mfn of frames.rows.sharedFrames()) add(mfn)
+  for (const mfn of foreignFrames.frames()) add(mfn)
+  for (const domain of domains.byAge()) {
+    if (domain.kind.grants === undefined) for (const { mfn } of grants.mapped(domain.id)) add(mfn)
+    for (const mfn of events.of(domain.id)?.pages() ?? NONE) add(mfn)
+    for (const mfn of typedHypercallsOf(domain).foreignFrames()) add(mfn)
+    for (const { infoFrame, timeArea, guest } of domain.vcpus) {
+      add(infoFrame)
+      const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)
+      if (record !== undefined) add(record.frame)
+    }
+    add(domain.eoiFrame)
+  }
   return silent
 }
+
+const NONE: readonly number[] = /* @__PURE__ */ Object.freeze([])

@@ -44,7 +44,7 @@ export class MachineImages {
   }
 
   /** Brings memory to an image of this machine or of one of the same size. All processors are destroyed. */
-  restore(image: MemoryImage, silent: Uint32Array): Restoration {
+  restore(image: MemoryImage, silent: ArrayLike<number>): Restoration {
     for (const processor of [...this.processors]) processor.destroy()
     return this.history.restore(image, silent)
   }
@@ -55,7 +55,7 @@ export class MachineImages {
   }
 
   /** The same for whoever brings the processors back: they are kept, and forget their translations. */
-  rewind(image: MemoryImage, silent: Uint32Array): Restoration {
+  rewind(image: MemoryImage, silent: ArrayLike<number>): Restoration {
     for (const processor of this.processors) processor.flushTlb()
     return this.history.restore(image, silent)
   }

@@ -110,8 +110,8 @@ export class MemoryHistory {
     const { lines, memory: { firstFrame, endFrame, handedOut } } = this
     if (facts.pages.length !== endFrame) throw badState(`it has ${facts.pages.length} pages, not ${endFrame}`)
     facts.pages.visit((page) => {
-      if (page < lines.from || (page >= lines.to && page < firstFrame)) throw badState(`page ${page} is the machine's own`)
-    })
+      if (page < lines.from || page >= lines.to) throw badState(`page ${page} is the machine's own`)
+    }, { end: firstFrame })
     if (facts.handedOut.length !== handedOut.save().length) throw badState('its map of frames is of another size')
     for (const row of [facts.silent, facts.clean]) {
       if (row.some((mfn, i) => mfn < firstFrame || mfn >= endFrame || (i > 0 && mfn <= row[i - 1]!))) throw badState('frames out of order')
@@ -120,7 +120,7 @@ export class MemoryHistory {
   }
 
   /** Makes memory what it was when the image was captured, of this memory or of another of the same size. */
-  restore(image: MemoryImage, silent: Uint32Array): Restoration {
+  restore(image: MemoryImage, silent: ArrayLike<number>): Restoration {
     const { marks, memory } = this
     this.markSilent(silent)
     this.base.pages.compare(image.pages, (page) => marks.add(page))
@@ -163,9 +163,10 @@ export class MemoryHistory {
   }
 
   /** Marks the pages that are written without a word. */
-  private markSilent(silent: Uint32Array): void {
-    for (const page of silent) this.marks.add(page)
-    for (const page of this.base.silent) this.marks.add(page)
+  private markSilent(silent: ArrayLike<number>): void {
+    const { marks, base: { silent: before } } = this
+    for (let i = 0; i < silent.length; i += 1) marks.add(silent[i]!)
+    for (let i = 0; i < before.length; i += 1) marks.add(before[i]!)
   }
 
   /** Copies the frames among some pages of an image in, those that follow each other in the pool and in memory at once. */

@@ -165,18 +165,23 @@ export class PageIndex {
     return this.pool.hash(number < this.length ? this.at(number) : ZERO_PAGE)
   }
 
-  /** Calls `found` with each number whose page is not zero, ascending. */
-  visit(found: (number: number, id: number) => void): void {
+  /** Calls `found` with each number whose page is not zero, ascending; where `end` is given, of those below it. */
+  visit(found: (number: number, id: number) => void, { end = this.length }: { readonly end?: number } = {}): void {
     this.eachPiece(({ ids }, first) => {
-      for (let place = 0; place < PIECE_PAGES; place += 1) if (ids[place] !== ZERO_PAGE) found(first + place, ids[place]!)
-    })
+      for (let place = 0; place < PIECE_PAGES && first + place < end; place += 1) if (ids[place] !== ZERO_PAGE) found(first + place, ids[place]!)
+    }, end)
   }
 
-  /** Calls `found` with each piece that is not zero, ascending, and the number of its first page. */
-  private eachPiece(found: (piece: Piece, first: number) => void): void {
-    for (const [which, span] of this.spans.entries()) {
-      if (span === ZERO_SPAN) continue
-      for (const [place, piece] of span.pieces.entries()) if (piece !== ZEROS) found(piece, ((which << SPAN_SHIFT) | place) << PIECE_SHIFT)
+  /** Calls `found` with each piece below `end` that is not zero, ascending, and the number of its first page. */
+  private eachPiece(found: (piece: Piece, first: number) => void, end = this.length): void {
+    for (let which = 0; which << (SPAN_SHIFT + PIECE_SHIFT) < end; which += 1) {
+      const span = this.spans[which]!
+      for (let place = 0; span !== ZERO_SPAN && place < SPAN_PIECES; place += 1) {
+        const first = ((which << SPAN_SHIFT) | place) << PIECE_SHIFT
+        if (first >= end) return
+        const piece = span.pieces[place]!
+        if (piece !== ZEROS) found(piece, first)
+      }
     }
   }
 

@@ -163,7 +163,7 @@ export class HostMoments<H> {
   private rewindsTo(kept: Kept, insides: HostInsides, goBack: () => void): readonly Rewind[] | undefined {
     try {
       const rewinds = rewindsOf(insides, kept.tree)
-      if (rewinds !== undefined) checkContents(kept, insides.guests.devices.stamps())
+      if (rewinds !== undefined && kept.stamps.size > 0) checkContents(kept, insides.guests.devices.stamps())
       return rewinds
     } catch (error) {
       goBack()
@@ -174,7 +174,7 @@ export class HostMoments<H> {
   /** Brings back in place what has changed since, as long as all of it can be. */
   private rewind({ ground, tree, options }: Kept, { images, rewinds }: { readonly images: GroundImages; readonly rewinds: readonly Rewind[] }): void {
     const { parts, guests } = this.seat.insides()
-    images.rewind(ground, silentFrames(parts))
+    images.rewind(ground, silentNow(parts))
     for (const rewind of rewinds) rewind()
     // What is trusted is a toolstack's state.
     guests.rewound((tree.parts['toolstack'] as { readonly state: ToolstackState }).state)
@@ -272,12 +272,16 @@ const wholeTree = ({ parts, guests }: HostInsides): Part => treeFor(guests)(part
 const treeFor = /* @__PURE__ */ onceFor((guests: Guests) =>
   onceFor((parts: HostParts) => hostTree(lowerPartsOnImage(parts, { trusted: true }), upperParts(parts, () => guests))))
 
-/** Ascending, and each once. */
-function silentFrames({ control, plan, programs }: HostParts): Uint32Array {
-  const own = control.silentFrames()
-  const others = [...plan.silentFrames(), ...programs.silentFrames()]
-  return others.length === 0 ? own : Uint32Array.from(new Set([...own, ...others])).sort()
+/** Frames that are written without a word, in any order, and some more than once. */
+function silentNow({ control, plan, programs }: HostParts): readonly number[] {
+  const frames = control.silentFrames()
+  for (const mfn of plan.silentFrames()) frames.push(mfn)
+  for (const mfn of programs.silentFrames()) frames.push(mfn)
+  return frames
 }
+
+/** Ascending, and each once. */
+const silentFrames = (parts: HostParts): Uint32Array => Uint32Array.from(new Set(silentNow(parts))).sort()
 
 function programsOf({ parts, guests }: HostInsides): ReadonlyMap<number, GuestProgram> {
   const programs = new Map<number, GuestProgram>()

@@ -76,19 +76,20 @@ export class HeldPages {
   async fill(memory: PhysicalMemory, { count: all, numbers, pages }: HeldPlaces, wordsOf: (page: number) => Uint32Array): Promise<void> {
     const { words, firstFrame } = memory
     const frames = new Uint32Array(all)
-    const copies: (readonly [to: number, from: number])[] = []
+    /** Frames that have another one's page, each before that one. */
+    const copies: number[] = []
     for (let i = 0; i < numbers.length; i += 1) {
       const number = numbers[i]!
       if (number < firstFrame) continue
       const first = frames[pages[i]!]!
       if (first === NOWHERE) frames[pages[i]!] = number
-      else copies.push([number, first])
+      else copies.push(number, first)
     }
     const read = await Promise.allSettled(this.records.map((record) => this.fillBy(record, frames, { memory, wordsOf })))
     for (const one of read) if (one.status === 'rejected') throw one.reason
     for (const { number, count } of this.records) frames.fill(NOWHERE, number, number + count)
     for (let page = 0; page < frames.length; page += 1) if (frames[page] !== NOWHERE) words.set(wordsOf(page), frames[page]! * PAGE_WORDS)
-    for (const [to, from] of copies) words.copyWithin(to * PAGE_WORDS, from * PAGE_WORDS, (from + 1) * PAGE_WORDS)
+    for (let i = 0; i < copies.length; i += 2) words.copyWithin(copies[i]! * PAGE_WORDS, copies[i + 1]! * PAGE_WORDS, (copies[i + 1]! + 1) * PAGE_WORDS)
   }
 
   private async fillBy(

@@ -154,7 +154,7 @@ class Reading {
       pages[i] = page
     }
     if (space === 0) this.places = { numbers, pages }
-    for (const page of pages) this.give(page, pool)
+    for (let i = 0; i < count; i += 1) this.give(pages[i]!, pool)
     const zero = PageIndex.zero(pool, length)
     this.indexes.push(zero.edit(numbers, ids))
     zero.release()

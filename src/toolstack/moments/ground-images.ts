@@ -99,7 +99,7 @@ export class GroundImages {
   }
 
   /** Brings both to an image of this ground, or of one of the same size. How many pages of memory were copied. */
-  restore(image: GroundImage, silent: Uint32Array): number {
+  restore(image: GroundImage, silent: ArrayLike<number>): number {
     return this.restoreRows(image, this.images.restore(image.memory, silent))
   }
 
@@ -109,7 +109,7 @@ export class GroundImages {
   }
 
   /** The same for whoever brings the processors back in place. */
-  rewind(image: GroundImage, silent: Uint32Array): number {
+  rewind(image: GroundImage, silent: ArrayLike<number>): number {
     return this.restoreRows(image, this.images.rewind(image.memory, silent))
   }
 
