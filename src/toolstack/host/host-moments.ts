@@ -196,7 +196,7 @@ export class HostMoments<H> {
     for (const mfn of silentFrames(insides.parts)) machine.memory.markWritten(mfn)
     retire(insides, new XenError('CLOSED', 'the host is shut down'))
     machine.endCoverage()
-    this.family.recycle(this.images)
+    this.family.recycle(this.images, this.current)
     this.images = undefined
   }
 
@@ -217,10 +217,12 @@ const patience = ({ clock: before }: ResolvedHostOptions, clock: ClockKind): Par
 
 /** Stands a host up that a moment is made of, on a ground that has been brought there. Rejects with INVALID_STATE for what came from a file and is no host. */
 async function standUpOn(
-  kept: Kept, { images, seed, clock = kept.options.clock, interference }: { readonly images: GroundImages } & BranchOptions, install: (parts: HostParts) => Guests,
+  kept: Kept, { images, made, seed, clock = kept.options.clock, interference }: { readonly images: GroundImages; readonly made?: HostFrame | undefined } & BranchOptions,
+  install: (parts: HostParts) => Guests,
 ): Promise<() => void> {
   const { trusted } = kept
-  const frame: HostFrame = frameOn({ machine: images.machine, before: images.rows }, { ...kept.options, ...patience(kept.options, clock), clock, interference })
+  const options = { ...kept.options, ...patience(kept.options, clock), clock, interference }
+  const frame: HostFrame = made === undefined ? frameOn({ machine: images.machine, before: images.rows }, options) : { ...made, options }
   for (const [domid, program] of kept.programs) frame.programs.give(domid, program)
   const lower = lowerPartsOnImage(frame, { trusted })
   if (!trusted) hostTree(lower, upperParts(frame, () => { throw new Error('the guests are not there yet') })).check(kept.tree)
@@ -235,14 +237,15 @@ async function standUpOn(
 export async function standUpBranch<H>(
   kept: Kept, { family, options }: { readonly family: Family<H>; readonly options: BranchOptions }, install: (parts: HostParts, images: GroundImages) => Guests,
 ): Promise<() => void> {
-  const images = family.takeGround(kept)
+  const isUsual = options.interference === undefined && (options.clock === undefined || options.clock === kept.options.clock)
+  const { images, frame: made } = family.takeGround(kept, { wantsFrame: isUsual })
   // What came from a file is looked at when it is stood up; what its disks were is not known.
   const opened = !kept.trusted ? kept.options : await openedBefore(kept).catch((error: unknown) => {
     family.recycle(images)
     throw error
   })
   try {
-    const goOn = await standUpOn({ ...kept, options: opened }, { images, ...options }, (parts) => install(parts, images))
+    const goOn = await standUpOn({ ...kept, options: opened }, { images, made, ...options }, (parts) => install(parts, images))
     kept.trusted = true
     return goOn
   } catch (error) {

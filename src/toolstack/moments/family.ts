@@ -1,10 +1,12 @@
 /**
  * The moments of one host and of all that branched from it: their pages in one pool, within a limit, and machines of
- * branches that are gone, which hold most of the next branch's pages already.
+ * branches that are gone, which hold most of the next branch's pages already, brought to where the next one most likely begins, with a
+ * hypervisor and all that is made before anything is loaded.
  */
 import type { GuestProgram } from '../../guest/index.ts'
 import { PagePool, type PageIndex } from '../../machine/index.ts'
 import { hashParts, isInstance, settle, XenError, type SavedTree } from '../../util/index.ts'
+import { frameOn, type HostFrame } from '../boot/boot-host.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
 import { GroundImages, type GroundImage } from './ground-images.ts'
@@ -33,6 +35,12 @@ export type Brancher<H> = (moment: Moment<H>, kept: Kept, options: BranchOptions
 
 const PAGES_PER_MEBIBYTE = 256
 
+/** A ground for a branch to come. `made`: it is at this moment, and what a branch of it with no options but a seed is loaded into. */
+interface Spare {
+  readonly images: GroundImages
+  made?: { readonly of: Kept; readonly frame: HostFrame } | undefined
+}
+
 /** Keeps moments. */
 export class Family<H> implements MomentKeeper<H> {
   readonly pool = new PagePool()
@@ -40,7 +48,7 @@ export class Family<H> implements MomentKeeper<H> {
   private readonly brancher: Brancher<H>
   /** In the order in which they were taken. */
   private readonly kept = new Map<Moment<H>, Kept>()
-  private readonly spare: GroundImages[] = []
+  private readonly spare: Spare[] = []
 
   constructor(options: ResolvedHostOptions['moments'], brancher: Brancher<H>) {
     this.options = options
@@ -63,7 +71,7 @@ export class Family<H> implements MomentKeeper<H> {
       if (ground !== undefined) return ground
       // Machines for branches to come hold pages, too.
       const unused = this.spare.pop()
-      if (unused !== undefined) unused.end()
+      if (unused !== undefined) unused.images.end()
       else if (!this.evict()) {
         const details = { limit: this.options.memory, held: Math.round(this.pool.pages / PAGES_PER_MEBIBYTE), moments: this.kept.size }
         throw new XenError('OUT_OF_MEMORY', `moments may take ${details.limit} MiB, and ${details.moments} of them have ${details.held}`, { details })
@@ -107,28 +115,47 @@ export class Family<H> implements MomentKeeper<H> {
     return this.kept.size > 0 && this.spare.length < MOST_SPARE
   }
 
-  /** The ground of a host that is gone, for the next branch. */
-  recycle(images: GroundImages): void {
-    if (this.keepsMachines) this.spare.push(images)
-    else images.end()
+  /** The ground of a host that is gone, for the next branch: most likely one of the moment that it has been at last. */
+  recycle(images: GroundImages, moment?: Moment<H>): void {
+    if (!this.keepsMachines) return images.end()
+    const spare: Spare = { images }
+    this.spare.push(spare)
+    const kept = moment && this.kept.get(moment)
+    if (kept !== undefined) this.makeAhead(spare, kept)
   }
 
-  /** A ground of its own for another host, brought to a moment: one that a branch before had, where there is one. */
-  takeGround({ ground, options }: Kept): GroundImages {
-    const images = this.spare.pop() ?? new GroundImages(machineFor(options), this.pool)
-    images.restore(ground, new Uint32Array(0))
-    return images
+  /** Brings a ground to a moment, and makes what a branch is loaded into. Of a file nothing is, until a host has been stood up from it. */
+  private makeAhead(spare: Spare, kept: Kept): void {
+    const { images } = spare
+    const { ground, options, trusted } = kept
+    spare.made = undefined
+    images.restore(ground, NONE)
+    // The wall does not wait.
+    if (!trusted || options.clock !== 'virtual') return
+    spare.made = { of: kept, frame: frameOn({ machine: images.machine, before: images.rows }, { ...options, interference: undefined }) }
+  }
+
+  /**
+   * A ground of its own for another host, brought to a moment: one that a branch before had, where there is one; and what has been made on it,
+   * where that is wanted and is there.
+   */
+  takeGround(kept: Kept, { wantsFrame }: { readonly wantsFrame: boolean }): { readonly images: GroundImages; readonly frame: HostFrame | undefined } {
+    const ready = this.spare.findIndex(({ made }) => made?.of === kept)
+    const [{ images, made } = { images: new GroundImages(machineFor(kept.options), this.pool), made: undefined }] = this.spare.splice(ready, 1)
+    // Nobody writes there meanwhile; who does all the same is not heard.
+    images.restore(kept.ground, NONE)
+    return { images, frame: made?.of === kept && wantsFrame ? made.frame : undefined }
   }
 
   // As moments see it
 
   /** Brings so many machines to a moment, which are made where there are fewer; the next branches take them. */
   prepare(moment: Moment<H>, count: number): void {
-    const { ground, options } = this.find(moment)
-    while (this.spare.length < count) this.spare.push(new GroundImages(machineFor(options), this.pool))
-    for (const images of this.spare.slice(-count)) {
-      images.restore(ground, new Uint32Array(0))
-      images.machine.prepare()
+    const kept = this.find(moment)
+    while (this.spare.length < count) this.spare.push({ images: new GroundImages(machineFor(kept.options), this.pool) })
+    for (const spare of this.spare.slice(-count)) {
+      this.makeAhead(spare, kept)
+      spare.images.machine.prepare()
     }
   }
 
@@ -184,7 +211,7 @@ export class Family<H> implements MomentKeeper<H> {
       throw error
     }
     if (filled !== undefined) images.restoreFilled(ground)
-    this.spare.push(images)
+    this.spare.push({ images })
     return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: ground.newPages, written: new Uint32Array(0) }, { ground, tree, stamps: new Map(), ...more })
   }
 
@@ -193,7 +220,8 @@ export class Family<H> implements MomentKeeper<H> {
     if (kept === undefined) return
     this.kept.delete(moment)
     kept.ground.release()
-    if (this.kept.size === 0) for (const images of this.spare.splice(0)) images.end()
+    for (const spare of this.spare) if (spare.made?.of === kept) spare.made = undefined
+    if (this.kept.size === 0) for (const { images } of this.spare.splice(0)) images.end()
   }
 
   /** Lets the oldest moment without a label go, where moments may be; false where there is none. */
@@ -205,6 +233,8 @@ export class Family<H> implements MomentKeeper<H> {
     return true
   }
 }
+
+const NONE = /* @__PURE__ */ new Uint32Array(0)
 
 /** A hash of each part: those of the tree, memory, and the frame table by the name that it has in a hypervisor. */
 export function hashesOf(ground: GroundImage, tree: SavedTree): Readonly<Record<string, string>> {
