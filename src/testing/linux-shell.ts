@@ -22,6 +22,13 @@ export interface ShellState {
   readonly terminal?: 'narrow' | 'wide' | undefined
 }
 
+/** What was shown between two matches: all that is left, where the first is no longer in the text. */
+function between(first: RegExpExecArray, last: RegExpExecArray): string {
+  const begin = first.index + first[0].length
+  const isThere = last.input.slice(first.index, begin) === first[0]
+  return last.input.slice(isThere ? begin : 0, last.index)
+}
+
 /** A running Linux, and its shell. */
 export class LinuxShell {
   readonly host: Host
@@ -68,12 +75,14 @@ export class LinuxShell {
     const word = `end-${++this.asked}`
     // What is typed is echoed: the word is spelled differently there.
     await console.write(`${command}; echo "${word.slice(0, 1)}""${word.slice(1)}:$?"\r`)
-    await console.waitFor(/\$\?"\n/, { timeout })
-    const [, output = '', result] = await console.waitFor(new RegExp(`([^]*?)${word}:(\\d+)\\n`), { timeout })
+    const echo = await console.waitFor(/\$\?"\n/, { timeout })
+    // The word alone: an expression that took what is before it would go through all of that again from each of its letters, whenever the guest says something.
+    const end = await console.waitFor(new RegExp(`${word}:(\\d+)\\n`), { timeout })
+    const output = between(echo, end)
     await console.waitFor(PROMPT, { timeout })
     // The kernel speaks on the same console.
     const text = output.replace(/^\[ *\d+\.\d+\] .*\n/gm, '')
-    if (Number(result) !== status) throw new Error(`${command} ended with ${result}:\n${text}`)
+    if (Number(end[1]) !== status) throw new Error(`${command} ended with ${end[1]!}:\n${text}`)
     return text.trim()
   }
 

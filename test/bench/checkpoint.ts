@@ -20,6 +20,8 @@ const RATES = [10, 20, 40] as const
 const TARGET = 1.25
 const PAPER: Readonly<Record<number, string>> = { 10: '31 %', 20: '52 %', 40: '103 %' }
 const TURNS = 2
+/** Nanoseconds for which the other side may be silent: whatever else the machine does, nobody fails over here. */
+const PATIENCE = 60e9
 const MEGABYTES = 128
 const WORK = 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; for n in 1 2; do dd if=/dev/zero of=/tmp/$n bs=64k count=32 2>/dev/null; md5sum /tmp/$n > /dev/null; done; echo done'
 const plain = { baseline: '', ratio: null, target: null, met: null } as const
@@ -60,7 +62,7 @@ async function standbyProcess(): Promise<{ readonly port: number; end(): Promise
     const host = await Host.boot({ memory: ${MEGABYTES + 64}, dom0Memory: 16, decompress: optionalDecompressor })
     const listener = await listenMigration()
     console.log(listener.port)
-    await host.standBy(await listener.accept(), { trust: 'all' }).catch((error) => console.error(error))
+    await host.standBy(await listener.accept(), { trust: 'all', peerTimeout: ${PATIENCE} }).catch((error) => console.error(error))
     listener.close()
     await host.shutdown()
   `)
@@ -79,7 +81,7 @@ async function standbyProcess(): Promise<{ readonly port: number; end(): Promise
 /** The work of a protected domain: the best turn, and what the others were, too. */
 async function protectedWork(host: Host, linux: LinuxGuest, rate: number): Promise<Protected> {
   const standby = await standbyProcess()
-  const protection = linux.domain.protect(await connectMigration({ port: standby.port }), { interval: `${1000 / rate}ms` })
+  const protection = linux.domain.protect(await connectMigration({ port: standby.port }), { interval: `${1000 / rate}ms`, peerTimeout: PATIENCE })
   let first = 0
   await new Promise<void>((resolve, reject) => {
     protection.progress.on('protected', () => {

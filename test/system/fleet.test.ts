@@ -1,9 +1,13 @@
 /** A fleet of hosts of this library: domains are placed, hosts leave and die, and nothing runs twice. */
 import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Fleet, FleetAgent, FencedMachine, hostMachine, memoryMoves, memoryStore, type ClusterStore, type FleetView } from '../../src/fleet/index.ts'
+import type { BlockStore } from '../../src/drivers/index.ts'
+import { MemoryFiles } from '../../src/index.ts'
 import type { Host } from '../../src/toolstack/index.ts'
+import { buildMini } from '../support/build-mini.ts'
 import { answers, hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8 })
@@ -12,12 +16,60 @@ afterEach(async () => {
   for (const agent of agents.splice(0)) await agent.stop()
 })
 
-async function join(store: ClusterStore, name: string, network?: ReturnType<typeof memoryMoves>): Promise<{ readonly host: Host; readonly agent: FleetAgent }> {
-  const host = await boot()
-  const agent = new FleetAgent({ store, name, machine: hostMachine(host, { moves: network?.join(name) }), lease: '5s' })
+interface Joining {
+  readonly network?: ReturnType<typeof memoryMoves> | undefined
+  readonly storages?: readonly string[] | undefined
+  readonly options?: Parameters<typeof boot>[0]
+}
+
+async function join(store: ClusterStore, name: string, { network, storages, options }: Joining = {}): Promise<{ readonly host: Host; readonly agent: FleetAgent }> {
+  const host = await boot(options)
+  const agent = new FleetAgent({ store, name, machine: hostMachine(host, { moves: network?.join(name), storages }), lease: '5s' })
   await agent.start()
   agents.push(agent)
   return { host, agent }
+}
+
+const CONTRACT = 'test/guests/contract'
+/** A kernel with a front-end for disks. */
+const disked = buildMini('pv64', { more: readdirSync(CONTRACT).filter((file) => file.endsWith('.c')).map((file) => `${CONTRACT}/${file}`) })
+
+/** A disk that several hosts open, each keeping its own writes at first: what one has written is there for the others when it was flushed. */
+class SharedStorage {
+  readonly counts = new Map<string, { read: number; written: number; open: number }>()
+  private readonly bytes = new Uint8Array(64 * 512)
+
+  /** What lies in a sector for all hosts. */
+  durable(sector: number): string {
+    return new TextDecoder().decode(this.bytes.subarray(sector * 512, (sector + 1) * 512)).replace(/\0.*$/s, '')
+  }
+
+  open(host: string): BlockStore {
+    const counts = this.counts.get(host) ?? { read: 0, written: 0, open: 0 }
+    this.counts.set(host, counts)
+    counts.open += 1
+    const { bytes } = this
+    let waiting: (readonly [offset: number, bytes: Uint8Array])[] = []
+    const put = (into: Uint8Array): void => { for (const [offset, piece] of waiting) into.set(piece, offset) }
+    return {
+      size: bytes.length, readOnly: false, storage: 'nfs1',
+      read: (offset, target) => {
+        counts.read += target.length
+        const seen = bytes.slice()
+        put(seen)
+        target.set(seen.subarray(offset, offset + target.length))
+      },
+      write: (offset, source) => {
+        counts.written += source.length
+        waiting.push([offset, source.slice()])
+      },
+      flush: () => {
+        put(bytes)
+        waiting = []
+      },
+      close: () => { counts.open -= 1 },
+    }
+  }
 }
 
 /** Resolves when the fleet's state is as wanted. */
@@ -66,7 +118,7 @@ describe('a fleet', { timeout: 60_000 }, () => {
     const store = memoryStore()
     const fleet = new Fleet({ store })
     const network = memoryMoves()
-    const [anna, bert] = [await join(store, 'anna', network), await join(store, 'bert', network)]
+    const [anna, bert] = [await join(store, 'anna', { network }), await join(store, 'bert', { network })]
     await fleet.drain('bert')
     await fleet.define({ name: 'one', memory: 8 })
     await has(anna.host, ['one'])
@@ -88,6 +140,44 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(cleo.host, ['one'])
     await cleo.host.domain('one').console.waitFor('tick 3')
     expect(cleo.host.domain('one').console.text()).not.toContain('mini: restored')
+  })
+
+  test.skipIf(disked.reason !== undefined)(`opens a disk of a shared storage at the other host instead of copying it, and finds there what the guest wrote last${disked.reason ?? ''}`, async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const network = memoryMoves()
+    const nfs = new SharedStorage()
+    const options = (name: string): Parameters<typeof boot>[0] => ({
+      files: new MemoryFiles({ '/kernel': readFileSync(disked.path!) }), openDisk: () => nfs.open(name),
+    })
+    const reaching = { network, storages: ['nfs1'] }
+    const [anna, bert] = [await join(store, 'anna', { ...reaching, options: options('anna') }), await join(store, 'bert', { ...reaching, options: options('bert') })]
+    await join(store, 'cleo', { network })
+    await fleet.drain('bert')
+    await fleet.define({ name: 'one', memory: 8, requires: ['storage:nfs1'], description: 'kernel = "/kernel"\nmemory = 8\ndisk = ["/one.img,raw,xvda,rw"]' })
+    await has(anna.host, ['one'])
+    // Where only cleo is left there is no place for it.
+    expect((await fleet.planDrain('anna')).unplaced).toMatchObject([{ domain: 'one', obstacles: expect.arrayContaining([{ host: 'cleo', why: expect.stringContaining('storage:nfs1') }]) }])
+    const { console: here } = anna.host.domain('one')
+    await here.write('disk write 7 before the move\r')
+    await here.waitFor('disk: wrote, status 0')
+    expect(nfs.durable(7)).not.toBe('before the move')
+    const [written, read] = [nfs.counts.get('anna')!.written, nfs.counts.get('anna')!.read]
+    await fleet.undrain('bert')
+    await fleet.move('one', 'bert')
+    await has(bert.host, ['one'])
+    expect(nfs.counts.get('anna')).toMatchObject({ written, read })
+    expect(nfs.counts.get('bert')).toMatchObject({ written: 0 })
+    expect(nfs.durable(7)).toBe('before the move')
+    const { console: there } = bert.host.domain('one')
+    await there.waitFor('mini: restored')
+    await there.write('disk read 7\r')
+    await there.waitFor('disk: status 0: before the move')
+    await there.write('disk write 8 behind it\r')
+    await there.waitFor('disk: wrote, status 0')
+    await has(anna.host, [])
+    // Nobody holds it at the host that it has left.
+    await expect.poll(() => nfs.counts.get('anna')!.open, { timeout: 10_000 }).toBe(0)
   })
 
   test('lets clones know that they are clones', async () => {
