@@ -5,7 +5,7 @@ import { type MiniKind, buildMini } from '../support/build-mini.ts'
 import { fuzzStreams, partsOf, smallDomain } from './streams.ts'
 
 /** Damaged files of all kinds together; FUZZ_STREAMS asks for more or fewer. */
-const COUNT = Number(process.env['FUZZ_STREAMS'] ?? (process.env['FUZZ'] === 'long' ? 50_000 : 1_500))
+const COUNT = Number(process.env['FUZZ_STREAMS'] ?? (process.env['FUZZ'] === 'long' ? 50_000 : 600))
 
 /** Kinds of guests, and their parts of all files. */
 const KINDS: readonly (readonly [MiniKind, number])[] = [['pv64', 1 / 2], ['pv32', 1 / 4], ['pvh', 1 / 4]]
