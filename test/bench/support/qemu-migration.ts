@@ -70,12 +70,21 @@ class Machine {
   }
 
   async open(): Promise<void> {
-    while (!existsSync(this.path)) await sleep(20)
-    this.socket = connect(this.path)
+    this.socket = await this.connected()
     this.reader = createInterface({ input: this.socket })
     this.lines = this.reader[Symbol.asyncIterator]()
-    await once(this.socket, 'connect')
     await this.call('qmp_capabilities')
+  }
+
+  /** Its control socket, which is there for a moment before anybody listens. */
+  private async connected(): Promise<Socket> {
+    for (;;) {
+      while (!existsSync(this.path)) await sleep(20)
+      const socket = connect(this.path)
+      const isThere = await once(socket, 'connect').then(() => true, () => false)
+      if (isThere) return socket
+      await sleep(20)
+    }
   }
 
   async call(execute: string, parameters: object = {}): Promise<Record<string, unknown>> {
