@@ -10,6 +10,7 @@ import { microTable } from '../../src/machine/cpu/interpreter/compiled.ts'
 import type { Engine } from '../../src/machine/cpu/processor/engine.ts'
 import { EXIT_CAUSES } from '../../src/machine/cpu/region/form/exit-causes.ts'
 import { makeRegions } from '../../src/machine/cpu/region/life/makers.ts'
+import type { DiscoverOptions } from '../../src/machine/cpu/region/form/discover.ts'
 import type { RegionMakers } from '../../src/machine/cpu/region/life/makers.ts'
 import type { CodeSource, Refusal, Region } from '../../src/machine/cpu/region/form/region.ts'
 import { EXIT } from '../../src/machine/index.ts'
@@ -55,9 +56,9 @@ export class RegionBench extends CpuBench {
     }
   }
 
-  /** The region at an address of decoded code. */
-  discover(entry: number, limit = 100): Region | Refusal {
-    return this.makers.find(this.source, { entry, limit })
+  /** The region at an address of decoded code, by what was seen of the way that it takes. */
+  discover(entry: number, limit = 100, seen: Omit<DiscoverOptions, 'entry' | 'limit'> = {}): Region | Refusal {
+    return this.makers.find(this.source, { entry, limit, ...seen })
   }
 
   /** Writes a region's function. */
@@ -122,6 +123,8 @@ export interface CompareOptions {
   /** Budgets of the entries into the region, one run each. */
   readonly budgets?: readonly number[]
   readonly limit?: number
+  /** What was seen of the way that the listing takes. */
+  readonly seen?: Omit<DiscoverOptions, 'entry' | 'limit'>
   /** Instructions to compare. */
   readonly total?: number
 }
@@ -151,7 +154,7 @@ export function compare(listing: string, options: CompareOptions = {}): Comparis
   const code = assemble(listing, { origin: CODE })
   const [one, other] = [new RegionBench(code), new RegionBench(code)]
   one.cpu.run(10_000)
-  const region = one.discover(entry, options.limit)
+  const region = one.discover(entry, options.limit, options.seen)
   if (typeof region === 'string') throw new Error(`no region: ${region}`)
   const run = one.compile(region)
   const causes = new Set<string>()

@@ -9,7 +9,7 @@ export interface CompilerOptions {
   readonly samples?: number
   /** Instructions from one sample of a processor to the next. */
   readonly slice?: number
-  /** Most instructions of a region: what is compiled as one function. */
+  /** Most instructions of a region, which is what is compiled as one function; three times as many where all of them have been seen to be executed. */
   readonly limit?: number
   /** Most regions that are put into one WebAssembly module. */
   readonly batch?: number

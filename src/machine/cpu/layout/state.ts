@@ -104,6 +104,14 @@ export const State = /* @__PURE__ */ overlay(4096, {
   /** The record of the region (region/form/region.ts) that was left last, and why, as a number of EXIT_CAUSES; 0: none since generated code began to run. */
   exitRecord: u32(1204),
   exitCause: u32(1208),
+  /**
+   * How often regions were left for code that they have not since the last sample, and of the last time: the region's record, the
+   * exit's word (region/form/exit-word.ts), and where it led.
+   */
+  leads: u32(1512),
+  leadRecord: u32(1492),
+  leadWord: u64(1496),
+  leadTo: u64(1504),
   /** Upper halves of the vector registers: 960 bytes behind the lower ones; so do the temporary's, at 1104. */
   ymmHigh: array(1216, u64, 32),
   /** Always zero: the absent half of a vector. */

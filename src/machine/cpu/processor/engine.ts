@@ -22,8 +22,12 @@ import { RegionCompiler } from '../region/life/compiler.ts'
 import type { CompilerSettings } from '../region/life/defaults.ts'
 import type { MakerParts, RegionMakers } from '../region/life/makers.ts'
 import type { Refusal } from '../region/form/region.ts'
+import type { Samples } from '../region/life/samples.ts'
 import { Slots } from '../region/life/slots.ts'
 import type { SinglesImports } from '../interpreter/singles.ts'
+
+/** Instructions that generated code executes before it comes back once, where no samples are taken. */
+const SLICE = 400_000
 
 /** How a machine's hot code is compiled. */
 export interface CompilingTier {
@@ -66,6 +70,18 @@ export class Engine {
       return { find, translator, slots: new Slots(singles), functions: { ...functions, isMapped } }
     })
     return new RegionCompiler({ memory, code, settings, makers: () => made('only') })
+  }
+
+  /** Instructions until generated code comes back for the first time. */
+  get slice(): number {
+    return this.compiler?.slice ?? SLICE
+  }
+
+  /** Instructions until it comes back the next time: a sample is due, or a look at where a processor that is followed goes. */
+  nextSlice(core: Core, samples: Samples): number {
+    const { compiler } = this
+    if (compiler === undefined) return SLICE
+    return compiler.isTracing(core) ? compiler.trace(core) : compiler.sample(core, samples)
   }
 
   /** Lets handlers find a core by its base. */

@@ -43,9 +43,6 @@ import { NO_PORTS } from '../system/ports.ts'
 import { instructionAt } from '../tracing/code-at-rip.ts'
 import { Tracer } from '../tracing/tracer.ts'
 
-/** Instructions that generated code executes before it comes back once, where no samples are taken. */
-const SLICE = 400_000
-
 /** Seed of a processor's random numbers unless it is given a source: any number would do. */
 const USUAL_SEED = 0x7072_6e67
 
@@ -107,7 +104,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.devices = new DeviceAccess(this.core)
     this.faults = new FaultReport(this.core, this.result, { devices: this.devices, stackFaults: engine.stackFaults })
     this.exit = Object.assign(this.result, { request: this.core.outside.request, physical: this.faults.physical }) as unknown as ProcessorExit
-    this.slice = engine.compiler?.slice ?? SLICE
+    this.slice = engine.slice
     reset(this.core)
     engine.attach(this.core)
   }
@@ -158,7 +155,7 @@ export class MachineProcessor implements VirtualisedProcessor {
         const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
         block = most > 0 ? this.fetcher.shorten(most) : 0
         // A slice ends before a block that it is too short for, or cut off from one where single instructions are looked at.
-        if (most > 0 && (block === 0 || this.slice <= 0)) this.slice = this.engine.compiler?.sample(core, this.samples) ?? SLICE
+        if (most > 0 && (block === 0 || this.slice <= 0)) this.slice = this.engine.nextSlice(core, this.samples)
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
         if (reason !== undefined) return this.finish(reason)

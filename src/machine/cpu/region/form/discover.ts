@@ -1,6 +1,6 @@
 /**
- * Finds the region around a hot address: breadth-first over the records of decoded blocks, through conditional jumps, jumps
- * and calls to their targets and return sites. What has not been decoded has not been executed and is left out. Nothing
+ * Finds the region around a hot address: over the records of decoded blocks, through conditional jumps, jumps and calls to their
+ * targets and return sites; first where code has been seen to go, then breadth-first. What has not been decoded has not been executed and is left out. Nothing
  * is decoded here.
  */
 import { PAGE_SIZE } from '../../../../x86/index.ts'
@@ -8,16 +8,22 @@ import { BLOCK, IP, RECORD } from '../../layout/record.ts'
 import { MODE } from '../../layout/state.ts'
 import { FARTHEST } from './exit-word.ts'
 import type { Carriage, FlagNeed, MicroProfiles } from './micro-profiles.ts'
-import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
+import type { BlockEnd, CodeSource, Leads, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
 
 /** Most pages that one region's code lies in: all of them are looked at again after a flush. */
-const MOST_PAGES = 12
+const MOST_PAGES = 16
 
-/** Where to begin, and how many instructions to take at most. */
+/** Where to begin, how many instructions to take at most, and what has been seen of the way that code takes. */
 export interface DiscoverOptions {
   readonly entry: number
   readonly limit: number
+  /** Addresses of decoded blocks in the order in which they were executed; up to `traced` instructions are taken of what they came by. */
+  readonly trace?: readonly number[]
+  readonly traced?: number
+  readonly leads?: Leads
 }
+
+const NO_LEADS: Leads = { of: () => [], isLed: () => false }
 
 interface Found extends RegionInstruction {
   readonly end: number
@@ -55,6 +61,12 @@ export class Discoverer {
   }
 }
 
+/** Where code is to be taken from: an address, and its records. */
+interface Beginning {
+  readonly rip: number
+  readonly record: number
+}
+
 /** One search. */
 class Search {
   /** Instructions by address. */
@@ -62,12 +74,21 @@ class Search {
   private readonly view: DataView
   private readonly profiles: MicroProfiles
   private readonly source: CodeSource
+  /** Addresses of instructions that no region carries out. */
+  private readonly refused = new Set<number>()
   /** Host addresses of the pages looked at. */
   private readonly pages = new Map<number, number>()
   /** Addresses at which basic blocks begin, the entry first. */
   private readonly leaders = new Set<number>()
-  private readonly queue: number[] = []
+  /** Where code is to be taken from: where it has been seen to go, and elsewhere. */
+  private readonly seen: Beginning[] = []
+  private readonly other: Beginning[] = []
+  /** Addresses of instructions that have been executed lately: at all, and again; and where those led that work that out. */
+  private readonly seenOnce = new Set<number>()
+  private readonly executed = new Set<number>()
+  private readonly led = new Map<number, Set<number>>()
   private entry = 0
+  private leads = NO_LEADS
 
   constructor(view: DataView, profiles: MicroProfiles, source: CodeSource) {
     this.view = view
@@ -87,39 +108,76 @@ class Search {
     return host === 0 ? 0 : this.source.blockAt(host + offset)
   }
 
-  run({ entry, limit }: DiscoverOptions): void {
+  run({ entry, limit, trace = [], traced = limit, leads = NO_LEADS }: DiscoverOptions): void {
     this.entry = entry
+    this.leads = leads
+    for (let at = 1; at < trace.length; at += 1) this.follow(trace[at - 1]!, trace[at]!)
+    this.executed.add(entry)
     this.reach(entry)
-    // The queue grows while it is walked through.
-    for (let at = 0; at < this.queue.length && this.found.size < limit; at += 1) this.walk(this.queue[at]!, limit)
+    this.take(this.seen, trace.length > 0 ? traced : limit)
+    // What is seen from there on is at the end of the other list.
+    for (let at = 0; at < this.other.length && this.found.size < limit; at += 1) {
+      this.walk(this.other[at]!, limit)
+      this.take(this.seen, limit)
+    }
   }
 
-  /** Has a basic block begin at an address, if there is decoded code. */
-  private reach(rip: number): boolean {
+  private take(list: Beginning[], limit: number): void {
+    for (let one = list.shift(); one !== undefined && this.found.size < limit; one = list.shift()) this.walk(one, limit)
+  }
+
+  /** Notes what was executed from one decoded block to the next. */
+  private follow(from: number, to: number): void {
+    let record = this.decodedAt(from)
+    if (record === 0) return
+    record += BLOCK.bytes
+    let rip = from
+    while (this.view.getUint16(record + RECORD.number, true) !== 0) {
+      const one = this.instruction(record, rip)
+      if (one === undefined) return
+      (this.seenOnce.has(rip) ? this.executed : this.seenOnce).add(rip)
+      if (one.ends === 'return' || one.ends === 'indirect') {
+        const known = this.led.get(rip)
+        if (known === undefined) this.led.set(rip, new Set([to]))
+        else known.add(to)
+      }
+      if (one.ends !== 'next' && (one.ends !== 'conditional' || one.target === to)) return
+      rip += one.length
+      record = one.end
+    }
+  }
+
+  /** Has a basic block begin at an address, if there is decoded code; its records, where they are known to stand in the midst of some. */
+  private reach(rip: number, record?: number): boolean {
     if (this.leaders.has(rip)) return true
     if (Math.abs(rip - this.entry) > FARTHEST) return false
     if (!this.found.has(rip)) {
-      if (this.decodedAt(rip) === 0) return false
-      this.queue.push(rip)
+      const decoded = this.decodedAt(rip)
+      const first = decoded === 0 ? record : decoded + BLOCK.bytes
+      if (first === undefined || this.view.getUint16(first + RECORD.number, true) === 0) return false
+      const list = this.executed.has(rip) || this.leads.isLed(rip) ? this.seen : this.other
+      list.push({ rip, record: first })
     }
     this.leaders.add(rip)
     return true
   }
 
-  /** Takes the instructions of the decoded block at an address. */
-  private walk(start: number, limit: number): void {
-    let rip = start
-    let record = this.decodedAt(start) + BLOCK.bytes
+  /** Takes the instructions of a decoded block from one on. */
+  private walk(start: Beginning, limit: number): void {
+    let { rip, record } = start
     while (this.found.size < limit && !this.found.has(rip)) {
       if (this.view.getUint16(record + RECORD.number, true) === 0) break
       const one = this.instruction(record, rip)
-      if (one === undefined) return
+      if (one === undefined) {
+        this.refused.add(rip)
+        return
+      }
       this.found.set(rip, one)
       rip += one.length
       record = one.end
       if (!this.goesOn(one)) return
     }
-    this.reach(rip)
+    this.reach(rip, record)
   }
 
   /** Reads an instruction's records; undefined when one of them is nothing for a region. */
@@ -146,16 +204,26 @@ class Search {
   }
 
   /** Follows an instruction's targets; true when the walk goes on behind it. */
-  private goesOn({ rip, length, ends, target }: Found): boolean {
+  private goesOn({ rip, length, end, ends, target }: Found): boolean {
     if (ends === 'next') return true
     const isKnown = target !== undefined && this.reach(target)
     if (ends === 'conditional') {
+      if (this.seenOnce.size > 0 && !this.executed.has(rip + length)) {
+        this.reach(rip + length, end)
+        return false
+      }
       this.leaders.add(rip + length)
       return true
     }
+    if (ends === 'return' || ends === 'indirect') for (const lead of this.leadsOf(rip)) this.reach(lead)
     // Nobody returns from a call that leaves the region.
     if (ends === 'call' && isKnown) this.reach(rip + length)
     return false
+  }
+
+  /** Where an end that works it out leads: what was executed lately comes first. */
+  private leadsOf(rip: number): readonly number[] {
+    return [...new Set([...this.led.get(rip) ?? [], ...this.leads.of(rip)])]
   }
 
   /** The instruction that a basic block begins with: of a decoded block of its own, which is counted there while blocks are (code/coverage.ts). */
@@ -179,7 +247,9 @@ class Search {
         last = following
       }
       const needsFlags = instructions.find(({ flags }) => flags !== 'none')?.flags === 'needs'
-      blocks.push({ rip: leader, instructions, end: last.ends, target: last.target, next: last.rip + last.length, needsFlags })
+      const { rip, length, ends: end, target } = last
+      const next = rip + length
+      blocks.push({ rip: leader, instructions, end, target, next, needsFlags, stops: this.refused.has(next), leads: this.leadsOf(rip) })
     }
     return blocks
   }

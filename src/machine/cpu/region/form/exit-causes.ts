@@ -23,5 +23,8 @@ export const EXIT_CAUSES = [
 /** A cause. */
 export type ExitCause = (typeof EXIT_CAUSES)[number]
 
+/** From this number on the code that follows has not been taken into the region. */
+export const FIRST_LEAD = 5
+
 /** Number of a cause. */
 export const exitCause = (cause: ExitCause): number => EXIT_CAUSES.indexOf(cause)

@@ -6,10 +6,10 @@
  *   | rip, from the entry's on | owed       | flags    | cause |
  *
  * owed: instructions done that have not been taken off the budget. flags: the number of their kind, see write/flag-kinds.ts;
- * MERGED where a local tells it. Where the cause is `indirect` a local has rip.
+ * MERGED where a local tells it. Where the cause is `indirect` a local has rip, and that of the word is the jump's own.
  */
-import { invariant } from '../../../../util/index.ts'
-import { exitCause } from './exit-causes.ts'
+import { invariant, signedFromParts } from '../../../../util/index.ts'
+import { EXIT_CAUSES, exitCause } from './exit-causes.ts'
 import type { ExitCause } from './exit-causes.ts'
 
 /** Where the parts begin, and their bits. */
@@ -36,4 +36,10 @@ export function exitWord({ cause, flags, owed, rip }: ExitParts): number {
   invariant(owed <= EXIT_WORD.owed.mask && Math.abs(rip) < 2 ** 32, 'an exit fits into a word')
   const low = exitCause(cause) | (flags << EXIT_WORD.flags.shift) | (owed << EXIT_WORD.owed.shift)
   return rip * 2 ** EXIT_WORD.rip.shift + low
+}
+
+/** Cause and rip, from the entry's on, of an exit's word that is given in halves. */
+export function readExit(low: number, high: number): Pick<ExitParts, 'cause' | 'rip'> {
+  const { cause, rip } = EXIT_WORD
+  return { cause: EXIT_CAUSES[low & cause.mask]!, rip: Math.floor(signedFromParts(low, high) / 2 ** rip.shift) }
 }

@@ -31,6 +31,10 @@ export interface RegionBlock {
   readonly next: number
   /** It begins by asking for flags that whoever came before has set. */
   readonly needsFlags: boolean
+  /** What follows is an instruction that no region carries out. */
+  readonly stops?: boolean
+  /** Where it has been seen to lead, if its end works that out: the most frequent first. */
+  readonly leads?: readonly number[]
 }
 
 /** A page that a region's code lies in. */
@@ -68,6 +72,14 @@ export type Refusal =
   | 'small'
   /** The host does not compile. */
   | 'host'
+
+/** Where code has been seen to lead out of regions. */
+export interface Leads {
+  /** Where a jump to an address that it works out led, by its own address: the most frequent first. */
+  of(from: number): readonly number[]
+  /** Whether anything led to an address. */
+  isLed(to: number): boolean
+}
 
 /** Where decoded code is found. */
 export interface CodeSource {

@@ -1,13 +1,14 @@
 /**
- * Where the returns of a region may lead: a function is what its entry reaches without entering the calls on the way, and
- * its returns lead behind the calls of it. A guess only: the code compares with the address that it really finds.
+ * Where the returns of a region may lead: where they have been seen to lead; and a function is what its entry reaches without
+ * entering the calls on the way, and its returns lead behind the calls of it. Jumps and calls by registers lead where they have
+ * been seen to. A guess only: the code compares with the address that it really finds.
  */
 import type { RegionBlock } from './region.ts'
 
-/** Most sites that one return is compared with. */
+/** Most addresses that one is compared with. */
 const MOST_SITES = 8
 
-/** The addresses behind calls that each returning block may lead to, where the region has them. */
+/** The addresses that each block whose end works them out may lead to, where the region has them. */
 export function returnSites(blocks: readonly RegionBlock[]): Map<RegionBlock, number[]> {
   const byRip = new Map(blocks.map((block) => [block.rip, block]))
   const calls = new Map<number, number[]>()
@@ -18,6 +19,9 @@ export function returnSites(blocks: readonly RegionBlock[]): Map<RegionBlock, nu
     else known.push(next)
   }
   const found = new Map<RegionBlock, number[]>()
+  for (const block of blocks) {
+    if (block.leads !== undefined && block.leads.length > 0) found.set(block, block.leads.filter((lead) => byRip.has(lead)))
+  }
   for (const [entry, sites] of calls) {
     for (const block of returnsOf(byRip, entry)) {
       const known = found.get(block) ?? []

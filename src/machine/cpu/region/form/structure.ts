@@ -19,7 +19,7 @@ export interface RegionNode {
   /** Nodes that control goes on with behind it, and at its target; or OUTSIDE. */
   readonly next: number
   readonly taken: number
-  /** Of a return: the nodes at the known return sites. */
+  /** Of an end that works out where it leads: the nodes at the known addresses. */
   readonly sites: readonly number[]
   /** Later nodes lead back to it. */
   readonly isLoop: boolean
@@ -99,7 +99,7 @@ function graph({ blocks }: Region): Vertex {
     const { end, next, target } = vertex.block
     if (end === 'next' || end === 'conditional') vertex.next = vertices.get(next)
     if (target !== undefined) vertex.taken = vertices.get(target)
-    if (end === 'return') vertex.sites = (sitesOf.get(vertex.block) ?? []).map((site) => vertices.get(site)!)
+    if (end === 'return' || end === 'indirect') vertex.sites = (sitesOf.get(vertex.block) ?? []).map((site) => vertices.get(site)!)
     link(vertex)
   }
   return vertices.get(blocks[0]!.rip)!

@@ -4,7 +4,7 @@
  * and when, the same instructions are executed and counted.
  */
 import { PAGE_SHIFT } from '../../../../x86/index.ts'
-import { SeededRandom, below } from '../../../../util/index.ts'
+import { SeededRandom, below, signedFromParts } from '../../../../util/index.ts'
 import { HostRefusal } from '../../../../wasm/index.ts'
 import type { CompilerFigures } from '../../../interface/compiler.ts'
 import type { RegionProfile } from '../../../interface/profile.ts'
@@ -14,9 +14,12 @@ import { BLOCK } from '../../layout/record.ts'
 import { ACCESS, State } from '../../layout/state.ts'
 import type { CompilerSettings } from './defaults.ts'
 import { EXIT_CAUSES, exitCause } from '../form/exit-causes.ts'
+import { readExit } from '../form/exit-word.ts'
+import { BlockTrace, traceLength } from './block-trace.ts'
 import { HotPlaces } from './hot-places.ts'
 import { Installer } from './installer.ts'
 import type { FoundRegion, InstallerMakers, InstallerParts } from './installer.ts'
+import { SeenLeads } from './leads.ts'
 import type { LiveRegion } from './live-regions.ts'
 import type { RegionMakers } from './makers.ts'
 import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock } from '../form/region.ts'
@@ -48,8 +51,23 @@ const WORTH = 1_300_000
 
 /** Ends of basic blocks behind which the next one may follow: that of a call, where it returns to. */
 const FALLS_THROUGH: ReadonlySet<BlockEnd> = new Set(['next', 'conditional', 'call'])
+/** So many times the instructions are taken where they have been executed while a processor was followed. */
+const TRACED = 3
+/** So many times the samples that a place is compiled after have to find its region left before that is made anew. */
+const AGAIN = 8
+/** Regions that are left once in more instructions are good enough. */
+const RARE_LEADS = 300
+/** Samples after which a processor that is followed is taken for gone. */
+const LONGEST_TRACE = 16
 /** Instructions below which a region without a loop is not made. */
 const FEWEST = 8
+
+/** What is to be compiled, and the way that was taken there: addresses of blocks. */
+interface HotPlace {
+  readonly block: number
+  readonly entry: number
+  readonly trace: readonly number[]
+}
 
 /** The compiling tier. */
 export class RegionCompiler implements CodeFollower {
@@ -58,6 +76,8 @@ export class RegionCompiler implements CodeFollower {
   private readonly makers: () => CompilerMakers
   private readonly settings: CompilerSettings
   private readonly places: HotPlaces
+  private readonly leads = new SeenLeads()
+  private tracing: BlockTrace | undefined
   private readonly installer: Installer
   /** Regions that wait for others to be compiled with, and samples of them. */
   private waiting: FoundRegion[] = []
@@ -103,6 +123,7 @@ export class RegionCompiler implements CodeFollower {
     if (this.chance !== undefined) this.dropByChance(this.chance)
     const block = this.code.fronts.behind(State.record.get(view, base))
     const live = this.liveAt(core, block)
+    const left = this.takeLead(core)
     const rip = core.registers.linearRip
     samples.add(live === undefined ? rip : live.entry, live === undefined ? 'interpreted' : 'compiled')
     if (live !== undefined) {
@@ -110,10 +131,33 @@ export class RegionCompiler implements CodeFollower {
       live.samples += 1
       live.lastSample = this.places.now
     }
-    if (this.refusal === undefined) this.compileHot(core, live === undefined ? block : 0)
+    if (this.refusal === undefined) this.compileHot(core, live === undefined ? block : 0, left)
     const count = view.getUint32(block + BLOCK.count, true)
+    if (this.isTracing(core)) {
+      this.tracing!.note(rip)
+      return count
+    }
     // Slices that end at one block of a loop for ever would never end where it can be compiled.
     return Math.max(this.settings.slice + (this.places.isRefused(block) ? count : 0), count)
+  }
+
+  /** Whether the blocks of a processor are followed one by one: then `trace` is asked in place of `sample`. */
+  isTracing(core: SampledCore): boolean {
+    return this.tracing?.core === core
+  }
+
+  /** A processor that is followed has executed a block. Instructions until it is to come back: those of the next one, or of a slice. */
+  trace(core: SampledCore): number {
+    const { view, base } = core.registers
+    const count = view.getUint32(this.code.fronts.behind(State.record.get(view, base)) + BLOCK.count, true)
+    const { tracing } = this
+    if (tracing?.note(core.registers.linearRip) !== true) return count
+    this.tracing = undefined
+    this.unlessRefused(() => {
+      this.add(core, { ...tracing.start, trace: tracing.blocks })
+      if (this.isDue()) this.compile()
+    })
+    return Math.max(this.settings.slice, count)
   }
 
   /** Compiles the code at a processor's rip, hot or not: what came of it. */
@@ -122,16 +166,17 @@ export class RegionCompiler implements CodeFollower {
     const block = this.blockAt(core, linearRip)
     if (block === 0) return 'not-decoded'
     return this.unlessRefused(() => {
-      const region = this.regionAt(core, linearRip, block)
+      const region = this.regionAt(core, { block, entry: linearRip, trace: [] })
       if (typeof region === 'string') return region
       const isInstalled = this.installer.install([{ region, block }], this.places.now)
       return isInstalled ? 'installed' : this.compileAt(core)
     }) ?? 'host'
   }
 
-  /** Considers a block that the interpreter was at, if any, and compiles what is due. */
-  private compileHot(core: SampledCore, block: number): void {
+  /** Considers a block that the interpreter was at, if any, and a region that is to be made anew, and compiles what is due. */
+  private compileHot(core: SampledCore, block: number, again: LiveRegion | undefined): void {
     this.unlessRefused(() => {
+      if (again !== undefined && !this.waiting.some((found) => found.block === again.block)) this.beginTrace(core, again.block, again.entry)
       if (block !== 0) this.consider(core, block, core.registers.linearRip)
       if (this.isDue()) this.compile()
     })
@@ -164,6 +209,18 @@ export class RegionCompiler implements CodeFollower {
     return own === left && cause === MAPPING ? undefined : own
   }
 
+  /** Notes where a region was left for code that it has not; the region if it is to be made anew with that. */
+  private takeLead({ registers: { view, base } }: SampledCore): LiveRegion | undefined {
+    const times = State.leads.get(view, base)
+    State.leads.set(view, base, 0)
+    const live = times * RARE_LEADS < this.settings.slice ? undefined : this.installer.live.ofRecord(State.leadRecord.get(view, base))
+    if (live === undefined) return undefined
+    const { cause, rip } = readExit(State.leadWord.low(view, base), State.leadWord.high(view, base))
+    if (cause === 'irreducible') return undefined
+    const to = signedFromParts(State.leadTo.low(view, base), State.leadTo.high(view, base))
+    return this.leads.note(live.block, { from: live.entry + rip, to }, this.settings.samples * AGAIN) ? live : undefined
+  }
+
   /** A region that is left for memory more often than it works is made anew without windows, once. */
   private noteMissed(left: LiveRegion): void {
     const missed = left.leftBy[MEMORY]!
@@ -180,7 +237,25 @@ export class RegionCompiler implements CodeFollower {
     const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
     if (!this.places.count(block, mfn)) return
     this.places.forget(block)
-    const found = this.foundAt(core, block, rip)
+    this.beginTrace(core, block, rip)
+  }
+
+  /** Follows a processor before a block is compiled; who has not come by for long is followed no more. */
+  private beginTrace(core: SampledCore, block: number, entry: number): void {
+    const { now } = this.places
+    if (this.tracing !== undefined && now - this.tracing.start.since < LONGEST_TRACE) return
+    const length = traceLength(this.settings.samples * this.settings.slice)
+    if (length === 0) this.add(core, { block, entry, trace: [] })
+    else this.tracing = new BlockTrace(core, { block, entry, since: now, length })
+  }
+
+  /** Has a place wait for others to be compiled with. */
+  private add(core: SampledCore, place: HotPlace): void {
+    const { block, entry, trace } = place
+    const isThere = this.blockAt(core, entry) === block
+    // The way led to where that code is not mapped, or is another by now: it is hot again, or it is not.
+    if (!isThere && trace.length > 0) return
+    const found = isThere ? this.foundAt(core, place) : 'not-decoded'
     if (typeof found === 'string') {
       this.refused.set(found, (this.refused.get(found) ?? 0) + 1)
       this.places.refuse(block)
@@ -191,10 +266,10 @@ export class RegionCompiler implements CodeFollower {
   }
 
   /** What is worth compiling at a hot block; why nothing is. */
-  private foundAt(core: SampledCore, block: number, rip: number): FoundRegion | Refusal {
-    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip, block) : 'not-decoded'
+  private foundAt(core: SampledCore, place: HotPlace): FoundRegion | Refusal {
+    const region = this.regionAt(core, place)
     if (typeof region === 'string') return region
-    const found = this.fromLoop(core, region) ?? { region, block }
+    const found = this.fromLoop(core, region, place.trace) ?? { region, block: place.block }
     const isSmall = found.region.instructions < Math.min(FEWEST, this.settings.limit)
     return isSmall && !hasLoop(found.region) ? 'small' : found
   }
@@ -203,13 +278,13 @@ export class RegionCompiler implements CodeFollower {
    * The region from where the jump that a region begins with leads back to, if that has no region yet: begun at the jump, each
    * round would have to ask what set the flags.
    */
-  private fromLoop(core: SampledCore, { entry, blocks }: Region): FoundRegion | undefined {
+  private fromLoop(core: SampledCore, { entry, blocks }: Region, trace: readonly number[]): FoundRegion | undefined {
     const first = blocks[0]
     if (first?.needsFlags !== true || first.target === undefined || first.target >= entry) return undefined
     const { target } = first
     const block = this.blockAt(core, target)
     if (block === 0 || this.installer.live.at(block) !== undefined) return undefined
-    const region = this.regionAt(core, target, block)
+    const region = this.regionAt(core, { block, entry: target, trace })
     return typeof region === 'string' || !covers(region, entry) ? undefined : { region, block }
   }
 
@@ -233,7 +308,7 @@ export class RegionCompiler implements CodeFollower {
   }
 
   /** The region at an address, where that block was decoded. */
-  private regionAt(core: SampledCore, entry: number, block: number): Region | Refusal {
+  private regionAt(core: SampledCore, { block, entry, trace }: HotPlace): Region | Refusal {
     const { view, base } = core.registers
     const mode = State.mode.get(view, base)
     const source: CodeSource = {
@@ -241,7 +316,8 @@ export class RegionCompiler implements CodeFollower {
       hostOf: (linear) => core.memory.peek(linear, ACCESS.EXECUTE),
       blockAt: (host) => this.code.blockAt(host, mode),
     }
-    const region = this.makers().find(source, { entry, limit: this.settings.limit })
+    const { limit } = this.settings
+    const region = this.makers().find(source, { entry, limit, trace, traced: limit * TRACED, leads: this.leads })
     return typeof region === 'string' || !this.places.isNarrow(block) ? region : { ...region, windows: 'narrow' }
   }
 
@@ -261,7 +337,9 @@ export class RegionCompiler implements CodeFollower {
   codeCleared(): void {
     this.installer.forgetAll()
     this.waiting = []
+    this.tracing = undefined
     this.places.clear()
+    this.leads.clear()
   }
 
   /** The regions that there are, the most sampled first. */

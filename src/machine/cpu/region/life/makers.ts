@@ -3,7 +3,7 @@ import { instantiate } from '../../../../wasm/index.ts'
 import type { MachineMemory } from '../../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../../interpreter/module.ts'
 import type { MicroTable } from '../../uops/table.ts'
-import { Discoverer } from '../form/discover.ts'
+import { Discoverer, type DiscoverOptions } from '../form/discover.ts'
 import { MicroProfiles } from '../form/micro-profiles.ts'
 import { writeFlagHelpers } from '../write/flag-helpers.ts'
 import type { RegionTranslator } from '../write/region-module.ts'
@@ -12,7 +12,7 @@ import { runtimeExports } from '../write/region-calls.ts'
 import { RegionWriter } from '../write/writer.ts'
 
 /** Finds the region at an address. */
-export type FindRegion = (source: CodeSource, options: { readonly entry: number; readonly limit: number }) => Region | Refusal
+export type FindRegion = (source: CodeSource, options: DiscoverOptions) => Region | Refusal
 
 /** What they are made from. */
 export interface MakerParts {

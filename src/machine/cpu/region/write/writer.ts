@@ -10,7 +10,7 @@ import { PAGE_SIZE } from '../../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../../wasm/index.ts'
 import { STATUS, State } from '../../layout/state.ts'
 import { RECORD } from '../../layout/record.ts'
-import { exitCause } from '../form/exit-causes.ts'
+import { FIRST_LEAD, exitCause } from '../form/exit-causes.ts'
 import type { ExitCause } from '../form/exit-causes.ts'
 import { EXIT_WORD, exitWord } from '../form/exit-word.ts'
 import { FLAG_HELPERS } from './flag-helpers.ts'
@@ -185,6 +185,31 @@ class FunctionWriter implements RegionControl {
     c.memory('i32.store', State.exitCause.offset)
   }
 
+  /** Has the compiler hear where the region led, and from where. */
+  private noteLead(): void {
+    const c = this.code
+    this.pushPart('cause')
+    c.i32(FIRST_LEAD)
+    c.op('i32.ge_u')
+    c.if()
+    c.get(BASE)
+    c.get(BASE)
+    c.memory('i32.load', State.leads.offset)
+    c.i32(1)
+    c.op('i32.add')
+    c.memory('i32.store', State.leads.offset)
+    c.get(BASE)
+    c.get(FRONT_RECORD)
+    c.memory('i32.store', State.leadRecord.offset)
+    c.get(BASE)
+    c.get(this.exitWord)
+    c.memory('i64.store', State.leadWord.offset)
+    c.get(BASE)
+    c.get(this.exitRip)
+    c.memory('i64.store', State.leadTo.offset)
+    c.end()
+  }
+
   /** Pushes a part of the exit's word. */
   private pushPart(part: 'cause' | 'flags' | 'owed'): void {
     const c = this.code
@@ -221,6 +246,7 @@ class FunctionWriter implements RegionControl {
     const c = this.code
     const { entry, entryCount } = this.region
     this.noteExit(() => this.pushPart('cause'))
+    this.noteLead()
     c.get(this.exitRip)
     pushLinear(c, entry)
     c.op('i64.eq')
@@ -290,7 +316,7 @@ class FunctionWriter implements RegionControl {
       this.owed += 1
       if (this.owed === MOST_OWED) this.settleBudget()
     })
-    if (block.end === 'next') this.go(next, next === OUTSIDE ? 'instruction' : 'target', block.next)
+    if (block.end === 'next') this.go(next, block.stops === true ? 'instruction' : 'target', block.next)
     else if (block.end === 'conditional') this.go(next, 'target', block.next)
   }
 
@@ -417,7 +443,7 @@ class FunctionWriter implements RegionControl {
     this.aside(() => {
       // Regions are left here most of all: the words are worked out without a call where that can be.
       if (this.binder.flags.known() !== undefined) this.binder.flags.settle(this.binder)
-      this.exit('indirect', this.region.entry)
+      this.exit('indirect', this.binder.reader.rip)
     })
   }
 

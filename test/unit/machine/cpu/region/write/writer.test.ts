@@ -100,6 +100,44 @@ describe('a region does what the interpreter does', () => {
   })
 })
 
+describe('where code has been seen to lead', () => {
+  const loop = `
+      again: lea odd(%rip),%rax; test $1,%cl; jne calls; lea even(%rip),%rax
+      calls: call *%rax
+      back: sub $1,%ecx; jne again; jmp end
+      odd: add $3,%rbx; ret
+      even: lea 7(%rbx,%rcx),%rbx; ret
+      end: nop`
+  const { text, entry } = listing('mov $30,%ecx', loop)
+  const { labels } = assembleListing(text, { origin: CODE })
+  /** What begins blocks of the way that the interpreter takes: what has a label. */
+  const begins = new Set(labels.values())
+  const way = (): number[] => {
+    const bench = decoded(text)
+    bench.clear()
+    const addresses = Array.from({ length: 250 }, () => {
+      bench.cpu.run(1)
+      return bench.rip
+    })
+    return addresses.filter((address, index) => begins.has(address) && address !== addresses[index - 1])
+  }
+
+  test('calls by registers and returns stay in the region', () => {
+    const trace = way()
+    const seen = compare(text, { entry, seen: { trace } })
+    const unseen = compare(text, { entry })
+    expect(seen.causes).not.toContain('indirect')
+    expect(unseen.causes).toContain('indirect')
+    expect(seen.inside).toBeGreaterThan(1.5 * unseen.inside)
+  })
+
+  test('with every budget, and to places that were not seen', () => {
+    const trace = way().slice(0, 5)
+    const { causes } = compare(text, { entry, seen: { trace }, budgets: Array.from({ length: 60 }, (_, budget) => budget) })
+    expect(causes).toContain('indirect')
+  })
+})
+
 describe('a region leaves before what it cannot carry out', () => {
   test('a fault in the middle of a loop', () => {
     const { causes, inside } = run(`mov $${DATA + 7 * 4096 + 4000},%esi`, '1: mov %esi,(%rsi); add $8,%rsi; mov (%rsi),%eax; jmp 1b')
@@ -127,7 +165,7 @@ describe('a region leaves before what it cannot carry out', () => {
 
   test('what is not decoded, or nothing for regions', () => {
     expect(run('mov $1,%ecx', 'inc %eax; cpuid; inc %eax; jmp 1f; 1: nop').causes).toContain('instruction')
-    expect(run('', 'inc %eax; test %eax,%eax; je 1f; nop; 1: nop', { limit: 2 }).causes).toContain('instruction')
+    expect(run('', 'inc %eax; test %eax,%eax; je 1f; nop; 1: nop', { limit: 2 }).causes).toContain('target')
   })
 })
 
