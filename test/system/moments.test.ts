@@ -246,6 +246,33 @@ describe('moments', () => {
     for (const each of hosts) expect(await each.stateHash()).toEqual(moment.hashes())
   })
 
+  test('of branches that are shut down leave their machines to the next ones, whatever moment and options those have', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin()
+    await host.domain('two').destroy()
+    const later = await host.checkpoint()
+    const seeded: unknown[] = []
+    for (const [from, options] of [[moment, {}], [moment, {}], [later, {}], [moment, { seed: 5 }], [moment, { interference: {} }], [moment, { seed: 5 }], [later, {}]] as const) {
+      const branch = await from.branch(options)
+      branches.push(branch)
+      await halt(branch)
+      const hashes = await branch.stateHash()
+      if ('seed' in options) seeded.push(hashes)
+      else expect(hashes).toEqual(from.hashes())
+      expect(branch.hypervisor.checkInvariants()).toEqual([])
+      for (const goOn of halted.splice(0)) goOn()
+      await branch.domain('one').console.write('mem\r')
+      await branch.createDomain({ name: 'three', memory: 4 })
+      await branch.shutdown()
+    }
+    expect(seeded[0]).toEqual(seeded[1])
+    expect(seeded[0]).not.toEqual(moment.hashes())
+    moment.dispose()
+    const last = await later.branch()
+    branches.push(last)
+    await halt(last)
+    expect(await last.stateHash()).toEqual(later.hashes())
+  })
+
   test('of a host without the wall\'s time branch into one that follows it, from the moment\'s own time on, and waits', { timeout: 30_000 }, async () => {
     const host = await boot({ idle: '1ms' })
     const moment = await host.checkpoint()
