@@ -135,6 +135,7 @@ export class GrantHostDouble {
         frame.references += 1
         return true
       },
+      isOwnedBy: (mfn: number, owner: DomId): boolean => record(mfn)?.owner === owner && record(mfn)!.references > 0,
       putPage: (mfn: number): void => {
         const frame = record(mfn)!
         frame.references -= 1

@@ -21,6 +21,7 @@ export function grantFrames({ frames, pageTypes, domainMemory, domains, machineT
   return {
     getPage: (mfn, owner) => frames.getPage(mfn, owner),
     putPage: (mfn) => frames.putPage(mfn),
+    isOwnedBy: (mfn, owner) => frames.isOwnedBy(mfn, owner),
     isWritable: (mfn) => frames.isWritable(mfn),
     getWritable: (mfn) => pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) === 0,
     putWritable: (mfn) => pageTypes.putType(mfn),

@@ -216,14 +216,16 @@ export class GrantTable implements Stateful<DomainGrantState> {
     if ((flags & GTF.type_mask) !== GTF.permit_access) return GNTST.general_error
     if (this.view.getUint16(at + GrantEntryV1.domid.offset, true) !== user) return GNTST.general_error
     if (write && (flags & GTF.readonly) !== 0) return GNTST.general_error
-    // It is told of when the use ends: nobody else looks before.
-    this.view.setUint16(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading), true)
+    const bits = write ? GTF.reading | GTF.writing : GTF.reading
+    // Nobody looks before the use ends, and then the entry is what it was, unless its guest had such a bit in it.
+    if ((flags & bits) === 0) this.view.setUint16(at, flags | bits, true)
+    else this.note(at, flags | bits)
     return at
   }
 
-  /** Ends the use of an entry at `at`, where {@link GrantTable.enter} found it. */
+  /** Ends the use of an entry at `at`, where {@link GrantTable.enter} found it, and told of what this changes. */
   leave(at: number, write: boolean): void {
-    this.note(at, this.view.getUint16(at, true) & ~(write ? GTF.reading | GTF.writing : GTF.reading))
+    this.view.setUint16(at, this.view.getUint16(at, true) & ~(write ? GTF.reading | GTF.writing : GTF.reading), true)
   }
 
   /** Writes a word of the table where the guest sees it, and may even execute it. */

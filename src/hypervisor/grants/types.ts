@@ -40,6 +40,8 @@ export interface GrantFrames {
   /** Takes a reference on a frame that `owner` owns; false when it does not. */
   getPage(mfn: number, owner: DomId): boolean
   putPage(mfn: number): void
+  /** True for a frame that `owner` owns, for something that ends before anything else runs: such a use needs no reference. */
+  isOwnedBy(mfn: number, owner: DomId): boolean
   /** True for a frame that is writable already and stays so until something else runs; false where it is not known. */
   isWritable(mfn: number): boolean
   /** Takes a writable type reference; false when the frame is used as something else. */

@@ -49,7 +49,7 @@ function fillSide(side: PortSide, given: GrantCopySide): void {
   const isGrant = 'ref' in given
   side.isGrant = isGrant
   side.domid = isGrant ? given.domid : DOMID.SELF
-  side.number = isGrant ? given.ref : given.frame
+  side.number = isGrant ? given.ref >>> 0 : given.frame
   side.offset = given.offset
 }
 
@@ -149,7 +149,7 @@ export class TypedHypercalls implements DomainHypercalls {
     readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
   } {
     const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
-    const request = { address: 0, flags, ref: mapping.ref, domid: mapping.domid }
+    const request = { address: 0, flags, ref: mapping.ref >>> 0, domid: mapping.domid }
     const { status, handle, mfn } = this.parts.grants.map(this.owner.vcpus[0]!, request)
     return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
   }
