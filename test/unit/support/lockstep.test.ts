@@ -99,7 +99,7 @@ describe('two that part', { timeout: 60_000 }, () => {
   })
 
   test('in what a number of instructions does are found: a shortened block that charges for more than it has', async () => {
-    const inSlices = { file: DRIVER, find: 'const SLICE = 400_000', replace: 'const SLICE = 320' }
+    const inSlices = { file: 'src/machine/cpu/processor/engine.ts', find: 'const SLICE = 400_000', replace: 'const SLICE = 320' }
     const charging = { file: FETCH, find: 'if (left >= view.getUint32(block + BLOCK.count, true)) return 0', replace: 'if (left >= 64) return 0' }
     const unchecked = { file: 'src/machine/cpu/code/clip.ts', find: 'invariant(count > 0 && count < total', replace: 'invariant(count > 0' }
     const [sliced, wrong] = [await mutant(inSlices), await mutant(inSlices, charging, unchecked)]
