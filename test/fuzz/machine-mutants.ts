@@ -81,7 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'code in a frame that is handed out anew is kept',
-    patches: [patch('src/hypervisor/frames/domain-memory.ts', '    memory.markWritten(mfn)\n  }\n\n  private released', '  }\n\n  private released')],
+    patches: [patch('src/machine/memory/physical-memory.ts', '    this.markWritten(mfn)\n    this.bytes', '    this.bytes')],
     within: 10, found: /differs from the bytes|cannot be decoded/,
   },
   {

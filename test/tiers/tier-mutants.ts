@@ -87,6 +87,7 @@ export const MUTANTS: readonly TierMutant[] = [
   {
     name: 'what is known on one way is taken for known where ways join',
     patches: [patch(`${REGION}/write/writer.ts`, 'this.tree(join, \'any\')', 'this.tree(join, \'this\')')],
-    within: 40, found: DIFFERS,
+    // Compiled code that goes by what is not so may leave the machine's memory before anything is compared.
+    within: 40, found: new RegExp(`${DIFFERS.source}|out of bounds`),
   },
 ]
