@@ -3,7 +3,7 @@
  * slow sink slows the writer.
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
  */
-import { ByteWriter } from '../../util/index.ts'
+import { ByteWriter, joinBytes } from '../../util/index.ts'
 import type { ByteSink } from './byte-output.ts'
 import {
   IMAGE_DOMAIN,
@@ -36,16 +36,6 @@ function inTurn(count: number): Allocate {
     if (buffers[turn]!.length < size) buffers[turn] = new Uint8Array(size)
     return buffers[turn]!.subarray(0, size)
   }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const piece of pieces) {
-    whole.set(piece, at)
-    at += piece.length
-  }
-  return whole
 }
 
 /**
@@ -97,7 +87,7 @@ export class SaveStreamWriter {
   private async release(): Promise<void> {
     const { gathered } = this
     this.gathered = undefined
-    if (gathered !== undefined && gathered.length > 0) await this.send(joined(gathered))
+    if (gathered !== undefined && gathered.length > 0) await this.send(joinBytes(gathered))
   }
 
   private async send(chunk: Uint8Array): Promise<void> {

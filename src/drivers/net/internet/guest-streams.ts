@@ -2,7 +2,7 @@
  * TCP between guests and an outside: each connection of a guest is a stream of the outside's, and each that comes to a forwarded port one to a guest.
  * Neither end is read faster than the other takes: the guest by TCP's window, the outside by `pause`.
  */
-import { shape, type Random, type StateOf } from '../../../util/index.ts'
+import { joinBytes, shape, type Random, type StateOf } from '../../../util/index.ts'
 import type { ForwardedPort, NetworkSettings } from './network-settings.ts'
 import type { OutsideAddress, OutsideInput } from './outside.ts'
 import type { OutsideDoor } from './outside-door.ts'
@@ -39,16 +39,7 @@ export interface StreamServices {
 }
 
 /** Bytes in one piece. */
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  if (pieces.length === 1) return pieces[0]!
-  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const piece of pieces) {
-    all.set(piece, at)
-    at += piece.length
-  }
-  return all
-}
+const joined = (pieces: readonly Uint8Array[]): Uint8Array => (pieces.length === 1 ? pieces[0]! : joinBytes(pieces))
 
 interface Stream {
   readonly number: number

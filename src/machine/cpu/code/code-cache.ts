@@ -18,7 +18,7 @@ import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { enterChain, findInChain, leaveChain } from './block-chains.ts'
 import { BlockCoverage, coverageStart } from './coverage.ts'
-import { DroppedBlocks } from './dropped-blocks.ts'
+import { DroppedBlocks, ORIGIN_ROOM } from './dropped-blocks.ts'
 import { Fronts } from './fronts.ts'
 import { StopOffsets } from './stop-offsets.ts'
 
@@ -36,8 +36,8 @@ export interface CodeFollower {
   codeCleared(): void
 }
 
-/** Bytes that one block may take at most: each instruction a handful of records. */
-const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 12 * RECORD.bytes
+/** Bytes that one block may take at most: each instruction a handful of records, and what it was made of. */
+const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 12 * RECORD.bytes + ORIGIN_ROOM
 
 /** What has been written of a block. */
 interface Span {

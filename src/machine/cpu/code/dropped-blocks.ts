@@ -9,12 +9,14 @@
  */
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
-import { BLOCK, RECORD } from '../layout/record.ts'
+import { BLOCK, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
 
 /** Bytes behind a block that decoding may have looked at: an instruction has 15 at most. */
 const BEHIND = 15
 /** Offsets in what stands behind the end record. */
 const ORIGIN = { covered: 0, looked: 2, rip: 4, bytes: 12 } as const
+/** Bytes that all of that takes at most: a block's last instruction begins within its window. */
+export const ORIGIN_ROOM = ORIGIN.bytes + BLOCK_WINDOW + 2 * BEHIND + RECORD.bytes
 
 /** Where a block is decoded from. */
 export interface BlockOrigin {

@@ -58,11 +58,6 @@ export class SeenLeads implements Leads {
     return this.led.has(to)
   }
 
-  /** Whether a block's region has been left so. */
-  has(block: number): boolean {
-    return this.made.has(block)
-  }
-
   /** Where a jump was seen to lead, the most frequent first. */
   of(from: number): readonly number[] {
     const targets = this.targets.get(from)
