@@ -55,7 +55,7 @@ export type {
   MigrateOptions, MigrateProgress, MigrationSummary, ConnectOptions, MigrationTransport, Narrowing, PortLike, Remote, RemoteArgument, RemoteArguments, Remotely, StampedEvent, Travels, Members, RemoteCatalogue, RemoteConsole, RemoteCpuPool, RemoteCpuPools, RemoteDomain, RemoteEvents, RemoteHost, RemoteMoment, RemoteValue, ServedCall, ServedSubject, Travelling,
   ServedConnection, ServeOptions, ServiceTransport, NicConfig, NicDescription, Operation, OperationOptions, OperationStep,
   DomainProfile, HostProfile, ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
-  CallbackFailure, CallbackName, CheckpointOptions, CheckpointProgress, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, FolderConfig, FolderDescription, FolderOpenRequest, FolderOpener, Networks, DomainEnd, StreamPermissions, StreamTrust,
+  CallbackFailure, CallbackName, CheckpointOptions, CheckpointProgress, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, FolderConfig, FolderDescription, FramebufferConfig, FramebufferDescription, KeyboardConfig, KeyboardDescription, Screen, ScreenButton, FolderOpenRequest, FolderOpener, Networks, DomainEnd, StreamPermissions, StreamTrust,
   ShutdownProgress, SoftResetProgress, ShutdownReasonName, SyntaxNote, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export { speedscopeProfile } from './machine/index.ts'

@@ -107,8 +107,8 @@ export interface HypercallPort {
   version(): number
 
   // Privileged: dom0, or a domain that has been given power over the other.
-  /** The frame that domain `domain` names `frame`, accessible until `unmapForeign`; or a negative error number. */
+  /** The machine's frame that domain `domain` names `frame`, accessible until `unmapForeign`; or a negative error number. */
   mapForeign(domid: DomId, frame: number): number
-  /** Ends one `mapForeign`. */
+  /** Ends one `mapForeign`; `frame` is the one that it gave. */
   unmapForeign(domid: DomId, frame: number): number
 }

@@ -10,3 +10,5 @@ export { BytePipe, ByteConsumer, ByteProducer, CONSOLE_PIPE, XENSTORE_PIPE, mirr
 export type { BytePipeLayout, ByteRingLayout } from './byte-ring.ts'
 export { FlexConsumer, FlexProducer, flexConsumerState, flexProducerState } from './flex-ring.ts'
 export type { FlexPlace } from './flex-ring.ts'
+export { EventConsumer, EventProducer, eventRingState } from './event-ring.ts'
+export type { EventPlace, EventRing } from './event-ring.ts'

@@ -70,6 +70,8 @@ export class FakeDomain {
   readonly channels = new Map<number, FakeChannel>()
   /** The grants of others that it has mapped, by their handles. */
   readonly mappings = new Map<number, GrantUse>()
+  /** Frames of others that it has mapped without a grant. */
+  foreignFrames = 0
   /** How often each hypercall was made. */
   readonly calls = new Map<string, number>()
   /** Most frames that it may have. */
@@ -320,9 +322,14 @@ export class FakeDomain {
       version: () => 0x0004_0011,
       mapForeign: (domid, frame) => {
         if (!isPrivileged) return -ERRNO.EPERM
-        return hub.domains.get(domid)?.owned.has(frame) === true ? frame : -ERRNO.EINVAL
+        if (hub.domains.get(domid)?.owned.has(frame) !== true) return -ERRNO.EINVAL
+        this.foreignFrames += 1
+        return frame
       },
-      unmapForeign: () => 0,
+      unmapForeign: () => {
+        this.foreignFrames -= 1
+        return 0
+      },
     }
     return this.counted(calls)
   }

@@ -26,7 +26,7 @@ export interface DeviceOwners {
 }
 
 /** Kinds of devices that tests seed. */
-export type SeededKind = 'vbd' | 'vif' | '9pfs'
+export type SeededKind = 'vbd' | 'vif' | '9pfs' | 'vfb' | 'vkbd'
 
 /** Where the two halves of a device stand. */
 export function devicePaths(kind: SeededKind, id: string, { front = 1, back = 0 }: DeviceOwners = {}): { readonly front: string; readonly back: string } {
@@ -80,6 +80,18 @@ export function seedFolder(store: Seeder, { device = '0', tag = 'shared', ...own
     [`${back}/frontend`]: front, [`${back}/frontend-id`]: String(owners.front ?? 1), [`${back}/online`]: '1', [`${back}/state`]: '1',
     [`${back}/path`]: '/srv/shared', [`${back}/security_model`]: 'none',
   }, permissions(paths, owners))
+}
+
+/** A framebuffer and its keyboard. */
+export function seedScreen(store: Seeder, { front = 1, back = 0 }: DeviceOwners = {}): void {
+  for (const kind of ['vfb', 'vkbd'] as const) {
+    const paths = devicePaths(kind, '0', { front, back })
+    store.seed({
+      [`${paths.front}/backend`]: paths.back, [`${paths.front}/backend-id`]: String(back), [`${paths.front}/state`]: '1',
+      [`${paths.back}/frontend`]: paths.front, [`${paths.back}/frontend-id`]: String(front), [`${paths.back}/online`]: '1', [`${paths.back}/state`]: '1',
+      [`${paths.back}/feature-abs-pointer`]: '1',
+    }, permissions(paths, { front, back }))
+  }
 }
 
 /** What the toolstack does to take a device away while both run. */

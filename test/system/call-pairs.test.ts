@@ -28,7 +28,7 @@ type Call = (domain: Domain, signal: AbortSignal) => unknown
 /** Each call of a handle, in a way that works. */
 const CALLS: { readonly [name in keyof typeof DOMAIN_CALLS]: Call } = {
   info: (domain) => domain.info(), summary: (domain) => domain.summary(), devices: (domain) => domain.devices(),
-  disk: (domain) => domain.disk('xvda'), nic: (domain) => domain.nic(0), channel: (domain) => domain.channel('agent'), toJSON: (domain) => domain.toJSON(),
+  disk: (domain) => domain.disk('xvda'), nic: (domain) => domain.nic(0), channel: (domain) => domain.channel('agent'), screen: (domain) => domain.screen(0), toJSON: (domain) => domain.toJSON(),
   profile: (domain) => domain.profile(), trace: (domain) => domain.trace({}),
   waitForShutdown: (domain, signal) => domain.waitForShutdown({ signal }),
   currentConfig: (domain) => domain.currentConfig(), updateConfig: (domain) => domain.updateConfig({ name: domain.name, memory: 8 }),
@@ -85,7 +85,7 @@ function watch(call: Call, domain: Domain): { readonly outcome: () => unknown; r
 /** A domain that is protected has no channel: what it says there cannot be kept back. */
 const start = async (host: Host, first?: (typeof LASTING)[number]): Promise<Domain> => {
   const domain = await host.createDomain({
-    name: 'it', memory: 8, maxMemory: 12, vcpus: 1, maxVcpus: 2, kernel: deaf, disks: [{ target: '/a', vdev: 'xvda' }], channels: first === 'protect' ? [] : [{ name: 'agent' }],
+    name: 'it', memory: 8, maxMemory: 12, vcpus: 1, maxVcpus: 2, kernel: deaf, disks: [{ target: '/a', vdev: 'xvda' }], channels: first === 'protect' ? [] : [{ name: 'agent' }], framebuffers: [{ vnc: false }], keyboards: [],
   })
   await domain.console.waitFor('up')
   return domain

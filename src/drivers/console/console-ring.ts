@@ -72,7 +72,7 @@ export class ConsoleRing {
   static attach({ page: { frame, handle }, port, nodes }: ConsoleRingState, services: ConsoleRingServices, { domid, handler }: Pick<ConsoleRingPlace, 'domid' | 'handler'>): ConsoleRing {
     const { attachPage, attachPort } = services.attachments
     const mapped = handle === undefined
-      ? foreign(services, domid, { page: attachPage({ frame, handle: 0 }), frame: nodes.ringFrame })
+      ? foreign(services, domid, attachPage({ frame, handle: 0 }))
       : granted(services, attachPage({ frame, handle }))
     return new ConsoleRing(nodes, attachPort(port, handler), mapped)
   }
@@ -113,11 +113,10 @@ const mapGrant = (services: ConsoleRingServices, domid: DomId, ref: number): Map
 
 const mapRing = (services: ConsoleRingServices, domid: DomId, frame: number): MappedPageOfRing | undefined =>
   mapGrant(services, domid, GNTTAB_RESERVED_CONSOLE)
-  ?? unlessRefused(() => foreign(services, domid, { page: mapForeignPage(services.hypercalls, domid, frame), frame }))
+  ?? unlessRefused(() => foreign(services, domid, mapForeignPage(services.hypercalls, domid, frame)))
 
 const granted = ({ grants }: ConsoleRingServices, page: MappedPage): MappedPageOfRing =>
   ({ page, handle: page.handle, release: () => grants.unmap(page) })
 
-const foreign = (
-  { hypercalls }: ConsoleRingServices, domid: DomId, { page, frame }: { readonly page: Page; readonly frame: number },
-): MappedPageOfRing => ({ page, handle: undefined, release: () => void hypercalls.unmapForeign(domid, frame) })
+const foreign = ({ hypercalls }: ConsoleRingServices, domid: DomId, page: Page): MappedPageOfRing =>
+  ({ page, handle: undefined, release: () => void hypercalls.unmapForeign(domid, page.frame) })

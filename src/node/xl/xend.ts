@@ -7,6 +7,7 @@ import { nodeFolders } from '../host-folder.ts'
 import { nodeFiles } from '../files.ts'
 import { listenMigration, type MigrationListener } from '../migration-socket.ts'
 import { serveChannels } from '../channel-sockets.ts'
+import { serveScreens } from '../vnc/index.ts'
 import { listenService } from '../service-socket.ts'
 import { socketPath } from './session.ts'
 
@@ -40,6 +41,7 @@ export async function xend({ memory, relocationPort, trustSenders }: XendOptions
   })
   host.events.on('warning', ({ warning }) => console.error(`xend: ${warning.message}`))
   serveChannels(host, { onFailed: ({ message }) => console.error(`xend: ${message}`) })
+  serveScreens(host, { onFailed: ({ message }) => console.error(`xend: ${message}`) })
   const service = await listenService(host, { path: socketPath() })
   const relocation = relocationPort === undefined ? undefined : await listenMigration({ port: relocationPort })
   // It ends by an error when the listener is closed.

@@ -12,6 +12,7 @@ import {
 } from './option-schemas.ts'
 import { ACTION_OPTIONS, OPTIONS, REFUSED_OPTIONS, type Ineffective } from './option-table.ts'
 import { areKinds, USUAL_KINDS, type DeviceDescriptions, type DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { withKeyboards } from '../device-kinds/keyboard/keyboard.ts'
 import { NIC } from '../device-kinds/nic/nic.ts'
 import type { DescribedDevice, WantedDevice } from '../device-kinds/described-device.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
@@ -212,8 +213,11 @@ function readDevicesOf(kind: DescribedDevice, values: FileValues, { parsed, warn
 }
 
 /** The devices of all kinds. */
-const readDevices = (values: FileValues, reading: Reading): DeviceDescriptions =>
-  reading.kinds.collected(reading.kinds.all.flatMap((kind) => readDevicesOf(kind, values, reading)))
+function readDevices(values: FileValues, reading: Reading): DeviceDescriptions {
+  const { kinds } = reading
+  const devices = kinds.collected(kinds.all.flatMap((kind) => readDevicesOf(kind, values, reading)))
+  return { ...devices, keyboards: withKeyboards(devices.framebuffers.length, devices.keyboards) }
+}
 
 /** The file's options in the words of the API. */
 function translate(values: FileValues, reading: Reading): DomainOptions {

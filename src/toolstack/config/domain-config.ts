@@ -170,7 +170,7 @@ let nothingGiven: DomainConfig<undefined> | undefined
 function draft(): Draft<DomainConfig<undefined>> {
   nothingGiven ??= {
     ...absent, ...defaults(), name: '', maxMemory: 0, maxVcpus: 0, uuid: undefined, kernel: undefined,
-    disks: [], nics: [], channels: [], folders: [], actions: defaultActions('xl'),
+    disks: [], nics: [], channels: [], folders: [], framebuffers: [], keyboards: [], actions: defaultActions('xl'),
   }
   return { ...nothingGiven }
 }

@@ -7,6 +7,7 @@
 import { checkArgument, record } from '../../util/index.ts'
 import { defaultActions } from './actions.ts'
 import { areKinds, DEVICE_KINDS, USUAL_KINDS, type DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { beyondFramebuffers } from '../device-kinds/keyboard/keyboard.ts'
 import { cannotStand } from '../device-kinds/parameters.ts'
 import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
 import type { DomainConfig } from './domain-config.ts'
@@ -36,7 +37,8 @@ function writtenDevices({ words, name }: DescribedDevice, configs: readonly Devi
 function written(name: keyof typeof OPTIONS, config: DomainConfig<unknown>): string | undefined {
   if (name in DEVICE_KINDS) {
     const option = name as keyof typeof DEVICE_KINDS
-    return writtenDevices(DEVICE_KINDS[option], config[option])
+    // Each framebuffer brings its keyboard along.
+    return writtenDevices(DEVICE_KINDS[option], option === 'keyboards' ? beyondFramebuffers(config.framebuffers.length, config.keyboards) : config[option])
   }
   if (name === 'maxMemory' && config.maxMemory === config.memory) return undefined
   if (name === 'maxVcpus' && config.maxVcpus === config.vcpus) return undefined

@@ -205,8 +205,6 @@ export const INEFFECTIVE_OPTIONS: readonly IneffectiveRow[] = /* @__PURE__ */ [
 export const REFUSED_OPTIONS: Readonly<Record<string, string>> = {
   serial: 'a serial port is emulated by the device model of HVM guests; guests here have their console',
   vuart: 'an emulated UART is for guests of Arm processors',
-  vfb: 'no back-end serves framebuffers',
-  vkb: 'no back-end serves keyboards and pointers',
   pci: 'the machine has no devices to be passed through',
   vtpm: 'no back-end serves trusted platform modules',
   usbctrl: 'no back-end serves USB',

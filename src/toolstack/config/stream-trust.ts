@@ -18,6 +18,8 @@ export interface StreamPermissions {
   readonly files?: readonly string[] | undefined
   /** Domains other than dom0 that serve its devices, by name or number as the stream spells them. */
   readonly backends?: readonly string[] | undefined
+  /** Addresses other than the loopback's at which its screens are offered. */
+  readonly addresses?: readonly string[] | undefined
   /** Hotplug scripts other than the usual ones. */
   readonly scripts?: readonly string[] | undefined
 }

@@ -48,10 +48,10 @@ export const unusualScript = (script: string | undefined): string | undefined =>
   (USUAL_SCRIPTS.includes(script) ? undefined : script)
 
 /** What of a host a device's configuration names, by the word of `trust` that allows it. */
-export type HostNames = { readonly [K in 'scripts' | 'disks' | 'bridges' | 'files']?: string | undefined }
+export type HostNames = { readonly [K in 'scripts' | 'disks' | 'bridges' | 'files' | 'addresses']?: string | undefined }
 
 /** What JSON can hold; a field that is undefined is left out. */
-export type Json = string | number | readonly Json[] | { readonly [key: string]: Json | undefined }
+export type Json = string | number | boolean | readonly Json[] | { readonly [key: string]: Json | undefined }
 
 /** How devices of a kind are described in files. */
 export interface DeviceWords<C> {

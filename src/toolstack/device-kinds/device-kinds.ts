@@ -8,6 +8,10 @@ import { CHANNEL } from './channel/channel.ts'
 import type { ChannelConfig, ChannelDescription } from './channel/channel-specification.ts'
 import { FOLDER } from './folder/folder.ts'
 import type { FolderConfig, FolderDescription } from './folder/folder-specification.ts'
+import { FRAMEBUFFER } from './framebuffer/framebuffer.ts'
+import type { FramebufferConfig, FramebufferDescription } from './framebuffer/framebuffer-specification.ts'
+import { KEYBOARD, withKeyboards } from './keyboard/keyboard.ts'
+import type { KeyboardConfig, KeyboardDescription } from './keyboard/keyboard-specification.ts'
 import { DISK } from './disk/disk.ts'
 import type { DiskDescription } from './disk/disk-description.ts'
 import type { DiskConfig } from './disk/disk-specification.ts'
@@ -26,6 +30,10 @@ export interface DeviceDescriptions {
   readonly channels?: readonly (string | ChannelDescription)[] | undefined
   /** Folders that the guest mounts by 9P, as text or as objects, such as `{ tag: 'shared', path: '/srv/shared' }`. */
   readonly folders?: readonly (string | FolderDescription)[] | undefined
+  /** Framebuffers, as text or as objects, such as `{ password: 'secret' }` or `{ vnc: false }`. */
+  readonly framebuffers?: readonly (string | FramebufferDescription)[] | undefined
+  /** Keyboards with their pointers, as text or as objects. Default: one for each framebuffer. */
+  readonly keyboards?: readonly (string | KeyboardDescription)[] | undefined
   /** Devices of the kinds that the host was booted with beside its own, by the kind's name in XenStore. */
   readonly devices?: Readonly<Record<string, readonly (string | object)[]>> | undefined
 }
@@ -36,6 +44,8 @@ export interface DeviceLists {
   readonly nics: readonly NicConfig[]
   readonly channels: readonly ChannelConfig[]
   readonly folders: readonly FolderConfig[]
+  readonly framebuffers: readonly FramebufferConfig[]
+  readonly keyboards: readonly KeyboardConfig[]
 }
 
 /** A domain's devices, each with its defaults. */
@@ -49,7 +59,7 @@ export type UncheckedDescriptions = { readonly [O in keyof DeviceLists]?: readon
   & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
 
 /** Kinds that every host has, by the option that describes their devices. */
-export const DEVICE_KINDS = { disks: DISK, nics: NIC, channels: CHANNEL, folders: FOLDER } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
+export const DEVICE_KINDS = { disks: DISK, nics: NIC, channels: CHANNEL, folders: FOLDER, framebuffers: FRAMEBUFFER, keyboards: KEYBOARD } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
 
 function checkFurther(further: readonly DescribedDevice[]): void {
   const taken = new Set(Object.values<DescribedDevice>(DEVICE_KINDS).map(({ name }) => name))
@@ -95,7 +105,8 @@ export class DeviceKinds {
 
   /** What descriptions come to, each with its defaults. Throws INVALID_CONFIG. */
   resolved(descriptions: UncheckedDescriptions): DomainDevices {
-    const { devices = {}, ...own } = descriptions
+    const { devices = {}, ...given } = descriptions
+    const own = { ...given, keyboards: given.keyboards ?? withKeyboards(given.framebuffers?.length ?? 0) }
     const wanted = [...Object.entries(DEVICE_KINDS).map(([option, kind]) => [kind, own[option as keyof DeviceLists]] as const),
       ...this.further.map((kind) => [kind, devices[kind.name]] as const)]
     return this.collected(wanted.flatMap(([kind, list = []]: readonly [DescribedDevice, UncheckedDescriptions['disks']]) => {

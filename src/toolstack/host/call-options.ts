@@ -89,7 +89,7 @@ const file: Check = (value) =>
   (typeof value === 'string' && value !== '') || value instanceof Uint8Array ? undefined : 'must be a path or bytes'
 const kernel: Check = (value) => (typeof value === 'function' ? undefined : file(value) && 'must be a path, bytes, or a function')
 const trustFields: OptionChecks<StreamPermissions> = {
-  disks: anything, bridges: anything, files: anything, backends: anything, scripts: anything,
+  disks: anything, bridges: anything, files: anything, backends: anything, addresses: anything, scripts: anything,
 }
 const trust: Check = (value) => {
   if (value === 'all') return undefined

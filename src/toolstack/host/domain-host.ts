@@ -10,6 +10,7 @@ import type { SavedDomain } from '../save/save-domain.ts'
 import type { AskHost } from './ask-to-end.ts'
 import type { ControlSeat } from '../control/control-seat.ts'
 import type { ChannelHost } from './channel.ts'
+import type { ScreenHost } from './screen.ts'
 import type { ContentsHost } from '../devices/disk-contents.ts'
 import type { DomainFate } from './domain-fate.ts'
 import type { DomainMovement } from './domain-movement.ts'
@@ -19,7 +20,7 @@ import type { TraceHost } from './trace-vcpu.ts'
 import type { Availability } from './vcpu-target.ts'
 
 /** What a handle needs of its host. */
-export interface DomainHost<D> extends AskHost, TraceHost, ContentsHost, ChannelHost {
+export interface DomainHost<D> extends AskHost, TraceHost, ContentsHost, ChannelHost, ScreenHost {
   readonly memory: MemoryHost
   destroy(domid: DomId): Promise<void>
   readonly vcpuWishes: Wishes<Availability>

@@ -39,6 +39,7 @@ import { dumpCore, type DumpCoreOptions, type DumpCoreProgress } from '../core-d
 import { changeMedium, resizeDisk } from '../devices/disk-contents.ts'
 import { setDiskLimits, setNicLink, setNicRate, type DiskLimits } from '../devices/device-limits.ts'
 import { channelOf } from './channel.ts'
+import { screenOf, type Screen } from './screen.ts'
 import type { DomainEnd, DomainFate } from './domain-fate.ts'
 import type { DomainHost, DomainIdentity } from './domain-host.ts'
 import type { ProtectOperation } from './domain-movement.ts'
@@ -460,6 +461,19 @@ export class Domain {
   channel(name: string | number): DomainConsole {
     this.info()
     return channelOf(this.host, this.fate, name)
+  }
+
+  /**
+   * The screen of a number, the first unless said: what the guest draws as pictures, and a keyboard and a pointer. It is there as soon as the domain
+   * has its framebuffer, whether or not a guest is connected. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT.
+   *
+   * @example
+   * const domain = await host.createDomain({ name: 'desk', memory: 64, framebuffers: [{ vnc: false }] })
+   * await writeFile('screen.png', await domain.screen().png())
+   */
+  screen(number = 0): Screen {
+    this.info()
+    return screenOf(this.host, this.fate, number)
   }
 
   /** The disk of a name in any spelling (`xvda`, `d0`, 51712). Throws DEVICE_NOT_FOUND, INVALID_CONFIG for no name at all. */

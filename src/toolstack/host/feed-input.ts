@@ -243,6 +243,7 @@ export class InputFeeder {
     const { host, insides: { parts: { wall, loop } } } = this
     switch (input.source) {
       case 'console': return consoleOf(host, input).write(input.bytes)
+      case 'screen': return host.domain(input.domid).screen(input.screen).input(input.inputs)
       case 'frame': return host.bridge(input.bridge).send(input.port, input.bytes)
       case 'network': return host.network(input.bridge).feed(input.said)
       case 'store': return changeStore(host.store, input)

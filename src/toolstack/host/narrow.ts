@@ -5,6 +5,7 @@
 import { checkOptions, flag, shown, XenError, type Check, type EventFilter, type EventSource, type EventStamp } from '../../util/index.ts'
 import type { CpuPool, CpuPoolOptions, CpuPoolReference, CpuPools } from '../control/cpu-pools.ts'
 import { DOMAIN_CALLS, type CallStanding } from '../run/activities.ts'
+import type { Screen } from './screen.ts'
 import type { DomainConsole } from '../domains/domain-console.ts'
 import { Domain } from './domain.ts'
 import { Host, type DomainReference } from './host.ts'
@@ -36,6 +37,11 @@ const WHOLE_HOST: Readonly<Record<string, Standing>> = { createDomain: 'change',
 const DOMAIN_FACTS: Readonly<Record<string, Standing>> = { id: 'look', uuid: 'look', config: 'look', name: 'look', exists: 'look', crash: 'look', pool: 'closed', console: 'look' }
 /** Calls of a console. */
 const CONSOLE_CALLS: Readonly<Record<string, Standing>> = { text: 'look', history: 'look', output: 'look', waitFor: 'look', expect: 'look', domid: 'look', channel: 'look', closed: 'look', write: 'change' }
+/** Calls and facts of a screen. */
+const SCREEN_CALLS: Readonly<Record<string, Standing>> = {
+  domid: 'look', id: 'look', connected: 'look', size: 'look', events: 'look', statistics: 'look', picture: 'look', png: 'look',
+  input: 'change', press: 'change', type: 'change', point: 'change', click: 'change',
+}
 /** Calls and facts of all pools of CPUs, and of one. */
 const POOLS_CALLS: Readonly<Record<string, Standing>> = { list: 'look', find: 'look', freeCpus: 'look', create: 'change' }
 const POOL_CALLS: Readonly<Record<string, Standing>> = {
@@ -81,7 +87,8 @@ function narrowDomain(domain: Domain, narrowing: Narrowing): Domain {
   // A trace may stop what it watches.
   const standings = { ...DOMAIN_FACTS, ...Object.fromEntries(Object.entries(DOMAIN_CALLS).map(([name, call]) => [name, standingOf(call)])), trace: 'change' as const }
   const narrowConsole = (console: DomainConsole): DomainConsole => narrowed(console, { what: 'a console', standings: CONSOLE_CALLS, narrowing })
-  return narrowed(domain, { what: `domain ${domain.id}`, standings, narrowing, instead: { console: narrowConsole(domain.console), channel: (name: string) => narrowConsole(domain.channel(name)) } })
+  const narrowScreen = (screen: Screen): Screen => narrowed(screen, { what: 'a screen', standings: SCREEN_CALLS, narrowing })
+  return narrowed(domain, { what: `domain ${domain.id}`, standings, narrowing, instead: { console: narrowConsole(domain.console), channel: (name: string) => narrowConsole(domain.channel(name)), screen: (number?: number) => narrowScreen(domain.screen(number)) } })
 }
 
 const narrowPool = (pool: CpuPool, narrowing: Narrowing): CpuPool => narrowed(pool, { what: `pool ${pool.id}`, standings: POOL_CALLS, narrowing })

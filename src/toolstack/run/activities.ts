@@ -45,7 +45,7 @@ export type CallStanding = Activity | 'look' | 'destroy'
 
 /** Every call of a domain's handle that does something or looks at it. */
 export const DOMAIN_CALLS = {
-  info: 'look', summary: 'look', devices: 'look', disk: 'look', nic: 'look', channel: 'look', profile: 'look', trace: 'look', memory: 'look', uptime: 'look', vcpus: 'look', scheduling: 'look', currentConfig: 'look', waitForShutdown: 'look', toJSON: 'look',
+  info: 'look', summary: 'look', devices: 'look', disk: 'look', nic: 'look', channel: 'look', screen: 'look', profile: 'look', trace: 'look', memory: 'look', uptime: 'look', vcpus: 'look', scheduling: 'look', currentConfig: 'look', waitForShutdown: 'look', toJSON: 'look',
   pause: 'pausing', unpause: 'pausing', rename: 'naming',
   setAffinity: 'tuning', setScheduling: 'tuning', moveToPool: 'tuning', claimMemory: 'tuning', trigger: 'tuning', sysrq: 'tuning',
   updateConfig: 'tuning', setNicRate: 'tuning', setNicLink: 'tuning', setDiskLimits: 'tuning',

@@ -4,7 +4,7 @@
  * plain data with its place in the order and the host's time, so that a run can be taken down; what is not plain (a stream, a
  * program) is noted as such. Not here: when a kernel's file was read.
  */
-import type { OutsideInput } from '../../drivers/index.ts'
+import type { OutsideInput, ScreenInput } from '../../drivers/index.ts'
 import type { RunLimits } from '../../hypervisor/index.ts'
 import type { Clock, Duration, XenError } from '../../util/index.ts'
 import type { StoreChanges } from '../../xenstore/index.ts'
@@ -61,6 +61,8 @@ export type HostRun = Pick<RunLimits, 'instructions' | 'until' | 'idle'>
 export type HostInput =
   /** Typed into the console of a domain, or said by one of its channels. */
   | { readonly source: 'console'; readonly domid: number; readonly channel?: string; readonly bytes: Uint8Array }
+  /** Done at the keyboard or the pointer of one of a domain's screens. */
+  | { readonly source: 'screen'; readonly domid: number; readonly screen: number; readonly inputs: readonly ScreenInput[] }
   /** Sent by a port of user code. */
   | { readonly source: 'frame'; readonly bridge: string; readonly port: number; readonly bytes: Uint8Array }
   | { readonly source: 'disk' } & DiskAnswer

@@ -52,7 +52,7 @@ const DOMAIN = /* @__PURE__ */ travelling<Domain>()([
   'waitForShutdown', 'pause', 'unpause', 'rename', 'setAffinity', 'setScheduling', 'moveToPool', 'claimMemory', 'setNicRate', 'setNicLink', 'setDiskLimits', 'trigger',
   'sysrq', 'dumpCore', 'save', 'migrate', 'resume', 'softReset', 'attachDisk', 'attachNic', 'attachDevice', 'detachDisk', 'detachNic', 'detachDevice', 'insertMedium', 'ejectMedium', 'resizeDisk', 'setMemTarget',
   'setMaxMem', 'setVcpus', 'shutdown', 'reboot', 'destroy',
-], { id: HANDLE, uuid: HANDLE, name: HANDLE, console: THERE, trace: CODE, protect: 'its arbiter is code in the host\'s process', toJSON: PRINTING })
+], { id: HANDLE, uuid: HANDLE, name: HANDLE, console: THERE, trace: CODE, protect: 'its arbiter is code in the host\'s process', screen: 'its pictures are read where the memory is; viewers elsewhere have VNC', toJSON: PRINTING })
 
 /** Consoles. */
 const CONSOLE = /* @__PURE__ */ travelling<DomainConsole>()(['text', 'history', 'write', 'output', 'waitFor', 'expect', 'closed'], {

@@ -215,10 +215,12 @@ export class TypedHypercalls implements DomainHypercalls {
 
   mapForeign(domid: DomId, frame: number): number {
     const { domains } = this.parts
-    if (domains.get(domid) === undefined) return -ERRNO.ESRCH
+    const owner = domains.get(domid)
+    if (owner === undefined) return -ERRNO.ESRCH
     if (!domains.mayControl(this.domid, domid, 'mmu_update')) return -ERRNO.EPERM
-    const result = this.foreign.map(domid, frame)
-    return result < 0 ? result : frame
+    const own = owner.frameOf(frame)
+    const result = own < 0 ? -ERRNO.EINVAL : this.foreign.map(domid, own)
+    return result < 0 ? result : own
   }
 
   unmapForeign(_domain: DomId, frame: number): number {

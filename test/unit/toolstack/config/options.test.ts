@@ -19,6 +19,7 @@ const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
   disks: ['format=raw,vdev=xvda,access=rw,target=/images/a,b.img', 'format=qcow2,vdev=xvdb,access=ro,cdrom,no-discard,untrusted,script=block-x,backend=driver'],
   nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''],
   folders: ['tag=shared,path=/srv/shared,security_model=none', 'tag=other,path=/srv/other,security_model=none,backend=driver'],
+  framebuffers: ['vnc=1,vnclisten=10.0.0.1,vncdisplay=3,vncunused=0,vncpasswd=secret,keymap=de'], keyboards: ['feature-disable-pointer=1,feature-abs-pointer=0,width=1024,height=768,unique-id=tablet,backend=driver'],
   channels: ['connection=socket,name=org.example.agent,path=/run/agent', 'connection=pty,name=other'], pool: 'fast', cpus: ['0,2-3', '1'], cpusSoft: '1-2', cpuid: ['0x1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxxx', '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx,edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1'],
   sched: 'credit', cpuWeight: 512, cap: 50, period: 20000, budget: 5000, extraTime: 0, claimMode: false, localTime: true, timeOffset: -3600, tscMode: 'always_emulate', noMigrate: true, driverDomain: true, maxMaptrackFrames: 64, maxEventChannels: 4095, maxGrantFrames: 32, maxGrantVersion: 1,
 }

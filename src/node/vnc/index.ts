@@ -1,0 +1,3 @@
+/** Screens of guests by VNC. */
+export { serveScreens } from './serve-screens.ts'
+export type { Screens, ScreensOptions, ServedScreen } from './serve-screens.ts'
