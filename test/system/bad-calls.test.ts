@@ -16,7 +16,7 @@ import { publicSurface, type SurfaceCall } from '../support/public-surface.ts'
 /** Whose calls are for other uses: code within a guest, and arithmetic in whose loops nothing is checked. */
 const APART = new Set(['GuestKernel', 'Bitmap', 'ManualClock', 'SeededRandom', 'XenError', 'part'])
 /** Calls that answer whatever they are asked about. */
-const TAKEN = /^Moment\.isOf\(|^ControlInterface\.hasDomain\(|^Host\.symbolAt\(address = -1|^static Host\.boot\(options = \{ timeZoneOffset: -1/
+const TAKEN = /^Moment\.isOf\(|^ControlInterface\.hasDomain\(|^Host\.symbolAt\(address = -1|^Screen\.(press\(keys = 7|point\(options = \{ wheel: -1)|^static Host\.boot\(options = \{ timeZoneOffset: -1/
 /** Calls that answer on any handle and host, gone or not: they look at what the handle itself knows. */
 const ALWAYS = /^(Domain\.(toJSON|devices)|Host\.(toJSON|now|domains|listDomains|capabilities|shutdown|settled|expectInput|profile|claims)|DomainConsole\.(text|history|output)|Moment\.(isOf|dispose|toJSON|hashes|tree|differences|save|branch|prepare)|CpuPools?\.)/
 
@@ -35,7 +35,7 @@ const SAMPLES: Readonly<Record<string, () => unknown>> = {
   grubConf: () => 'title x', input: () => new Uint8Array(10), cpus: () => [0], text: () => 'name = "x"', domains: () => [], profiles: () => [], first: () => [], second: () => [], address: () => 0, rate: () => '1Mb/s', state: () => 'up', limits: () => ({}), host: () => host, autostart: () => true,
   'Domain.setDiskLimits disk': () => 'xvda', 'Domain.insertMedium disk': () => 'hdc', 'Domain.insertMedium target': () => 'cd', 'Domain.ejectMedium disk': () => 'hdc',
   'Domain.resizeDisk disk': () => 'xvda', bytes: () => 512,
-  path: () => 'file', file: () => new Uint8Array(1), decompress: () => () => new Uint8Array(1), duration: () => 1, value: () => 1, handle: () => domain, narrowing: () => ({}), port: () => new MessageChannel().port1, statistics: () => host.statistics(), keys: () => 'q',
+  inputs: () => [], x: () => 0, y: () => 0, path: () => 'file', file: () => new Uint8Array(1), decompress: () => () => new Uint8Array(1), duration: () => 1, value: () => 1, handle: () => domain, narrowing: () => ({}), port: () => new MessageChannel().port1, statistics: () => host.statistics(), keys: () => 'q',
   domid: () => domain.id, reason: () => 0, seconds: () => 0, pages: () => 0, frame: () => 1, frames: () => new Uint32Array(0), pfn: () => 0, level: () => 1,
   gfn: () => 0, firstGfn: () => 0, index: () => 0, virq: () => 0, ref: () => 1, id: () => 0, cpu: () => 0, from: () => new Uint8Array(0), into: () => new Uint8Array(0),
   'Domain.detachDevice name': () => 'xvda', 'Domain.attachNic nic': () => '', 'parseGrubConf text': () => 'title x\nkernel /xen.gz\n',
@@ -48,7 +48,7 @@ const sample = (call: SurfaceCall, name: string): unknown => {
 
 const SUBJECTS: Readonly<Record<string, () => unknown>> = {
   Host: () => host, Domain: () => domain, DomainConsole: () => domain.console, Moment: () => moment, MemoryFiles: () => new MemoryFiles(),
-  ControlInterface: () => host.hypervisor, UnpackedKernels: () => new UnpackedKernels(1), Catalogue: () => new Catalogue(), CpuPools: () => host.cpupools, CpuPool: () => host.cpupools.find('Pool-0'),
+  ControlInterface: () => host.hypervisor, UnpackedKernels: () => new UnpackedKernels(1), Catalogue: () => new Catalogue(), CpuPools: () => host.cpupools, CpuPool: () => host.cpupools.find('Pool-0'), Screen: () => domain.screen(),
 }
 const subjectOf = ({ owner, isStatic }: SurfaceCall): unknown => {
   if (owner === undefined) return paravirt
@@ -80,7 +80,7 @@ async function outcome(call: SurfaceCall, args: readonly unknown[], patience = 1
 beforeAll(async () => {
   surface = publicSurface().filter(({ owner, name }) => !APART.has(owner ?? name))
   host = await Host.boot({ memory: 48, dom0Memory: 8, idle: 'wait' })
-  domain = await host.createDomain({ name: 'one', memory: 8, vcpus: 1 })
+  domain = await host.createDomain({ name: 'one', memory: 8, vcpus: 1, framebuffers: [{ vnc: false }] })
   await domain.console.waitFor('tick 3')
   moment = await host.checkpoint()
 }, 120_000)
@@ -129,7 +129,7 @@ async function unfit(call: SurfaceCall, index: number, value: number): Promise<s
 
 test('a number of any value is answered or refused by every public call, the control interface\'s too', { timeout: 120_000 }, async () => {
   const kept = domain
-  domain = await host.createDomain({ name: 'numbers', memory: 4, maxMemory: 8, kernel: () => undefined }, { paused: true })
+  domain = await host.createDomain({ name: 'numbers', memory: 4, maxMemory: 8, kernel: () => undefined, framebuffers: [{ vnc: false }] }, { paused: true })
   const wrong: (string | undefined)[] = []
   let count = 0
   for (const call of surface.filter(({ name }) => DURATIONS[name] === undefined)) {
@@ -141,7 +141,7 @@ test('a number of any value is answered or refused by every public call, the con
       }
       // Numbers within lists.
       if (/number\[\]/.test(type)) for (const value of NUMBERS) wrong.push(await unfit(call, index, [value] as unknown as number))
-      if (!host.hypervisor.hasDomain(domain.id)) domain = await host.createDomain({ name: 'numbers', memory: 4, maxMemory: 8, kernel: () => undefined }, { paused: true })
+      if (!host.hypervisor.hasDomain(domain.id)) domain = await host.createDomain({ name: 'numbers', memory: 4, maxMemory: 8, kernel: () => undefined, framebuffers: [{ vnc: false }] }, { paused: true })
     }
   }
   expect(wrong.filter((one) => one !== undefined)).toEqual([])

@@ -85,7 +85,7 @@ function watch(call: Call, domain: Domain): { readonly outcome: () => unknown; r
 /** A domain that is protected has no channel: what it says there cannot be kept back. */
 const start = async (host: Host, first?: (typeof LASTING)[number]): Promise<Domain> => {
   const domain = await host.createDomain({
-    name: 'it', memory: 8, maxMemory: 12, vcpus: 1, maxVcpus: 2, kernel: deaf, disks: [{ target: '/a', vdev: 'xvda' }], channels: first === 'protect' ? [] : [{ name: 'agent' }], framebuffers: [{ vnc: false }], keyboards: [],
+    name: 'it', memory: 8, maxMemory: 12, vcpus: 1, maxVcpus: 2, kernel: deaf, disks: [{ target: '/a', vdev: 'xvda' }], channels: first === 'protect' ? [] : [{ name: 'agent' }], framebuffers: first === 'protect' ? [] : [{ vnc: false }], keyboards: [],
   })
   await domain.console.waitFor('up')
   return domain

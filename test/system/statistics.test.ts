@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { BlockFrontend, ChannelFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore, NetFrontend } from '../../src/drivers/index.ts'
+import { BlockFrontend, ChannelFrontend, FolderFrontend, FramebufferFrontend, KeyboardFrontend, MemoryBlockStore, MemoryFileStore, NetFrontend } from '../../src/drivers/index.ts'
 import { FrontendBus } from '../../src/guest/index.ts'
 import { Host, openMetrics, type Domain, type HostStatistics } from '../../src/index.ts'
 import { DEVICE_KINDS } from '../../src/toolstack/device-kinds/device-kinds.ts'
@@ -100,13 +100,15 @@ describe('statistics', () => {
 })
 
 test('devices of every kind count what passes them, in statistics and in the text', async () => {
-  const user = await host.createDomain({ name: 'user', memory: 4, disks: ['a,raw,xvda,w'], nics: [''], channels: [{ name: 'agent' }], folders: [{ tag: 'shared', path: 'a' }], kernel: async (kernel) => {
-    const [disks, nics, channels, folders] = [new BlockFrontend(), new NetFrontend(), new ChannelFrontend(), new FolderFrontend()]
-    for (const driver of [disks, nics, channels, folders]) await new FrontendBus(kernel).register(driver)
+  const user = await host.createDomain({ name: 'user', memory: 4, disks: ['a,raw,xvda,w'], nics: [''], channels: [{ name: 'agent' }], folders: [{ tag: 'shared', path: 'a' }], framebuffers: [{ vnc: false }], kernel: async (kernel) => {
+    const [disks, nics, channels, folders, screens] = [new BlockFrontend(), new NetFrontend(), new ChannelFrontend(), new FolderFrontend(), new FramebufferFrontend({ width: 8, height: 8 })]
+    for (const driver of [disks, nics, channels, folders, screens, new KeyboardFrontend(() => undefined)]) await new FrontendBus(kernel).register(driver)
     await (await folders.folder('shared')).writeFile('f', new TextEncoder().encode('seven..'))
     await (await disks.disk(51712)).write(0, new Uint8Array(1024))
     const nic = await nics.nic(0)
     nic.send(new Uint8Array(60).fill(0xff))
+    const screen = await screens.screen(0)
+    screen.fill({ x: 0, y: 0, width: 4, height: 2 }, [1, 2, 3])
     const channel = await channels.channel('agent')
     channel.write('four')
     for await (const line of channel.lines()) kernel.console!.log(`heard ${line}`)
@@ -115,6 +117,7 @@ test('devices of every kind count what passes them, in statistics and in the tex
   await user.channel('agent').waitFor('four')
   await user.channel('agent').write('hello\n')
   await user.console.waitFor('heard hello')
+  user.screen().press('Enter')
   port.send(new Uint8Array(64).fill(0xff))
   await host.until('the frame to arrive', () => user.nic(0).statistics!['framesOut'] === 1)
   port.close()
@@ -122,9 +125,10 @@ test('devices of every kind count what passes them, in statistics and in the tex
   expect(devices.map(({ kind }) => kind).sort()).toEqual(Object.values<{ readonly name: string }>(DEVICE_KINDS).map(({ name }) => name).sort())
   expect(Object.fromEntries(devices.map(({ kind, counters }) => [kind, counters]))).toMatchObject({
     vbd: { writes: 1, sectorsWritten: 2 }, vif: { framesIn: 1, bytesIn: 60, framesOut: 1, bytesOut: 64 }, console: { bytesIn: 4, bytesOut: 6 }, '9pfs': { writes: 1, bytesWritten: 7, errors: 0, openFiles: 0 },
+    vfb: { updates: 1, pixels: 8 }, vkbd: { keys: 2, moves: 0 },
   })
   const text = openMetrics(host.statistics())
-  for (const line of ['vbd_sectors_written_total', 'vif_bytes_in_total', 'console_bytes_in_total', '9pfs_bytes_written_total']) expect(text).toMatch(new RegExp(`^paravirt_${line}\\{domid="${user.id}",domain="user",.*\\} [1-9]`, 'm'))
+  for (const line of ['vbd_sectors_written_total', 'vif_bytes_in_total', 'console_bytes_in_total', '9pfs_bytes_written_total', 'vfb_pixels_total', 'vkbd_keys_total']) expect(text).toMatch(new RegExp(`^paravirt_${line}\\{domid="${user.id}",domain="user",.*\\} [1-9]`, 'm'))
   // What goes up and down is no counter.
   expect(text).toMatch(/^# TYPE paravirt_9pfs_open_files gauge$/m)
 })

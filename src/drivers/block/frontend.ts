@@ -169,16 +169,18 @@ export class Disk {
     const sectors = await device.requireOther('sectors', { maximum: Number.MAX_SAFE_INTEGER / SECTOR_SIZE })
     const info = (await device.readOtherNumber('info')) ?? 0
     const feature = async (name: string): Promise<boolean> => (await device.readOtherNumber(name)) === 1
-    this.shape = {
+    const shape = {
       sectors, readOnly: (info & VDISK.READONLY) !== 0, cdrom: (info & VDISK.CDROM) !== 0,
       removable: (info & VDISK.REMOVABLE) !== 0,
     }
     connection.client.begin({
-      geometry: this.shape,
+      geometry: shape,
       persistent: await feature('feature-persistent'), flush: await feature('feature-flush-cache'),
       barrier: await feature('feature-barrier'), discard: await feature('feature-discard'),
       indirect: (await device.readOtherNumber('feature-max-indirect-segments')) ?? 0,
     })
+    // Whoever finds it may use it at once: not before all that is offered has been read.
+    this.shape = shape
     device.kernel.turn()
     for (const resolve of this.waiting.splice(0)) resolve(this)
   }

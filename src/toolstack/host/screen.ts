@@ -1,6 +1,6 @@
 /** What a host has of a domain's screen: its framebuffer as pictures, and the keyboard and pointer beside it. */
 import { encodePng, KEY_CODES, keyCode, MAX_KEY, MAX_PLACE, strokesOf, type FramebufferEvent, type FramebufferStatistics, type KeyInput, type Picture, type ScreenArea, type ScreenInput, type ServedFramebuffer, type ServedKeyboard } from '../../drivers/index.ts'
-import { checkArgument, checkOptions, flag, listOf, named, nearestWord, oneOf, shown, text, whole, XenError, type Check, type DomId, type EventSource } from '../../util/index.ts'
+import { checkArgument, checkOptions, flag, listOf, named, nearestWord, oneOf, shown, text as anyText, whole, XenError, type Check, type DomId, type EventSource } from '../../util/index.ts'
 import { FRAMEBUFFER } from '../device-kinds/framebuffer/framebuffer.ts'
 import { SERVED_FRAMEBUFFERS } from '../device-kinds/framebuffer/framebuffer-service.ts'
 import { SERVED_KEYBOARDS } from '../device-kinds/keyboard/keyboard-service.ts'
@@ -97,7 +97,7 @@ export class Screen {
   }
 
   /** The same as the bytes of a PNG file. */
-  png(area?: ScreenArea): Promise<Uint8Array> {
+  async png(area?: ScreenArea): Promise<Uint8Array> {
     return encodePng(this.picture(area))
   }
 
@@ -128,9 +128,9 @@ export class Screen {
   }
 
   /** Types a text as on a keyboard of the United States. Throws INVALID_ARGUMENT for a character that has no key there. */
-  type(typed: string): void {
-    checkArgument('the text of screen.type', typed, text)
-    const strokes = strokesOf(typed)
+  type(text: string): void {
+    checkArgument('the text of screen.type', text, anyText)
+    const strokes = strokesOf(text)
     if (typeof strokes === 'string') throw new XenError('INVALID_ARGUMENT', `no key writes ${JSON.stringify(strokes)}`, { details: { character: strokes } })
     this.input(strokes)
   }
