@@ -464,12 +464,8 @@ export class Domain {
   }
 
   /**
-   * The screen of a number, the first unless said: what the guest draws as pictures, and a keyboard and a pointer. It is there as soon as the domain
-   * has its framebuffer, whether or not a guest is connected. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT.
-   *
-   * @example
-   * const domain = await host.createDomain({ name: 'desk', memory: 64, framebuffers: [{ vnc: false }] })
-   * await writeFile('screen.png', await domain.screen().png())
+   * The screen of a number: what the guest draws as pictures (`await domain.screen().png()`), and a keyboard and a pointer. It is there as soon as
+   * the domain has its framebuffer, whether or not a guest is connected. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT.
    */
   screen(number = 0): Screen {
     this.info()
