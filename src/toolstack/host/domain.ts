@@ -449,24 +449,13 @@ export class Domain {
     this.host.seat.enter({ name: 'setDiskLimits', arguments: [this.id, disk, limits] }, () => setDiskLimits(this.host, this.id, { disk, limits }))
   }
 
-  /**
-   * The channel of a name or number, as a console: what the guest has said by it, `write`, `output`, `waitFor`. It is there as soon as the
-   * domain has its device, whether or not the guest has opened its end. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT, NOT_SUPPORTED where a
-   * driver domain serves it.
-   *
-   * @example
-   * const domain = await host.createDomain({ name: 'web', memory: 64, channels: [{ name: 'org.example.agent' }] })
-   * await domain.channel('org.example.agent').write('status\n')
-   */
+  /** The channel of a name or number, as a console. It is there as soon as the domain has its device. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT, NOT_SUPPORTED where a driver domain serves it. */
   channel(name: string | number): DomainConsole {
     this.info()
     return channelOf(this.host, this.fate, name)
   }
 
-  /**
-   * The screen of a number: what the guest draws as pictures (`await domain.screen().png()`), and a keyboard and a pointer. It is there as soon as
-   * the domain has its framebuffer, whether or not a guest is connected. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT.
-   */
+  /** The screen of a number: pictures, a keyboard, a pointer. It is there as soon as the domain has its framebuffer. Throws DEVICE_NOT_FOUND, INVALID_ARGUMENT. */
   screen(number = 0): Screen {
     this.info()
     return screenOf(this.host, this.fate, number)
