@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { serveGdb, type DebugOptions } from '../debug/index.ts'
 import type { DomainReference, Host } from '../toolstack/index.ts'
-import { checkOptions, record, text, thrownMessage, whole, XenError } from '../util/index.ts'
+import { checkOptions, record, shown, text, thrownMessage, whole, XenError } from '../util/index.ts'
 
 /** Where to listen. */
 export interface GdbListenOptions extends DebugOptions {
@@ -29,18 +29,18 @@ export interface GdbListener {
  * const { port } = await listenGdb(host, 'web', { port: 1234 })
  */
 export async function listenGdb(host: Host, reference: DomainReference | readonly DomainReference[], options: GdbListenOptions = {}): Promise<GdbListener> {
-  checkOptions('listenGdb', options, { port: whole(0, 65535), address: text, run: record })
+  checkOptions('listenGdb', options, { port: whole(0, 65535), address: text, run: record, processes: (value) => (value === 'all' || Array.isArray(value) ? undefined : `must be 'all' or a list, got ${shown(value)}`) })
   const ids = (Array.isArray(reference) ? reference as readonly DomainReference[] : [reference as DomainReference]).map((one) => host.domain(one).id)
-  const { run } = options
+  const { run, processes } = options
   const sockets = new Set<Socket>()
   const server = createServer({ noDelay: true }, (socket) => {
     socket.on('error', () => undefined)
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
     try {
-      serveGdb(host, ids, { readable: socket as AsyncIterable<Uint8Array>, writable: socket }, { run })
+      serveGdb(host, ids, { readable: socket as AsyncIterable<Uint8Array>, writable: socket }, { run, processes })
     } catch {
-      // It has a debugger, or is not there any more.
+      // It has a debugger, is not there any more, or has none of these processes.
       socket.destroy()
     }
   })

@@ -1,5 +1,9 @@
 /** Debian's gdb at guests: breakpoints, steps, watchpoints, registers and memory of kernels with their symbols, and what becomes of the guest behind it. */
-import { readFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Host } from '../../src/index.ts'
 import { listenGdb } from '../../src/node/index.ts'
@@ -70,6 +74,25 @@ describe.skipIf(lacking !== undefined)(`gdb${lacking === undefined ? '' : `, SKI
     expect(out).toContain('rounds=2')
     expect(out).toMatch(/shell_timer .*in section/)
     await host.until('it is gone', () => !domain.exists)
+  })
+
+  test('is served by the command from before the first instruction on, with AVX, control registers and the way back', { timeout: 90_000 }, async () => {
+    const image = build('pv64').path!
+    const folder = mkdtempSync(join(tmpdir(), 'paravirt-debug-'))
+    writeFileSync(join(folder, 'kernel'), readFileSync(image))
+    writeFileSync(join(folder, 'guest.cfg'), 'name = "app"\nmemory = 8\nkernel = "kernel"\n')
+    const root = join(import.meta.dirname, '../..')
+    const command = spawn(join(root, 'node_modules/.bin/tsx'), [join(root, 'src/node/cli.ts'), 'debug', 'guest.cfg', '--memory', '64M', '--until', 'mini> '], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
+    let said = ''
+    const port = new Promise<number>((resolve) => command.stderr.on('data', (bytes: Buffer) => {
+      const found = /localhost:(\d+)/.exec(said += bytes.toString())
+      if (found !== null) resolve(Number(found[1]))
+    }))
+    const ended = once(command, 'exit')
+    const out = await gdb(image, await port, ['info symbol $pc', 'break kernel_main', 'continue', 'reverse-stepi', 'info symbol $pc', 'print/x $cr0 & 1', 'print $ymm0.v8_int32', 'detach'])
+    expect(out).toMatch(/_text in section[^]*Breakpoint 1, kernel_main[^]*\$1 = 0x1\n\$2 = \{0/)
+    expect(await ended).toEqual([0, null])
+    rmSync(folder, { recursive: true })
   })
 
   test('is told how a guest crashed and ended', { timeout: 90_000 }, async () => {

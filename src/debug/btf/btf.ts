@@ -53,7 +53,7 @@ export class Btf {
   private readonly strings: Uint8Array
   /** Where each type stands; 0 for void. */
   private readonly places: Uint32Array
-  private names: ReadonlyMap<string, number> | undefined
+  private readonly asked = new Map<string, number | undefined>()
   private readonly memberLists = new Map<number, readonly BtfMember[]>()
 
   private constructor(bytes: Uint8Array, strings: Uint8Array, places: Uint32Array) {
@@ -92,8 +92,9 @@ export class Btf {
 
   /** The number of a structure, union, enumeration, typedef, function or number by its name, `struct` and the like left out; undefined where there is none. */
   find(name: string): number | undefined {
-    this.names ??= this.index()
-    return this.names.get(name.replace(/^(struct|union|enum) /, ''))
+    const plain = name.replace(/^(struct|union|enum) /, '')
+    if (!this.asked.has(plain)) this.asked.set(plain, this.look(plain))
+    return this.asked.get(plain)
   }
 
   /** Names of functions, as BTF has them. */
@@ -189,16 +190,25 @@ export class Btf {
     return undefined
   }
 
-  private index(): ReadonlyMap<string, number> {
-    const found = new Map<string, number>()
-    for (let type = 1; type < this.places.length; type += 1) {
-      const kind = this.kind(type)
-      if (kind === BTF_KIND.FORWARD || kind === BTF_KIND.DECLARATION_TAG) continue
-      const name = this.name(type)
-      // A structure comes before a typedef or a function of its name.
-      if (name !== '' && (!found.has(name) || kind === BTF_KIND.STRUCT)) found.set(name, type)
+  /** Of some 150,000 names few are ever asked for: they are compared where they stand. A structure comes before a typedef or a function of its name. */
+  private look(name: string): number | undefined {
+    const { view, places } = this
+    let found: number | undefined
+    if (name === '') return undefined
+    for (let type = 1; type < places.length; type += 1) {
+      const place = places[type]!
+      if (!this.isText(view.getUint32(place, true), name)) continue
+      const kind = (view.getUint32(place + 4, true) >>> 24) & 31
+      if (kind === BTF_KIND.STRUCT) return type
+      if (kind !== BTF_KIND.FORWARD && kind !== BTF_KIND.DECLARATION_TAG) found ??= type
     }
     return found
+  }
+
+  private isText(offset: number, text: string): boolean {
+    const { strings } = this
+    for (let i = 0; i < text.length; i += 1) if (strings[offset + i] !== text.charCodeAt(i)) return false
+    return text.length < MOST_NAME && (strings[offset + text.length] ?? 0) === 0
   }
 
   private place(type: number): number {

@@ -1,11 +1,11 @@
 /** What an editor shows of a guest that stands: its vCPUs, who called, registers, memory, code, and what an expression means. */
 import type { DebugProtocol } from '@vscode/debugprotocol'
-import type { VcpuContext } from '../../hypervisor/index.ts'
 import { symbolsOf, type Host, type SymbolLookup } from '../../toolstack/index.ts'
 import { XenError } from '../../util/index.ts'
 import { littleEndian, registersOf, valueOf, type DebugRegister } from '../gdb/register-table.ts'
 import type { Ground } from '../inferior/ground.ts'
 import type { Inferior } from '../inferior/inferior.ts'
+import type { ThreadContext } from '../inferior/thread-context.ts'
 import { linux } from '../linux/linux-view.ts'
 import { attempt } from '../memory/virtual-memory.ts'
 import { OrcTables } from '../stack/orc.ts'
@@ -156,8 +156,8 @@ export class DapValues {
     return registersOf(this.inferior.facts)
   }
 
-  private contextOf(vcpu: number): VcpuContext {
-    const context = this.inferior.context(vcpu)
+  private contextOf(vcpu: number): ThreadContext {
+    const context = this.inferior.registers(vcpu)
     if (context === undefined) throw new XenError('INVALID_STATE', `vCPU ${vcpu} has no registers`)
     return context
   }
@@ -169,8 +169,8 @@ export class DapValues {
     const value = this.addressOf(textOf(from, 'value'))
     if (!scope.isInnermost || one === undefined) throw new XenError('INVALID_ARGUMENT', 'only registers of the innermost frame can be changed')
     if (value === undefined || value >= 1n << BigInt(one.bits)) throw new XenError('INVALID_ARGUMENT', `${one.name} takes a number of ${one.bits} bits`)
-    const isSet = await this.inferior.setContext(scope.vcpu, one.write(this.contextOf(scope.vcpu), valueOf(littleEndian(value, one.bits))))
-    if (!isSet) throw new XenError('INVALID_ARGUMENT', `the hypervisor refuses this value of ${one.name}`)
+    const changed = one.write(this.contextOf(scope.vcpu), valueOf(littleEndian(value, one.bits)))
+    if (changed === undefined || !(await this.inferior.setContext(scope.vcpu, changed))) throw new XenError('INVALID_ARGUMENT', `this value of ${one.name} is refused`)
     return { value: `0x${one.read(this.contextOf(scope.vcpu)).toString(16).padStart(one.bits / 4, '0')}` }
   }
 

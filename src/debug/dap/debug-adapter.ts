@@ -112,7 +112,7 @@ async function evaluate(session: Session, given: DapArguments): Promise<object> 
   const found = values.evaluate(expression, frameId, runner.vcpu)
   if (found !== undefined) return found
   if (textOf(given, 'context', '') !== 'repl') throw new XenError('INVALID_ARGUMENT', `${expression} is no register, address or symbol`)
-  return { result: (await monitor({ ground, inferior, inferiors: [inferior], vcpu: runner.vcpu }, expression)).trimEnd(), variablesReference: 0 }
+  return { result: (await monitor({ ground, domain: inferior.domain, moved: () => inferior.moved(), vcpu: runner.vcpu }, expression)).trimEnd(), variablesReference: 0 }
 }
 
 /** Requests by name. What is not here is refused. */

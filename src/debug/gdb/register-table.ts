@@ -5,6 +5,7 @@
  */
 import { VGCF } from '../../abi/index.ts'
 import type { VcpuContext, VcpuUserRegisters } from '../../hypervisor/index.ts'
+import type { ThreadContext } from '../inferior/thread-context.ts'
 
 /** A register as GDB knows it. */
 export interface DebugRegister {
@@ -12,8 +13,9 @@ export interface DebugRegister {
   readonly bits: number
   /** Its type in the description. */
   readonly type: string
-  read(context: VcpuContext): bigint
-  write(context: VcpuContext, value: bigint): VcpuContext
+  read(context: ThreadContext): bigint
+  /** Undefined where it cannot be changed. */
+  write(context: ThreadContext, value: bigint): ThreadContext | undefined
 }
 
 /** Registers of one feature of GDB's. */
@@ -88,6 +90,36 @@ const base = (name: string, field: (context: VcpuContext) => BaseField): DebugRe
 /** The base of GS in force in a PV guest: the kernel's own within it, else the process's. */
 const gsOfPv = ({ flags }: VcpuContext): BaseField => ((flags & VGCF.in_kernel) !== 0 ? 'gsBaseKernel' : 'gsBaseUser')
 
+/** Where XSAVE's state has the upper halves of AVX's registers, which parts it has, and what was ever enabled: behind XCR0. */
+const AVX = { bit: 4, everAt: 8, presentAt: 16 + 512, at: 16 + 576, bytes: 16 } as const
+
+const upperHalf = (i: number): DebugRegister => ({
+  name: `ymm${i}h`, bits: 128, type: 'uint128',
+  read: ({ extended }) => {
+    const isThere = extended !== undefined && extended.length >= AVX.at + 16 * AVX.bytes && (extended[AVX.presentAt]! & AVX.bit) !== 0
+    return isThere ? valueOf(extended.subarray(AVX.at + i * AVX.bytes, AVX.at + (i + 1) * AVX.bytes)) : 0n
+  },
+  write: (context, value) => {
+    // Without AVX switched on there is nothing to be written.
+    if (context.extended === undefined || context.extended.length < AVX.at + 16 * AVX.bytes) return undefined
+    const extended = context.extended.slice()
+    if ((extended[AVX.presentAt]! & AVX.bit) === 0) extended.fill(0, AVX.at, AVX.at + 16 * AVX.bytes)
+    extended[AVX.presentAt]! |= AVX.bit
+    extended[AVX.everAt]! |= AVX.bit
+    extended.set(littleEndian(value, 128), AVX.at + i * AVX.bytes)
+    return { ...context, extended }
+  },
+})
+
+const avx = (count: number): RegisterFeature => ({ name: 'org.gnu.gdb.i386.avx', types: '', registers: Array.from({ length: count }, (_, i) => upperHalf(i)) })
+
+/** Control registers are to be looked at: what they are changed into is the kernel's own affair, and the hypervisor's. */
+const control = (name: string, read: (context: ThreadContext) => bigint): DebugRegister => ({ name, bits: 64, type: 'int64', read, write: (context, value) => (value === read(context) ? context : undefined) })
+const CONTROL: RegisterFeature = {
+  name: 'org.paravirt.control', types: '',
+  registers: [control('cr0', ({ cr0 }) => cr0), control('cr3', ({ kernelTable }) => BigInt(kernelTable) << 12n), control('cr4', ({ cr4 }) => cr4)],
+}
+
 const GENERAL_64 = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
 const GENERAL_32 = [['rax', 'eax'], ['rcx', 'ecx'], ['rdx', 'edx'], ['rbx', 'ebx'], ['rsp', 'esp'], ['rbp', 'ebp'], ['rsi', 'esi'], ['rdi', 'edi']] as const
 
@@ -99,6 +131,10 @@ export interface TargetFacts {
   readonly width: 32 | 64
   /** It has ring 0: the base of GS in force is then the one that a context calls the user's, in whichever mode it is. */
   readonly translated: boolean
+  /** It may use AVX. */
+  readonly hasAvx?: boolean
+  /** What is debugged is a program, which may be in a system call. */
+  readonly isProgram?: boolean
 }
 
 const features64 = (gs: (context: VcpuContext) => BaseField): readonly RegisterFeature[] => [
@@ -112,6 +148,12 @@ const features64 = (gs: (context: VcpuContext) => BaseField): readonly RegisterF
 
 const OF_PV = features64(gsOfPv)
 const OF_PVH = features64(() => 'gsBaseUser')
+/** What GDB wants of a Linux program besides: the number of the system call that it is in, -1 for none. In the order that GDB takes for granted where it has asked for no description. */
+const [PROGRAM_CORE, PROGRAM_SSE, ...PROGRAM_BASES] = OF_PVH
+const OF_PROGRAMS: readonly RegisterFeature[] = [PROGRAM_CORE!, PROGRAM_SSE!, {
+  name: 'org.gnu.gdb.i386.linux', types: '',
+  registers: [{ name: 'orig_rax', bits: 64, type: 'int', read: ({ systemCall }) => systemCall ?? mask(64), write: (context, value) => ({ ...context, systemCall: value }) }],
+}, ...PROGRAM_BASES]
 const OF_32_BITS: readonly RegisterFeature[] = [
   {
     name: 'org.gnu.gdb.i386.core', types: flagTypes,
@@ -120,10 +162,22 @@ const OF_32_BITS: readonly RegisterFeature[] = [
   sse(8),
 ]
 
-const featuresOf = ({ width, translated }: TargetFacts): readonly RegisterFeature[] => (width === 32 ? OF_32_BITS : translated ? OF_PVH : OF_PV)
+const AVX_OF = { 32: avx(8), 64: avx(16) } as const
+
+function featuresOf({ width, translated, hasAvx, isProgram }: TargetFacts): readonly RegisterFeature[] {
+  if (isProgram === true) return OF_PROGRAMS
+  const features = width === 32 ? OF_32_BITS : translated ? OF_PVH : OF_PV
+  return [...features, CONTROL, ...(hasAvx === true ? [AVX_OF[width]] : [])]
+}
 
 /** All registers of a guest, in GDB's order. */
 export const registersOf = (facts: TargetFacts): readonly DebugRegister[] => featuresOf(facts).flatMap(({ registers }) => registers)
+
+/**
+ * Those that `g` and `G` carry: general registers, x87 and SSE. GDB asks for others one by one; of an inferior that it has asked no description of it would refuse a longer answer than it
+ * takes for granted.
+ */
+export const packetRegistersOf = (facts: TargetFacts): readonly DebugRegister[] => featuresOf(facts).slice(0, 2).flatMap(({ registers }) => registers)
 
 /** What GDB reads as target.xml. */
 export function targetDescription(facts: TargetFacts): string {
@@ -131,6 +185,13 @@ export function targetDescription(facts: TargetFacts): string {
   const features = featuresOf(facts).map(({ name, types, registers }) => `<feature name="${name}">${types}${rows(registers)}</feature>`)
   const architecture = facts.width === 64 ? 'i386:x86-64' : 'i386'
   return `<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target version="1.0"><architecture>${architecture}</architecture>${features.join('')}</target>`
+}
+
+/** What GDB reads as memory map: addresses that may be memory; which of them are mapped changes with page tables, and is answered when it is asked for. */
+export function memoryMap({ width }: TargetFacts): string {
+  const halves = width === 32 ? [[0n, 1n << 32n]] : [[0n, 1n << 47n], [(1n << 64n) - (1n << 47n), 1n << 47n]]
+  const rows = halves.map(([start = 0n, length = 0n]) => `<memory type="ram" start="0x${start.toString(16)}" length="0x${length.toString(16)}"/>`)
+  return `<?xml version="1.0"?><!DOCTYPE memory-map PUBLIC "+//IDN gnu.org//DTD GDB Memory Map V1.0//EN" "http://sourceware.org/gdb/gdb-memory-map.dtd"><memory-map>${rows.join('')}</memory-map>`
 }
 
 /** A value as GDB sends it: bytes, the lowest first. */

@@ -3,8 +3,8 @@ import type { Trace, TraceHooks } from '../../machine/index.ts'
 import type { Host } from '../../toolstack/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 
-/** What is looked for on a vCPU; undefined for nothing. */
-export type HooksOf = (domid: number, vcpu: number) => TraceHooks | undefined
+/** What is looked for on a vCPU of a host that runs; undefined for nothing. */
+export type HooksOf = (domid: number, vcpu: number, host: Host) => TraceHooks | undefined
 
 /** Follows vCPUs until the returned function is called. */
 export function followVcpus(host: Host, hooksOf: HooksOf): () => void {
@@ -12,7 +12,7 @@ export function followVcpus(host: Host, hooksOf: HooksOf): () => void {
   const follow = (domid: number, vcpu: number): void => {
     const key = `${domid}.${vcpu}`
     if (traces.get(key)?.active === true) return
-    const hooks = hooksOf(domid, vcpu)
+    const hooks = hooksOf(domid, vcpu, host)
     const trace = hooks && traceOf(host, { domid, vcpu, hooks })
     if (trace !== undefined) traces.set(key, trace)
   }

@@ -2,7 +2,7 @@
  * Finding what happened in a recorded run: a replica goes from keyframe to keyframe at full speed and stops where something that is looked for happens.
  * The newest stretch is looked at first where the last one of its kind is wanted, and stretches in which it cannot have happened not at all.
  */
-import type { TraceHooks } from '../../machine/index.ts'
+import type { TraceHooks, TracedInstruction } from '../../machine/index.ts'
 import type { Host } from '../../toolstack/index.ts'
 import type { Keyframe, Keyframes } from './keyframes.ts'
 import { followVcpus } from './lookout.ts'
@@ -16,7 +16,7 @@ export interface Sighting<E> {
 
 /** What is looked for: hooks call `see`, with how many instructions back it began, and answer 'stop'. */
 export interface Sought<E> {
-  hooks(place: { readonly domid: number; readonly vcpu: number }, see: (event: E, cost: number) => void): TraceHooks | undefined
+  hooks(place: { readonly domid: number; readonly vcpu: number; readonly host: Host }, see: (event: E, cost: number) => void): TraceHooks | undefined
   /** What a host that stands there tells of it besides. */
   complete?(event: E, host: Host): E
   /** False where it cannot have happened between a keyframe and the one behind it. */
@@ -38,7 +38,7 @@ async function scan<E>(replica: Replica, sought: Sought<E>, { keyframe, stretch:
   if (from > keyframe.instruction) await replica.playTo(from)
   const seen: { readonly event: E; readonly cost: number }[] = []
   const see = (event: E, cost: number): void => void seen.push({ event, cost })
-  const forget = followVcpus(replica.host, (domid, vcpu) => sought.hooks({ domid, vcpu }, see))
+  const forget = followVcpus(replica.host, (domid, vcpu, host) => sought.hooks({ domid, vcpu, host }, see))
   try {
     for (;;) {
       const { type } = await replica.playTo(to)
@@ -93,12 +93,20 @@ const GROWTH = 64
 /** What decoding a line of code that was never executed counts for, before the instruction that is fetched from it, at least. */
 const DECODING = 100
 
-/** The last instruction that a vCPU had done before a place, back to `from`; `next` is the address of the one that it is to do there. */
-export async function lastInstruction(replica: Replica, keyframes: Keyframes, { domid, vcpu, before, from, next }: {
-  readonly domid: number; readonly vcpu: number; readonly before: number; readonly from: number; readonly next: number | undefined
-}): Promise<number | undefined> {
+/** Whose last instruction is looked for. */
+export interface SoughtInstruction {
+  readonly before: number
+  readonly from: number
+  /** Address of the one that comes there. */
+  readonly next: number | undefined
+  isOwn(place: { readonly domid: number; readonly vcpu: number; readonly host: Host }): boolean
+  accepts(event: TracedInstruction, place: { readonly vcpu: number; readonly host: Host }): boolean
+}
+
+/** The last instruction that was done before a place, back to `from`, on vCPUs of one's own. */
+export async function lastInstruction(replica: Replica, keyframes: Keyframes, { before, from, next, isOwn, accepts }: SoughtInstruction): Promise<number | undefined> {
   const sought: Sought<number> = {
-    hooks: (place, see) => (place.domid === domid && place.vcpu === vcpu ? { instruction: ({ address }) => { see(address, 0); return 'stop' } } : undefined),
+    hooks: (place, see) => (isOwn(place) ? { instruction: (event) => { if (!accepts(event, place)) return undefined; see(event.address, 0); return 'stop' } } : undefined),
   }
   for (let window = FIRST_WINDOW; ; window *= GROWTH) {
     const begin = Math.max(from, before - window)

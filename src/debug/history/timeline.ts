@@ -2,6 +2,7 @@
  * A host that a debugger has with its past: it stands now, or at a place of its recorded run, on a replica. Going on from the past comes to now as it was;
  * a change in the past brings the host itself there, and what came after is forgotten: it goes on from there as another run.
  */
+import type { TracedInstruction } from '../../machine/index.ts'
 import { DrivenHost, type Host } from '../../toolstack/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { attempt } from '../memory/virtual-memory.ts'
@@ -13,6 +14,15 @@ import { findLast, lastInstruction, type Sought } from './search.ts'
 
 /** Instructions between two looks at whether it is to stop, while it goes over what was recorded. */
 const PIECE = 20_000_000
+
+/** Whose instruction is stepped back. */
+export interface TimelineStep {
+  readonly domid: number
+  readonly vcpu: number
+  /** Address of the instruction that comes next; the vCPU's where it is not given. */
+  readonly next?: number | undefined
+  accepts?(event: TracedInstruction, where: { readonly host: Host; readonly vcpu: number }): boolean
+}
 
 /** A run's host under a debugger. */
 export class Timeline {
@@ -86,12 +96,14 @@ export class Timeline {
     return found?.event
   }
 
-  /** Goes back to before the last instruction of a vCPU; false where there is none, and it stands at the beginning. */
-  async stepBack(domid: number, vcpu: number): Promise<boolean> {
+  /** Goes back to before the last instruction of a vCPU, or to the last that is accepted on any of its domain's; false where there is none, and it stands at the beginning. */
+  async stepBack({ domid, vcpu, next, accepts }: TimelineStep): Promise<boolean> {
     const rip = attempt(() => this.host.hypervisor.getVcpuContext(domid as DomId, vcpu).user.rip)
-    const next = rip === undefined ? undefined : Number(BigInt.asIntN(64, rip))
     const replica = await this.ownReplica()
-    const found = await lastInstruction(replica, this.recorder.keyframes, { domid, vcpu, before: this.instruction, from: 0, next })
+    const found = await lastInstruction(replica, this.recorder.keyframes, {
+      before: this.instruction, from: 0, next: next ?? (rip === undefined ? undefined : Number(BigInt.asIntN(64, rip))),
+      isOwn: (place) => place.domid === domid && (accepts !== undefined || place.vcpu === vcpu), accepts: accepts ?? (() => true),
+    })
     await this.goTo(found ?? 0)
     return found !== undefined
   }

@@ -1,13 +1,13 @@
 /** Who debugs what: a domain has one debugger at a time, of whatever kind. */
 import type { DomainReference, Host } from '../../toolstack/index.ts'
-import { XenError } from '../../util/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
 
 /** Domains under a debugger. */
 const debugged = new WeakMap<Host, Set<number>>()
 
 /** Domains that one debugger has. */
 export interface DomainClaim {
-  readonly domids: readonly number[]
+  readonly domids: readonly DomId[]
   /** Lets others have a domain. */
   leave(domid: number): void
 }
@@ -22,7 +22,7 @@ export function claimDomains(host: Host, call: string, reference: DomainReferenc
   }
   const own = debugged.get(host) ?? new Set<number>()
   debugged.set(host, own)
-  const domids = [...new Set<number>(ids)]
+  const domids = [...new Set(ids)]
   for (const id of domids) own.add(id)
   return { domids, leave: (domid) => void own.delete(domid) }
 }

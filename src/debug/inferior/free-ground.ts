@@ -2,8 +2,7 @@
 import type { Host } from '../../toolstack/index.ts'
 import { XenError } from '../../util/index.ts'
 import { followVcpus } from '../history/lookout.ts'
-import { overOf, placeOf, stepKey, Stops, type Ground, type GroundRun } from './ground.ts'
-import type { Inferior } from './inferior.ts'
+import { overOf, placeOf, stepKey, Stops, type Ground, type GroundInferior, type GroundRun } from './ground.ts'
 import type { Stop } from './stop.ts'
 
 /** The ground of domains whose host runs on. */
@@ -25,7 +24,7 @@ export class FreeGround implements Ground {
     return Promise.resolve(apply(this.host))
   }
 
-  take(inferior: Inferior): void {
+  take(inferior: GroundInferior): void {
     pause(inferior)
   }
 
@@ -53,7 +52,7 @@ export class FreeGround implements Ground {
     this.stopped({ type: 'interrupt', ...place })
   }
 
-  leave(inferior: Inferior): void {
+  leave(inferior: GroundInferior): void {
     if (overOf(inferior) === undefined && inferior.domain?.info().paused === true) inferior.domain.unpause()
   }
 
@@ -64,11 +63,11 @@ export class FreeGround implements Ground {
   }
 
   private listen({ inferiors, steps }: GroundRun): void {
-    const of = (domid: number): Inferior | undefined => inferiors.find((one) => one.domid === domid)
+    const of = (domid: number): GroundInferior | undefined => inferiors.find((one) => one.domid === domid)
     const { host } = this
     const ended = (domid: number, reason: string): void => { if (of(domid) !== undefined) this.stopped({ type: 'ended', domid, reason }) }
     this.forget = [
-      followVcpus(host, (domid, vcpu) => of(domid)?.hooks(vcpu, { isStep: steps.has(stepKey(domid, vcpu)), stop: (stop, cost) => this.stops.add(stop, cost) })),
+      followVcpus(host, (domid, vcpu) => of(domid)?.hooks(vcpu, { host, isStep: steps.has(stepKey(domid, vcpu)), stop: (stop, cost) => this.stops.add(stop, cost) })),
       host.hypervisorEvents.on('vcpu-stopped', ({ domid }) => this.settle(of(domid))),
       host.events.on('domain-crashed', ({ domid }) => {
         const inferior = of(domid)
@@ -81,7 +80,7 @@ export class FreeGround implements Ground {
   }
 
   /** A guest is paused: what stopped it is told, or that somebody else did. */
-  private settle(inferior: Inferior | undefined): void {
+  private settle(inferior: GroundInferior | undefined): void {
     if (this.finish === undefined || inferior === undefined) return
     this.stopped(this.stops.first() ?? { type: 'paused', domid: inferior.domid, vcpu: inferior.vcpus()[0] ?? 0 })
   }
@@ -101,7 +100,7 @@ export class FreeGround implements Ground {
 }
 
 /** Has a domain stand, where it can run. */
-function pause(inferior: Inferior): void {
+function pause(inferior: GroundInferior): void {
   const info = inferior.domain?.info()
   if (info !== undefined && !info.paused && !info.shutdown) inferior.domain?.pause()
 }

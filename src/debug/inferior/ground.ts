@@ -1,12 +1,47 @@
 /** How the domains that a debugger has run, and what of the host runs beside them: the seam between sessions and hosts. */
+import type { TraceHooks } from '../../machine/index.ts'
+import type { Domain, Host } from '../../toolstack/index.ts'
 import type { DomId } from '../../util/index.ts'
-import type { Inferior, InferiorGround } from './inferior.ts'
+import type { TimelineStep } from '../history/timeline.ts'
 import type { Stop } from './stop.ts'
+
+/** Where a domain is looked at and changed. */
+export interface InferiorGround {
+  /** The host as it is at the place at which the debugger stands. */
+  readonly host: Host
+  change(apply: (host: Host) => boolean): Promise<boolean>
+}
+
+/** How a vCPU is followed. */
+export interface Following {
+  /** The one that runs: a copy, where the past is gone over. */
+  readonly host: Host
+  readonly isStep: boolean
+  /** What is found lies in the past. */
+  readonly isBack?: boolean
+  /** Hears of a stop; what began so many instructions back. */
+  stop(reason: Stop, cost: number): void
+}
+
+/** A domain under a debugger, as far as it has to be run. */
+export interface GroundInferior {
+  readonly domid: number
+  /** The domain, where it is there. */
+  readonly domain: Domain | undefined
+  /** vCPUs that have registers. */
+  vcpus(): readonly number[]
+  /** What is looked for on a vCPU; undefined for nothing: it runs at full speed where there is not. */
+  hooks(vcpu: number, following: Following): TraceHooks | undefined
+  /** Whether a stop that nobody was told of is still wanted. */
+  wants(stop: Stop): boolean
+  /** It was brought elsewhere. */
+  moved(): void
+}
 
 /** What is to run. */
 export interface GroundRun {
   /** All that the debugger has. */
-  readonly inferiors: readonly Inferior[]
+  readonly inferiors: readonly GroundInferior[]
   /** Domains that run; the others stand where that can be. */
   readonly running: ReadonlySet<number>
   /** vCPUs that stop behind one instruction, as `domid.vcpu`. */
@@ -20,15 +55,15 @@ export interface Ground extends InferiorGround {
   /** Whether it goes back. */
   readonly goesBack: boolean
   /** A domain is taken: it stands. */
-  take(inferior: Inferior): void
+  take(inferior: GroundInferior): void
   /** Lets them run until something stops them. */
   run(run: GroundRun): Promise<Stop>
   /** Goes back to where something of what stops them happened last, or a vCPU's last instruction began. Where it cannot, INVALID_STATE. */
-  back(run: GroundRun, step: { readonly domid: number; readonly vcpu: number } | undefined): Promise<Stop>
+  back(run: GroundRun, step: TimelineStep | undefined): Promise<Stop>
   /** Stops a run from outside. */
   interrupt(): void
   /** A debugger has left a domain: it goes on. */
-  leave(inferior: Inferior): void
+  leave(inferior: GroundInferior): void
   /** The debugger has gone. */
   release(): void
   /** Places by name, and where it is; undefined where nothing is recorded. */
@@ -47,7 +82,7 @@ export interface GroundHistory {
 export const stepKey = (domid: number, vcpu: number): string => `${domid}.${vcpu}`
 
 /** Why a domain cannot run any more; undefined where it can. */
-export function overOf({ domain, domid }: Inferior): Stop | undefined {
+export function overOf({ domain, domid }: GroundInferior): Stop | undefined {
   if (domain === undefined) return { type: 'ended', domid, reason: 'destroyed' }
   const { crash } = domain
   if (crash !== undefined) return { type: 'crashed', domid, vcpu: crash.vcpu, vector: crash.exception?.vector }
@@ -68,7 +103,7 @@ export class Stops {
   }
 
   /** The next one that is still wanted. */
-  wanted(inferiors: readonly Inferior[]): Stop | undefined {
+  wanted(inferiors: readonly GroundInferior[]): Stop | undefined {
     for (let next = this.waiting.shift(); next !== undefined; next = this.waiting.shift()) {
       const { stop } = next
       if (inferiors.some((one) => one.domid === stop.domid && one.wants(stop))) return stop
@@ -82,7 +117,7 @@ export class Stops {
 }
 
 /** The place that a stop from outside is told of. */
-export const placeOf = (inferiors: readonly Inferior[]): { readonly domid: number; readonly vcpu: number } => {
+export const placeOf = (inferiors: readonly GroundInferior[]): { readonly domid: number; readonly vcpu: number } => {
   const inferior = inferiors.find((one) => one.vcpus().length > 0) ?? inferiors[0]
   return { domid: inferior?.domid ?? (0 as DomId), vcpu: inferior?.vcpus()[0] ?? 0 }
 }

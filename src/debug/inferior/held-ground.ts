@@ -4,9 +4,8 @@ import type { Host } from '../../toolstack/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { RecordedRun } from '../history/recorded-run.ts'
 import type { Sought } from '../history/search.ts'
-import { Timeline } from '../history/timeline.ts'
+import { Timeline, type TimelineStep } from '../history/timeline.ts'
 import { overOf, placeOf, stepKey, Stops, type Ground, type GroundHistory, type GroundRun } from './ground.ts'
-import type { Inferior } from './inferior.ts'
 import type { Stop } from './stop.ts'
 
 /** The ground of a host whose run is recorded. */
@@ -64,21 +63,21 @@ export class HeldGround implements Ground {
     const host = timeline.host
     const isPaused = (): boolean => run.inferiors.every(({ domain }) => domain?.info().paused === true)
     for (const { domain } of run.inferiors) if (domain?.info().paused === true && !timeline.isBack) domain.unpause()
-    const arrival = await timeline.forward((domid, vcpu) => hooksOf(run, { domid, vcpu, stops: this.stops }), () => this.isInterrupted || over() !== undefined || isPaused())
+    const arrival = await timeline.forward((domid, vcpu, running) => hooksOf(run, { domid, vcpu, host: running, stops: this.stops }), () => this.isInterrupted || over() !== undefined || isPaused())
     if (timeline.host !== host) for (const inferior of run.inferiors) inferior.moved()
     const place = placeOf(run.inferiors)
     if (arrival.type === 'stopped') return this.stops.first() ?? { type: 'paused', domid: arrival.domid, vcpu: arrival.vcpu }
     return over() ?? { type: this.isInterrupted ? 'interrupt' : 'paused', ...place }
   }
 
-  async back(run: GroundRun, step: { readonly domid: number; readonly vcpu: number } | undefined): Promise<Stop> {
+  async back(run: GroundRun, step: TimelineStep | undefined): Promise<Stop> {
     const timeline = this.standing()
     this.stops.clear()
     for (const inferior of run.inferiors) inferior.moved()
-    const place = step ?? placeOf(run.inferiors)
+    const place = step === undefined ? placeOf(run.inferiors) : { domid: step.domid, vcpu: step.vcpu }
     const beginning: Stop = { type: 'beginning', ...place }
     try {
-      if (step !== undefined) return await timeline.stepBack(step.domid, step.vcpu) ? { type: 'step', ...step } : beginning
+      if (step !== undefined) return await timeline.stepBack(step) ? { type: 'step', ...place } : beginning
       return await timeline.back(soughtOf(run)) ?? beginning
     } finally {
       this.stops.clear()
@@ -105,12 +104,12 @@ export class HeldGround implements Ground {
 }
 
 /** What a vCPU is asked about. */
-function hooksOf({ inferiors, steps }: GroundRun, { domid, vcpu, stops }: { readonly domid: number; readonly vcpu: number; readonly stops: Stops }): TraceHooks | undefined {
-  const inferior: Inferior | undefined = inferiors.find((one) => one.domid === domid)
-  return inferior?.hooks(vcpu, { isStep: steps.has(stepKey(domid, vcpu)), stop: (stop, cost) => stops.add(stop, cost) })
+function hooksOf({ inferiors, steps }: GroundRun, { domid, vcpu, host, stops }: { readonly domid: number; readonly vcpu: number; readonly host: Host; readonly stops: Stops }): TraceHooks | undefined {
+  const inferior = inferiors.find((one) => one.domid === domid)
+  return inferior?.hooks(vcpu, { host, isStep: steps.has(stepKey(domid, vcpu)), stop: (stop, cost) => stops.add(stop, cost) })
 }
 
 /** Everything that stops, to be found backwards. */
 const soughtOf = ({ inferiors }: GroundRun): Sought<Stop> => ({
-  hooks: ({ domid, vcpu }, see) => inferiors.find((one) => one.domid === domid)?.hooks(vcpu, { isStep: false, stop: see }),
+  hooks: ({ domid, vcpu, host }, see) => inferiors.find((one) => one.domid === domid)?.hooks(vcpu, { host, isStep: false, isBack: true, stop: see }),
 })

@@ -6,15 +6,23 @@ import type { VcpuContext } from '../../hypervisor/index.ts'
 import type { TraceHooks, TracedAccess, TracedInstruction } from '../../machine/index.ts'
 import type { Domain, Host } from '../../toolstack/index.ts'
 import type { DomId } from '../../util/index.ts'
+import { XCR0 } from '../../x86/index.ts'
 import { attempt, VirtualMemory } from '../memory/virtual-memory.ts'
+import type { Following, GroundInferior, InferiorGround } from './ground.ts'
+import { Places } from './places.ts'
 import type { Stop } from './stop.ts'
+import type { ThreadContext } from './thread-context.ts'
 import { overlaps, type Watchpoint } from './watchpoint.ts'
 
-/** Where a domain is looked at and changed. */
-export interface InferiorGround {
-  /** The host as it is at the place at which the debugger stands. */
-  readonly host: Host
-  change(apply: (host: Host) => boolean): Promise<boolean>
+/** XSAVE's state begins behind XCR0 and what that ever was; with x87 and SSE as FXSAVE writes them, which are then told of. */
+const STATE_AT = 16
+const PRESENT_AT = STATE_AT + 512
+
+function withFloats(extended: Uint8Array, fpu: Uint8Array): Uint8Array {
+  const state = extended.slice()
+  state.set(fpu.subarray(0, 512), STATE_AT)
+  state[PRESENT_AT]! |= XCR0.X87 | XCR0.SSE
+  return state
 }
 
 /** An address as processors tell it, and back. */
@@ -23,19 +31,11 @@ const signed = (address: bigint): number => Number(BigInt.asIntN(64, address))
 
 const memoryOf = (host: Host, domid: number): VirtualMemory => new VirtualMemory(() => host.hypervisor, domid as DomId)
 
-/** How a vCPU is followed. */
-export interface Following {
-  readonly isStep: boolean
-  /** Hears of a stop; what began so many instructions back. */
-  stop(reason: Stop, cost: number): void
-}
-
 /** A domain under a debugger. */
-export class Inferior {
+export class Inferior implements GroundInferior {
   readonly domid: number
   private readonly ground: InferiorGround
-  private readonly breakpoints = new Set<bigint>()
-  private readonly watchpoints = new Set<Watchpoint>()
+  private readonly places = new Places()
   /** Where vCPUs were stopped before an instruction, by its address and number: hooks are not asked for it again. */
   private readonly standing = new Map<number, { readonly address: number; readonly count: number | undefined }>()
 
@@ -49,10 +49,11 @@ export class Inferior {
     return this.ground.host.domains().find(({ id }) => id === this.domid)
   }
 
-  /** Bits of the kernel's machine word, and whether the guest has ring 0. */
-  get facts(): { readonly width: 32 | 64; readonly translated: boolean } {
+  /** Bits of the kernel's machine word, whether the guest has ring 0, and whether it is offered AVX. */
+  get facts(): { readonly width: 32 | 64; readonly translated: boolean; readonly hasAvx: boolean } {
     const info = this.domain?.info()
-    return { width: info?.addressSize ?? 64, translated: info?.translated ?? false }
+    const offered = attempt(() => this.ground.host.hypervisor.offeredState(this.domid as DomId)) ?? 0
+    return { width: info?.addressSize ?? 64, translated: info?.translated ?? false, hasAvx: (offered & XCR0.AVX) !== 0 }
   }
 
   /** vCPUs that have registers. */
@@ -65,10 +66,18 @@ export class Inferior {
     return attempt(() => this.ground.host.hypervisor.getVcpuContext(this.domid as DomId, vcpu))
   }
 
+  /** The same with what is not in a context. */
+  registers(vcpu: number): ThreadContext | undefined {
+    const context = this.context(vcpu)
+    return context && { ...context, extended: attempt(() => this.ground.host.hypervisor.getVcpuExtendedState(this.domid as DomId, vcpu)) }
+  }
+
   /** Gives a vCPU other registers; false where the hypervisor refuses them, and nothing has changed. */
-  setContext(vcpu: number, context: VcpuContext): Promise<boolean> {
-    return this.ground.change((host) => attempt(() => {
-      host.hypervisor.setVcpuContext(this.domid as DomId, vcpu, context)
+  setContext(vcpu: number, { extended, ...context }: ThreadContext): Promise<boolean> {
+    const before = this.registers(vcpu)?.extended
+    return this.ground.change(({ hypervisor }) => attempt(() => {
+      hypervisor.setVcpuContext(this.domid as DomId, vcpu, context)
+      if (extended !== undefined && extended.some((byte, i) => byte !== before?.[i])) hypervisor.setVcpuExtendedState(this.domid as DomId, vcpu, withFloats(extended, context.fpu))
       return true
     }) ?? false)
   }
@@ -87,27 +96,25 @@ export class Inferior {
 
   /** Has the guest stop before the instruction at an address. */
   addBreakpoint(address: bigint): void {
-    this.breakpoints.add(address)
+    this.places.breakpoints.add(address)
   }
 
   removeBreakpoint(address: bigint): void {
-    this.breakpoints.delete(address)
+    this.places.breakpoints.delete(address)
   }
 
   /** Has the guest stop behind an instruction that accesses these bytes. */
   addWatchpoint(watch: Watchpoint): void {
-    this.removeWatchpoint(watch)
-    this.watchpoints.add(watch)
+    this.places.addWatchpoint(watch)
   }
 
-  removeWatchpoint({ kind, address, length }: Watchpoint): void {
-    for (const one of this.watchpoints) if (one.kind === kind && one.address === address && one.length === length) this.watchpoints.delete(one)
+  removeWatchpoint(watch: Watchpoint): void {
+    this.places.removeWatchpoint(watch)
   }
 
   /** Forgets all places. */
   clear(): void {
-    this.breakpoints.clear()
-    this.watchpoints.clear()
+    this.places.clear()
     this.standing.clear()
   }
 
@@ -126,13 +133,13 @@ export class Inferior {
 
   /** Whether a stop is still wanted: a breakpoint may be gone by now, and a step belongs to the run in which it was asked for. */
   wants(stop: Stop): boolean {
-    return stop.type === 'breakpoint' ? this.breakpoints.has(stop.address) : stop.type === 'watchpoint' && this.watchpoints.has(stop.watch)
+    return stop.type === 'breakpoint' ? this.places.breakpoints.has(stop.address) : stop.type === 'watchpoint' && this.places.watchpoints.has(stop.watch)
   }
 
   /** What is looked for on a vCPU; undefined for nothing: it runs at full speed where there is not. */
   hooks(vcpu: number, { isStep, stop }: Following): TraceHooks | undefined {
-    if (this.breakpoints.size === 0 && this.watchpoints.size === 0 && !isStep) return undefined
-    const breakpoints = new Set([...this.breakpoints].map(signed))
+    if (this.places.isEmpty && !isStep) return undefined
+    const breakpoints = new Set([...this.places.breakpoints].map(signed))
     const { domid } = this
     const tell = (reason: Stop, cost = 0): 'stop' => {
       stop(reason, cost)
@@ -154,8 +161,8 @@ export class Inferior {
         },
       }),
       ...(isStep && { instruction: this.stepHook(vcpu, { isKnown, take: (event) => { stand(event); return tell(stopAt(event)) } }) }),
-      ...(this.watchpoints.size > 0 && {
-        watchpoints: [...this.watchpoints].map(({ address, length, kind }) => ({ space: 'linear', address: signed(address), length, kind }) as const),
+      ...(this.places.watchpoints.size > 0 && {
+        watchpoints: [...this.places.watchpoints].map(({ address, length, kind }) => ({ space: 'linear', address: signed(address), length, kind }) as const),
         watchpoint: (event) => this.watched(event, (watch) => tell({ type: 'watchpoint', domid, vcpu, watch }, event.cost)),
       }),
     }
@@ -173,7 +180,7 @@ export class Inferior {
   }
 
   private watched({ kind, address, size }: TracedAccess, tell: (watch: Watchpoint) => 'stop'): 'stop' | undefined {
-    for (const watch of this.watchpoints) {
+    for (const watch of this.places.watchpoints) {
       if ((watch.kind === 'access' || watch.kind === kind) && overlaps(watch, unsigned(address), size)) return tell(watch)
     }
     return undefined

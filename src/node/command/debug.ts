@@ -1,6 +1,6 @@
 /** `paravirt debug`: a domain of a description file, which stands before its first instruction until gdb comes. */
 import { writeFile } from 'node:fs/promises'
-import { kernelSymbols, recordRun } from '../../debug/index.ts'
+import { kernelSymbols, recordRun, type DebugOptions } from '../../debug/index.ts'
 import { thrownMessage, XenError } from '../../util/index.ts'
 import { listenGdb } from '../gdb-socket.ts'
 import { textOf, type Command } from './command.ts'
@@ -22,6 +22,12 @@ async function writeSymbols(host: Host, domain: Domain, file: string): Promise<v
   })
 }
 
+/** Processes by names and numbers, with commas between them. */
+function processesOf(text: string | undefined): DebugOptions['processes'] {
+  if (text === undefined || text === 'all') return text
+  return text.split(',').filter((word) => word !== '').map((word) => (/^\d{1,7}$/.test(word) ? Number(word) : word))
+}
+
 /** The command. */
 export const debugCommand: Command = {
   name: 'debug', usage: 'FILE [OPTION ...]', summary: 'has a domain of a description file wait for gdb', takes: [1, 1],
@@ -32,8 +38,13 @@ export const debugCommand: Command = {
       const symbols = textOf(values, 'symbols')
       if (symbols !== undefined) await writeSymbols(host, domain, symbols)
       const run = isRecorded ? await recordRun(host) : undefined
-      const listener = await listenGdb(host, domain, { port, run })
-      terminal.error(`waiting before the first instruction: gdb -ex 'target remote localhost:${listener.port}' ${symbols ?? 'KERNEL'}`)
+      const processes = processesOf(textOf(values, 'processes'))
+      const listener = await listenGdb(host, domain, { port, run, processes })
+      const where = `gdb -ex 'target remote localhost:${listener.port}'`
+      if (processes === undefined) return terminal.error(`waiting before the first instruction: ${where} ${symbols ?? 'KERNEL'}`)
+      // There are none before the kernel has begun one.
+      domain.unpause()
+      terminal.error(`its processes, once they are there: ${where} PROGRAM`)
     }
     return runDomain(file!, values, { before, isRecorded })
   },
@@ -44,6 +55,7 @@ export const debugCommand: Command = {
   ],
   options: {
     port: { type: 'string', value: 'PORT', help: 'of the loopback address; any that is free unless said' },
+    processes: { type: 'string', value: 'NAMES', help: "has gdb see a Linux' processes of these names and numbers, or all: the domain runs until gdb comes" },
     symbols: { type: 'string', value: 'FILE', help: "writes the symbols that Linux carries in its memory there, for gdb" },
     'no-history': { type: 'boolean', help: 'records nothing: gdb cannot go back, and the host goes on while the domain stands' },
     memory: { type: 'string', value: 'SIZE', help: "the host's (1G)" },

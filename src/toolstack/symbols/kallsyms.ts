@@ -17,6 +17,8 @@ const MOST_SYMBOLS = 1 << 20
 const MOST_NAMES = 16 << 20
 const MOST_NAME = 120
 const TOKENS = 256
+/** Names that are looked for one by one. */
+const MOST_ASKED = 64
 /** Bytes of the table of tokens at most: a byte of the index for each would not reach further. */
 const MOST_TOKENS = 4096
 const PER_MARK = 256
@@ -222,6 +224,7 @@ export class Kallsyms implements SymbolLookup {
   /** Numbers of symbols that are code, by address. */
   private readonly code: Uint32Array
   private readonly ends: Float64Array
+  private readonly asked = new Map<string, number | undefined>()
   private byName: ReadonlyMap<string, number> | undefined
 
   private constructor(tables: KallsymsTables, place: number) {
@@ -280,22 +283,47 @@ export class Kallsyms implements SymbolLookup {
 
   /** The address of a function, a signed number; undefined where there is none of that name. */
   addressOf(name: string): number | undefined {
-    const found = this.numbered().get(name)
+    const found = this.numberOf(name)
     return found === undefined || !CODE.has(this.letterOf(found)) ? undefined : this.tables.addresses[found]
   }
 
   /** The address of a symbol of any kind: data where the kernel has all of them (CONFIG_KALLSYMS_ALL), places in processors' areas as they stand. */
   symbol(name: string): number | undefined {
-    const found = this.numbered().get(name)
+    const found = this.numberOf(name)
     return found === undefined ? undefined : this.tables.addresses[found]
+  }
+
+  /** The first symbol of a name. Few names are ever asked for, and to look for one is some fifty times faster than to write all of them. */
+  private numberOf(name: string): number | undefined {
+    if (this.byName !== undefined) return this.byName.get(name)
+    if (this.asked.has(name)) return this.asked.get(name)
+    if (this.asked.size >= MOST_ASKED) return (this.byName = this.numbered()).get(name)
+    let number: number | undefined
+    for (let i = 0; i < this.tables.addresses.length && number === undefined; i += 1) if (this.isNamed(i, name)) number = i
+    this.asked.set(name, number)
+    return number
+  }
+
+  private isNamed(symbol: number, name: string): boolean {
+    const { names, starts, tokens, places } = this.tables
+    const start = starts[symbol]!
+    const first = start + (names[start]! & 0x80 ? 2 : 1)
+    const end = first + nameLength(names, start)
+    // In front of the name stands the letter of its kind.
+    let matched = -1
+    for (let at = first; at < end; at += 1) {
+      for (let byte = places[names[at]!]!; tokens[byte] !== 0 && byte < tokens.length; byte += 1, matched += 1) {
+        if (matched >= 0 && name.charCodeAt(matched) !== tokens[byte]) return false
+      }
+    }
+    return matched === name.length && matched <= MOST_NAME
   }
 
   /** Numbers by name, of several the first. */
   private numbered(): ReadonlyMap<string, number> {
-    if (this.byName !== undefined) return this.byName
     const found = new Map<string, number>()
     for (let i = this.tables.addresses.length - 1; i >= 0; i -= 1) found.set(this.nameOf(i), i)
-    return (this.byName = found)
+    return found
   }
 
   /** All functions by address, with every name that a place has. */

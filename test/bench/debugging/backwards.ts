@@ -46,7 +46,7 @@ export async function measureBackwards(report: Report): Promise<void> {
   held.release()
   const timeline = await Timeline.of(run)
   let step = 0
-  for (let i = 0; i < STEPS; i += 1) step = await timed(() => timeline.stepBack(shell.domain.id, 0))
+  for (let i = 0; i < STEPS; i += 1) step = await timed(() => timeline.stepBack({ domid: shell.domain.id, vcpu: 0 }))
   row('one step back, the last of five', step, 'ms', 50)
   const sleep = kernelSymbols(host, shell.domain)!.addressOf('hrtimer_nanosleep')!
   await timeline.goTo(run.instruction)

@@ -37,7 +37,8 @@ async function paired(round: (how: 'without' | 'with') => Promise<number>): Prom
   return { without: median(without), with: median(withIt) }
 }
 
-async function measureFuzzing(report: Report): Promise<void> {
+/** Executions of a fuzzer. */
+export async function measureFuzzing(report: Report): Promise<void> {
   for (const rounds of [0, HANDLER]) {
     const host = await Host.boot({ memory: 32, dom0Memory: 8 })
     await host.createDomain({ name: 'planted', memory: 4, kernel: plantedKernel(rounds), actions: { crash: 'preserve' } })
@@ -57,17 +58,35 @@ async function measureFuzzing(report: Report): Promise<void> {
   }
 }
 
-async function measureSlowdown(report: Report, host: Host, moment: Moment<Host>, run: () => Promise<unknown>): Promise<void> {
-  const fresh = async (): Promise<number> => {
-    await host.reset(moment)
-    return timed(run)
+/** What runs on a Linux that is brought back to its shell before each round. */
+async function withLinux(measure: (host: Host, moment: Moment<Host>, fresh: () => Promise<number>) => Promise<void>): Promise<void> {
+  if (guestFile('linux') === undefined || guestFile('busybox') === undefined) {
+    console.error('absent: Linux and BusyBox (npm run guests -- linux busybox)')
+    return
   }
+  const shell = await (await bootLinux({ domain: { memory: 256 } })).ready()
+  const { host } = shell
+  const moment = await host.checkpoint()
+  await measure(host, moment, async () => {
+    await host.reset(moment)
+    return timed(() => shell.run(WORK))
+  })
+  await host.shutdown()
+}
+
+/** A trace that has ended. */
+export const measureTrace = (report: Report): Promise<void> => withLinux(async (host, _moment, fresh) => {
   for (let i = 0; i < 4; i += 1) await fresh()
   const ended = await paired(async (how) => {
     if (how === 'with') traceHost(host).stop()
     return fresh()
   })
   report({ case: 'work behind a trace that has ended', value: ended.with, unit: 'ms', baseline: `${ended.without.toFixed(0)} without`, ratio: ended.with / ended.without, target: 1.01, met: ended.with <= ended.without * 1.01 })
+})
+
+/** Work whose coverage is recorded. */
+export const measureCoverage = (report: Report): Promise<void> => withLinux(async (host, _moment, fresh) => {
+  for (let i = 0; i < 4; i += 1) await fresh()
   const covered = await paired(async (how) => {
     const coverage = how === 'with' ? await recordCoverage(host) : undefined
     // Code is decoded and compiled anew whenever coverage begins or ends: that is not what is measured.
@@ -77,19 +96,18 @@ async function measureSlowdown(report: Report, host: Host, moment: Moment<Host>,
     return time
   })
   report({ case: 'work with coverage', value: covered.with, unit: 'ms', baseline: `${covered.without.toFixed(0)} without`, ratio: covered.with / covered.without, target: 1.15, met: covered.with <= covered.without * 1.15 })
-}
+})
 
-/** Measures it. */
-export async function measureSeeing(report: Report): Promise<void> {
-  await measureFuzzing(report)
-  if (guestFile('linux') === undefined || guestFile('busybox') === undefined) {
-    console.error('absent: Linux and BusyBox (npm run guests -- linux busybox)')
-    return
+/** What a Linux carries, read for the first time in the process, and again out of other hosts. */
+export const measureSymbols = (report: Report): Promise<void> => withLinux(async (host, moment) => {
+  const read = (from: Host): Promise<number> => timed(async () => linux(from, 'linux')!.btf.find('task_struct'))
+  const row = (what: string, value: number, baseline: string): void => report({ case: `BTF and kallsyms of Linux read${what}`, value, unit: 'ms', baseline, ratio: null, target: 300, met: value <= 300 })
+  row('', await read(host), 'of processor time, once')
+  const others: number[] = []
+  for (let i = 0; i < 5; i += 1) {
+    const branch = await moment.branch()
+    others.push(await read(branch))
+    await branch.shutdown()
   }
-  const shell = await (await bootLinux({ domain: { memory: 256 } })).ready()
-  const { host } = shell
-  const reading = await timed(async () => linux(host, 'linux')!.btf.find('task_struct'))
-  report({ case: 'BTF and kallsyms of Linux read', value: reading, unit: 'ms', baseline: 'of processor time, once', ratio: null, target: 300, met: reading <= 300 })
-  await measureSlowdown(report, host, await host.checkpoint(), () => shell.run(WORK))
-  await host.shutdown()
-}
+  row(' again', median(others), 'of processor time, of another host')
+})
