@@ -63,13 +63,12 @@ describe.skipIf(lacking !== undefined)(`gdb at processes of a stock Linux${lacki
     const { host, domain } = shell
     const run = await recordRun(host)
     const [number] = await standing(shell, 'movable third')
-    domain.unpause()
     const { port, close } = await listenGdb(host, domain, { run, processes: [number!] })
     const out = await gdb(movable.path!, port, [
       'break tick', 'continue', 'backtrace 2', 'print name', 'delete', 'print tick(1000, name) > 1000', 'print counter > 1000',
       'watch counter', 'reverse-continue', 'backtrace 1', 'delete', 'reverse-stepi', 'info symbol $pc', 'detach',
     ])
-    expect(out).toMatch(/hit Breakpoint 1, tick \(.*name=0x[0-9a-f]+ "third"\)[^]*#1 +0x[0-9a-f]+ in worker[^]*\$1 = 0x[0-9a-f]+ "third"\n\$2 = 1\n\$3 = 1\n/)
+    expect(out).toMatch(/hit Breakpoint 1, tick \(.*name(?:@entry)?=0x[0-9a-f]+ "third"\)[^]*#1 +0x[0-9a-f]+ in worker[^]*\$1 = 0x[0-9a-f]+ "third"\n\$2 = 1\n\$3 = 1\n/)
     // The write that is found is that of the function which gdb called, back in the past.
     const [, old, now] = /Old value = (\d+)\nNew value = (\d+)\n.* in tick \(count=1000/.exec(out) ?? []
     expect(Number(old) - Number(now)).toBe(1000)
