@@ -9,7 +9,7 @@ import type { BackendDevice, MappedPage } from '../../guest/index.ts'
 import { mappedPageState } from '../../guest/index.ts'
 import type { EventPort, GrantRef, StateOf } from '../../util/index.ts'
 import { badState, shape } from '../../util/index.ts'
-import { MAX_QUEUES, MAX_RING_ORDER, layoutOf } from './protocol.ts'
+import { MAX_QUEUES, MAX_DISK_RING_ORDER, layoutOf } from './protocol.ts'
 import type { BlockLimits, BlockServerOptions, BlockStatistics } from './server.ts'
 import { BlockServer, blockServerState } from './server.ts'
 import type { RecordedAnswer, StoreAnswer } from './waiting-requests.ts'
@@ -47,15 +47,15 @@ interface Queue {
 }
 
 const queueState = /* @__PURE__ */ shape.record({
-  pages: /* @__PURE__ */ shape.list(mappedPageState, 2 ** MAX_RING_ORDER), port: shape.word, server: blockServerState,
+  pages: /* @__PURE__ */ shape.list(mappedPageState, 2 ** MAX_DISK_RING_ORDER), port: shape.word, server: blockServerState,
 })
 /** A saved connection. */
-export const connectionState = /* @__PURE__ */ shape.record({
+export const diskConnectionState = /* @__PURE__ */ shape.record({
   protocol: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(64)), persistent: shape.flag,
   queues: /* @__PURE__ */ shape.list(queueState, MAX_QUEUES),
 })
 /** A saved connection: no request of any of its rings under way. */
-export type ConnectionState = StateOf<typeof connectionState>
+export type DiskConnectionState = StateOf<typeof diskConnectionState>
 
 /** The rings of one front-end. */
 export class DiskConnection {
@@ -81,7 +81,7 @@ export class DiskConnection {
   }
 
   /** The connection that was saved. */
-  static load(services: ConnectionServices, state: ConnectionState, base: ServerBase): DiskConnection {
+  static load(services: ConnectionServices, state: DiskConnectionState, base: ServerBase): DiskConnection {
     const { attachments } = services.device.kernel
     const connection = new DiskConnection(services, { protocol: state.protocol, persistent: state.persistent })
     for (const [index, { pages, port, server }] of state.queues.entries()) {
@@ -94,7 +94,7 @@ export class DiskConnection {
     return connection
   }
 
-  save(): ConnectionState {
+  save(): DiskConnectionState {
     const { terms: { protocol, persistent }, queues } = this
     return {
       protocol, persistent,
@@ -236,7 +236,7 @@ export async function readRings(device: BackendDevice): Promise<readonly RingNod
   const number = async (name: string, limits: { readonly minimum: number; readonly maximum: number }): Promise<number | undefined> =>
     ((await device.readOther(name)) === undefined ? undefined : device.requireOther(name, limits))
   const queues = (await number('multi-queue-num-queues', { minimum: 1, maximum: MAX_QUEUES })) ?? 1
-  const order = await number('ring-page-order', { minimum: 0, maximum: MAX_RING_ORDER })
+  const order = await number('ring-page-order', { minimum: 0, maximum: MAX_DISK_RING_ORDER })
   const rings: RingNodes[] = []
   // A single ring's nodes stand in the device's own directory.
   for (let index = 0; index < queues; index += 1) rings.push(await readRing(device, queues === 1 ? '' : `queue-${index}/`, order))

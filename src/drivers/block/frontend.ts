@@ -11,7 +11,7 @@ import type { EventPort } from '../../util/index.ts'
 import { checkOptions, whole, XenError } from '../../util/index.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import { BlockClient } from './client.ts'
-import { MAX_QUEUES, MAX_RING_ORDER, type DiskGeometry } from './protocol.ts'
+import { MAX_QUEUES, MAX_DISK_RING_ORDER, type DiskGeometry } from './protocol.ts'
 import type { RingPages } from './request-queue.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
 
@@ -251,7 +251,7 @@ export class BlockFrontend implements FrontendDriver {
 
   /** Throws INVALID_ARGUMENT for what cannot be asked for. */
   constructor(options: BlockFrontendOptions = {}) {
-    checkOptions('BlockFrontend', options, { maxQueues: whole(1, MAX_QUEUES), maxRingPageOrder: whole(0, MAX_RING_ORDER) })
+    checkOptions('BlockFrontend', options, { maxQueues: whole(1, MAX_QUEUES), maxRingPageOrder: whole(0, MAX_DISK_RING_ORDER) })
     this.options = options
   }
 

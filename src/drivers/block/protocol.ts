@@ -25,7 +25,7 @@ export const INDIRECT_SEGMENTS = 256
 /** Rings that a disk can have, which is what the back-end offers: as many as Linux's front-end takes. */
 export const MAX_QUEUES = 4
 /** A ring can have 2 to this power pages, which is what the back-end offers, as Linux does. */
-export const MAX_RING_ORDER = 4
+export const MAX_DISK_RING_ORDER = 4
 
 /** Where the fields of a segment stand, as numbers: a request has up to 256 segments. */
 export const SEGMENT_AT = /* @__PURE__ */ Object.freeze({

@@ -13,9 +13,9 @@ import { badState, shape, thrownMessage, XenError } from '../../util/index.ts'
 import type { BlockServices, DiskRates, ServedDisk } from './block-services.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE, checkStore } from './block-store.ts'
-import { DiskConnection, connectionState, readRings, type ConnectionServices, type ServerBase } from './disk-connection.ts'
+import { DiskConnection, diskConnectionState, readRings, type ConnectionServices, type ServerBase } from './disk-connection.ts'
 import { diskRequest, type DiskRequest } from './disk-request.ts'
-import { INDIRECT_SEGMENTS, MAX_QUEUES, MAX_RING_ORDER, layoutOf } from './protocol.ts'
+import { INDIRECT_SEGMENTS, MAX_QUEUES, MAX_DISK_RING_ORDER, layoutOf } from './protocol.ts'
 import type { BlockLimits, BlockStatistics } from './server.ts'
 import { LateOverlay } from './late-overlay.ts'
 import { observedStore, type WriteObserver } from './observed-store.ts'
@@ -29,7 +29,7 @@ export const servedDiskState = /* @__PURE__ */ shape.record({
   store: /* @__PURE__ */ shape.optional(shape.word),
   announced: shape.time,
   limits: /* @__PURE__ */ shape.record({ requests: /* @__PURE__ */ shape.optional(rateLimitState), bytes: /* @__PURE__ */ shape.optional(rateLimitState) }),
-  connection: /* @__PURE__ */ shape.optional(connectionState),
+  connection: /* @__PURE__ */ shape.optional(diskConnectionState),
 })
 /** A disk as it is saved. */
 export type ServedDiskState = StateOf<typeof servedDiskState>
@@ -120,7 +120,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   async announce(): Promise<void> {
     await this.device.write({
       'feature-max-indirect-segments': String(INDIRECT_SEGMENTS),
-      'multi-queue-max-queues': String(MAX_QUEUES), 'max-ring-page-order': String(MAX_RING_ORDER),
+      'multi-queue-max-queues': String(MAX_QUEUES), 'max-ring-page-order': String(MAX_DISK_RING_ORDER),
     })
   }
 

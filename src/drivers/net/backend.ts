@@ -66,7 +66,7 @@ interface OpenRings {
   readonly receivePort: EventPort
 }
 
-const connectionState = /* @__PURE__ */ shape.record({
+const netConnectionState = /* @__PURE__ */ shape.record({
   transmitPage: mappedPageState, receivePage: mappedPageState, transmitPort: shape.word, receivePort: shape.word,
   features: /* @__PURE__ */ shape.record<ReceiveFeatures>({ scatter: shape.flag, checksumBlank: shape.flag, checksumBlankIpv6: shape.flag }),
   /** Its number on the bridge. */
@@ -80,7 +80,7 @@ const instanceState = /* @__PURE__ */ shape.record({
   statistics: /* @__PURE__ */ shape.record<NetStatistics>({
     framesIn: count, bytesIn: count, framesOut: count, bytesOut: count, errors: count, dropped: count,
   }),
-  connection: /* @__PURE__ */ shape.optional(connectionState),
+  connection: /* @__PURE__ */ shape.optional(netConnectionState),
   limit: /* @__PURE__ */ shape.optional(rateLimitState), isUp: shape.flag,
 })
 type InstanceState = StateOf<typeof instanceState>

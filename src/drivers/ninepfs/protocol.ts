@@ -19,7 +19,7 @@ export const MAX_RINGS = 8
  * Largest order of a pair of rings: half a MiB, by which Linux's own default message of 128 KiB fits. QEMU offers 9, which costs a guest
  * two free runs of 2 MiB, and whoever takes a moment a look at them.
  */
-export const MAX_RING_ORDER = 7
+export const MAX_FOLDER_RING_ORDER = 7
 
 /** The dialect. */
 export const DIALECT = '9P2000.L'

@@ -8,11 +8,11 @@ import type { FolderRequest } from './folder-request.ts'
 import type { FolderServices, ServedFolder } from './folder-services.ts'
 import { requestKind, type FolderEffect, type FolderInterference } from './interference.ts'
 import { MemoryFileStore } from './memory-file-store.ts'
-import { MAX_RINGS, MAX_RING_ORDER, TRANSPORT_VERSION } from './protocol.ts'
+import { MAX_RINGS, MAX_FOLDER_RING_ORDER, TRANSPORT_VERSION } from './protocol.ts'
 import { FileServer, fileServerState } from './server.ts'
 
 /** Smallest order whose rings can carry the shortest message. */
-const MIN_RING_ORDER = 1
+const MIN_FOLDER_RING_ORDER = 1
 
 interface MappedRing {
   readonly indexes: MappedPage
@@ -34,7 +34,7 @@ export const servedFolderState = /* @__PURE__ */ shape.record({
   store: /* @__PURE__ */ shape.optional(shape.word),
   connection: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({
     rings: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
-      indexes: mappedPageState, pages: /* @__PURE__ */ shape.list(mappedPageState, 2 ** MAX_RING_ORDER), order: /* @__PURE__ */ shape.whole(MIN_RING_ORDER, MAX_RING_ORDER), port: shape.word,
+      indexes: mappedPageState, pages: /* @__PURE__ */ shape.list(mappedPageState, 2 ** MAX_FOLDER_RING_ORDER), order: /* @__PURE__ */ shape.whole(MIN_FOLDER_RING_ORDER, MAX_FOLDER_RING_ORDER), port: shape.word,
     }), MAX_RINGS, 1),
     server: fileServerState,
   })),
@@ -82,7 +82,7 @@ export class FolderInstance implements BackendInstance, ServedFolder {
   }
 
   async announce(): Promise<void> {
-    await this.device.write({ versions: TRANSPORT_VERSION, 'max-rings': String(MAX_RINGS), 'max-ring-page-order': String(MAX_RING_ORDER) })
+    await this.device.write({ versions: TRANSPORT_VERSION, 'max-rings': String(MAX_RINGS), 'max-ring-page-order': String(MAX_FOLDER_RING_ORDER) })
   }
 
   /** Begins to open the store; the handshake goes on when it is open. */
@@ -161,7 +161,7 @@ export class FolderInstance implements BackendInstance, ServedFolder {
     const pages: MappedPage[] = []
     try {
       const order = Xen9pfsDataIntf.ringOrder.get(indexes.view, indexes.base)
-      if (order < MIN_RING_ORDER || order > MAX_RING_ORDER) throw new XenError('INVALID_ARGUMENT', `${path}: a ring of order ${order} is not from ${MIN_RING_ORDER} to ${MAX_RING_ORDER}`, { details: { order } })
+      if (order < MIN_FOLDER_RING_ORDER || order > MAX_FOLDER_RING_ORDER) throw new XenError('INVALID_ARGUMENT', `${path}: a ring of order ${order} is not from ${MIN_FOLDER_RING_ORDER} to ${MAX_FOLDER_RING_ORDER}`, { details: { order } })
       for (let at = 0; at < 2 ** order; at += 1) {
         pages.push(kernel.grants.map(otherEnd, indexes.view.getUint32(indexes.base + Xen9pfsDataIntf.size + 4 * at, true) as GrantRef))
       }

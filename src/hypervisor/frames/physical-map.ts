@@ -25,8 +25,8 @@ export const PLACE = {
   ON_DEMAND: 5,
 } as const
 
-/** What stands for a frame where there is none of the domain's own memory: nothing, or what comes when it is asked for. */
-export const MEMORY = { NONE: -1, ON_DEMAND: -2 } as const
+/** What stands for a frame where there is none of the domain's own memory: `NONE` for nothing, `ON_DEMAND` for what comes when it is asked for, to the guest a page of zeros. */
+export const MEMORY_AT = { NONE: -1, ON_DEMAND: -2 } as const
 
 /** One of {@link PLACE}. */
 export type Place = (typeof PLACE)[keyof typeof PLACE]
@@ -192,12 +192,12 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
     let count = 0
     for (const [index, chunk] of this.inOrder()) {
       if (count + CHUNK > found.length) found = widened(found)
-      for (let i = 0; i < CHUNK; i += 1) if (this.memoryOf(chunk[i]!) !== MEMORY.NONE) found[count++] = index * CHUNK + i
+      for (let i = 0; i < CHUNK; i += 1) if (this.memoryOf(chunk[i]!) !== MEMORY_AT.NONE) found[count++] = index * CHUNK + i
     }
     return found.subarray(0, count)
   }
 
-  /** What memory there is at each of these numbers: its frame, or one of {@link MEMORY}. Nothing comes on demand for it. */
+  /** What memory there is at each of these numbers: its frame, or one of {@link MEMORY_AT}. Nothing comes on demand for it. */
   memoryAt(gfns: Uint32Array): Int32Array {
     const found = new Int32Array(gfns.length)
     for (let i = 0; i < gfns.length; i += 1) found[i] = this.memoryOf(this.look(gfns[i]!))
@@ -206,9 +206,9 @@ export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
 
   private memoryOf(entry: number): number {
     const kind = kindOf(entry)
-    if (kind === PLACE.ON_DEMAND) return MEMORY.ON_DEMAND
+    if (kind === PLACE.ON_DEMAND) return MEMORY_AT.ON_DEMAND
     const isMemory = kind === PLACE.OWN && (this.parts.frames.flags[entry >>> PAGE_SHIFT]! & FRAME_FLAG.SHARED) === 0
-    return isMemory ? entry >>> PAGE_SHIFT : MEMORY.NONE
+    return isMemory ? entry >>> PAGE_SHIFT : MEMORY_AT.NONE
   }
 
   /** Everything that is there: number, frame, kind. */

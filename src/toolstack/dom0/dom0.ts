@@ -54,13 +54,13 @@ export function wakingPort(hypercalls: HypercallPort, loop: { kick(): void }): H
   })
 }
 
-const connectionState = /* @__PURE__ */ shape.record({
+const storePageState = /* @__PURE__ */ shape.record({
   domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID), page: mappedPageState, port: shape.word, remotePort: shape.word, byRequest: shape.flag,
 })
 
 /** What dom0 has beside its kernel: the port by which it hears of ends, XenStore's service, and the domains' pages. */
 const dom0State = /* @__PURE__ */ shape.record({
-  exceptionPort: shape.word, service: storeServiceState, connections: /* @__PURE__ */ shape.list(connectionState, 2 ** 15),
+  exceptionPort: shape.word, service: storeServiceState, connections: /* @__PURE__ */ shape.list(storePageState, 2 ** 15),
 })
 type Dom0State = StateOf<typeof dom0State>
 

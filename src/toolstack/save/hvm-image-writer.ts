@@ -4,7 +4,7 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_hvm.c (the rules, not the code).
  */
 import { HVM_PARAM } from '../../abi/index.ts'
-import { type ControlInterface, XEN_VERSION } from '../../hypervisor/index.ts'
+import { type ControlInterface, MEMORY_AT, XEN_VERSION } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
@@ -26,11 +26,6 @@ export const SAVED_PARAMS: readonly number[] = /* @__PURE__ */ (() => [
   HVM_PARAM.IDENT_PT, HVM_PARAM.VM_GENERATION_ID_ADDR, HVM_PARAM.IOREQ_SERVER_PFN, HVM_PARAM.NR_IOREQ_SERVER_PAGES,
   HVM_PARAM.X87_FIP_WIDTH, HVM_PARAM.MCA_CAP,
 ])()
-
-/** What stands for a guest frame that has none of the host's. */
-const NONE = -1
-/** What stands for one whose frame is still to come on demand: to its guest it is there, and all zero. */
-const ON_DEMAND = -2
 
 /** Writes one domain's image. */
 export class HvmImageWriter implements ImageWriter {
@@ -116,21 +111,21 @@ export class HvmImageWriter implements ImageWriter {
     const types = new Uint8Array(pfns.length)
     for (let i = 0; i < pfns.length; i += 1) {
       const [gfn, frame] = [pfns[i]!, frames[i]!]
-      const isThere = frame !== NONE
+      const isThere = frame !== MEMORY_AT.NONE
       const isFirst = sent[gfn] === 0
       this.sentCount += Number(isThere) - sent[gfn]!
       sent[gfn] = isThere ? 1 : 0
       if (!isThere) types[i] = PAGE_TYPE.INVALID
-      else types[i] = this.omitsZeros && isFirst && (frame === ON_DEMAND || zeros.has(frame)) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
+      else types[i] = this.omitsZeros && isFirst && (frame === MEMORY_AT.ON_DEMAND || zeros.has(frame)) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
     }
     return types
   }
 
   private copyPages(frames: Int32Array, into: Uint8Array): void {
     for (let start = 0; start < frames.length;) {
-      const isAwaited = frames[start] === ON_DEMAND
+      const isAwaited = frames[start] === MEMORY_AT.ON_DEMAND
       let end = start + 1
-      while (end < frames.length && (frames[end] === ON_DEMAND) === isAwaited) end += 1
+      while (end < frames.length && (frames[end] === MEMORY_AT.ON_DEMAND) === isAwaited) end += 1
       const target = into.subarray(start * PAGE_SIZE, end * PAGE_SIZE)
       if (isAwaited) target.fill(0)
       else this.control.readFrames(this.domid, Uint32Array.from(frames.subarray(start, end)), target)

@@ -88,7 +88,7 @@ const sessionState = /* @__PURE__ */ shape.record({
 })
 
 /** One connection of the server: what was received and not served, what is to be sent, and what hangs on it. */
-const connectionState = /* @__PURE__ */ shape.record({
+const storeConnectionState = /* @__PURE__ */ shape.record({
   session: sessionState,
   /** Whether it is a domain's over its page; otherwise a stream. */
   page: shape.flag,
@@ -108,7 +108,7 @@ const connectionState = /* @__PURE__ */ shape.record({
 
 /** A server's connections. */
 export const connectionsState = /* @__PURE__ */ shape.record({
-  connections: /* @__PURE__ */ shape.list(connectionState),
+  connections: /* @__PURE__ */ shape.list(storeConnectionState),
   /** Requests whose reply or events are not all taken, by the number of their connection. */
   causes: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({ connection: shape.time, pending: shape.time, answered: shape.flag })),
   eventDeadline: /* @__PURE__ */ shape.real(0, Infinity),
@@ -121,7 +121,7 @@ export type StoreState = StateOf<typeof storeState>
 /** Saved domain. */
 export type DomainState = StateOf<typeof domainState>
 /** Saved connection. */
-export type SavedConnection = StateOf<typeof connectionState>
+export type SavedConnection = StateOf<typeof storeConnectionState>
 /** Saved rights and doings of a connection. */
 export type SessionState = StateOf<typeof sessionState>
 /** Saved transaction. */

@@ -7,7 +7,7 @@ import type { ForwardedPort, NetworkSettings } from './network-settings.ts'
 import type { OutsideAddress, OutsideInput } from './outside.ts'
 import type { OutsideDoor } from './outside-door.ts'
 import { TCP_FLAG, type TcpPacket } from './packet.ts'
-import { connectionState, type TcpConnection, type TcpHears, type TcpSegment } from './tcp-connection.ts'
+import { tcpConnectionState, type TcpConnection, type TcpHears, type TcpSegment } from './tcp-connection.ts'
 import { TcpStack, type TcpEnds } from './tcp-stack.ts'
 
 /** Bytes that a connection holds each way. */
@@ -22,7 +22,7 @@ const PORTS = 16_384
 export const streamsState = /* @__PURE__ */ shape.record({
   lastPort: shape.time,
   connections: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
-    local: /* @__PURE__ */ shape.text(15), localPort: shape.word, remote: /* @__PURE__ */ shape.text(15), remotePort: shape.word, connection: connectionState,
+    local: /* @__PURE__ */ shape.text(15), localPort: shape.word, remote: /* @__PURE__ */ shape.text(15), remotePort: shape.word, connection: tcpConnectionState,
   }), 4096),
 })
 type StreamsState = StateOf<typeof streamsState>

@@ -53,7 +53,7 @@ export interface TcpOptions {
 }
 
 /** A connection, saved. */
-export const connectionState = /* @__PURE__ */ shape.record({
+export const tcpConnectionState = /* @__PURE__ */ shape.record({
   state: /* @__PURE__ */ shape.oneOf(...TCP_STATES), sender: senderState, receiver: receiverState,
   heardAt: shape.number, waitUntil: /* @__PURE__ */ shape.optional(shape.number), probes: shape.time,
 })
@@ -403,7 +403,7 @@ export class TcpConnection {
   // State
 
   /** All that it is, as plain data. */
-  save(): StateOf<typeof connectionState> {
+  save(): StateOf<typeof tcpConnectionState> {
     const { current: state, heardAt, waitUntil, probes } = this
     return { state, sender: this.sender.save(), receiver: this.receiver.save(), heardAt, waitUntil, probes }
   }

@@ -159,8 +159,8 @@ export interface MemoryControl {
    */
   memoryGfns(domid: DomId): Uint32Array
   /**
-   * The frame at each of these frame numbers of a translated domain: -1 where it has no memory, -2 where that is still to come on demand, which this does not
-   * bring about. All -1 for other domains.
+   * The frame at each of these frame numbers of a translated domain, or what `MEMORY_AT` has for those without one. Nothing comes on demand for it. All
+   * `NONE` for other domains.
    */
   memoryAt(domid: DomId, gfns: Uint32Array): Int32Array
   /** Frame numbers of a translated domain where frames are still to come on demand, ascending; none for other domains. */

@@ -5,7 +5,7 @@
 import { ERRNO } from '../../../abi/index.ts'
 import type { DomId, Mfn } from '../../../util/index.ts'
 import type { GuestDomain } from '../../domains/guest-domain.ts'
-import { MEMORY } from '../../frames/physical-map.ts'
+import { MEMORY_AT } from '../../frames/physical-map.ts'
 import type { DomainControl, MemoryControl } from './control-interface.ts'
 import { type DomainFinder, foundDomain } from './found.ts'
 import { type RefusableOperation, accepted, refusal } from './refusals.ts'
@@ -35,7 +35,7 @@ export function translatedFace({ domains }: TranslatedFaceParts): TranslatedCont
     },
     highestGfn: (domid) => guestOf(domid)?.physmap.highest() ?? -1,
     memoryGfns: (domid) => guestOf(domid)?.physmap.memory() ?? new Uint32Array(0),
-    memoryAt: (domid, gfns) => guestOf(domid)?.physmap.memoryAt(gfns) ?? new Int32Array(gfns.length).fill(MEMORY.NONE),
+    memoryAt: (domid, gfns) => guestOf(domid)?.physmap.memoryAt(gfns) ?? new Int32Array(gfns.length).fill(MEMORY_AT.NONE),
     onDemandGfns: (domid) => guestOf(domid)?.physmap.onDemandPlaces() ?? [],
     populateOnDemand(domid, count, firstGfn) {
       accepted(needed(domid, 'populateOnDemand').populateOnDemand(firstGfn, count), 'populateOnDemand', { domid, count, firstGfn })

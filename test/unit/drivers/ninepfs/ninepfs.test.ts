@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { Xen9pfsDataIntf } from '../../../../src/abi/index.ts'
 import { FolderBackend, FolderFrontend, MemoryFileStore, type FileStore, type FolderBackendOptions, type MountedFolder } from '../../../../src/drivers/index.ts'
-import { MAX_RING_ORDER, MESSAGE } from '../../../../src/drivers/ninepfs/protocol.ts'
+import { MAX_FOLDER_RING_ORDER, MESSAGE } from '../../../../src/drivers/ninepfs/protocol.ts'
 import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import { FakeHypervisor, TestStore, during } from '../../../../src/testing/index.ts'
 import { XenError, type DomId } from '../../../../src/util/index.ts'
@@ -36,7 +36,7 @@ describe('the handshake of a folder', () => {
     expect(folder.tag).toBe('shared')
     expect([store.get(`${BACK}/state`), store.get(`${FRONT}/state`)]).toEqual(['4', '4'])
     expect(Object.fromEntries(['versions', 'max-rings', 'max-ring-page-order', 'hotplug-status'].map((name) => [name, store.get(`${BACK}/${name}`)])))
-      .toEqual({ versions: '1', 'max-rings': '8', 'max-ring-page-order': String(MAX_RING_ORDER), 'hotplug-status': 'connected' })
+      .toEqual({ versions: '1', 'max-rings': '8', 'max-ring-page-order': String(MAX_FOLDER_RING_ORDER), 'hotplug-status': 'connected' })
     expect([store.get(`${FRONT}/version`), store.get(`${FRONT}/num-rings`)]).toEqual(['1', '2'])
   })
 
@@ -203,7 +203,7 @@ describe('a hostile front-end', () => {
     expect(await offer({ [name]: value })).toEqual(['5', 0])
   })
 
-  test.each([0, 2, MAX_RING_ORDER + 1, 31, 0xffff_ffff])('whose rings say that they are of order %d, which they are not, is refused', async (order) => {
+  test.each([0, 2, MAX_FOLDER_RING_ORDER + 1, 31, 0xffff_ffff])('whose rings say that they are of order %d, which they are not, is refused', async (order) => {
     expect(await offer({}, order)).toEqual(['5', 0])
   })
 })
