@@ -2,7 +2,7 @@
  * Puts the parts of a hypervisor together: each gets the narrow interface that it declares. Nothing happens here but
  * wiring. The kinds of guests come last, each made of what is there before them.
  */
-import { GNTST, type GuestAbi, NATIVE, VIRQ } from '../abi/index.ts'
+import { type GuestAbi, NATIVE, VIRQ } from '../abi/index.ts'
 import { type DomId, EventHub, once } from '../util/index.ts'
 import { checkInvariants } from './checks/invariants.ts'
 import type { Finding } from './checks/recount.ts'
@@ -15,21 +15,20 @@ import { Reservation } from './control/core/reservation.ts'
 import { Access } from './domains/access.ts'
 import type { Vcpu } from './domains/domain.ts'
 import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
-import { grantFrames } from './domains/grant-frames.ts'
+import { eventHost } from './domains/event-host.ts'
+import { grantHost } from './domains/grant-host.ts'
 import { GuestKinds } from './domains/guest-kind.ts'
 import { DomainRegistry } from './domains/registry.ts'
-import type { EventHost } from './events/index.ts'
 import { Containment } from './execution/containment.ts'
 import { PhysicalCpus } from './execution/physical-cpus.ts'
 import { RunLoop } from './execution/run-loop.ts'
 import { VcpuExecution } from './execution/vcpu-execution.ts'
 import { timeWriter } from './execution/vcpu-time.ts'
 import { FrameAllocator } from './frames/frame-allocator.ts'
-import { FRAME_TYPE, FrameTable } from './frames/frame-table.ts'
+import { FrameTable } from './frames/frame-table.ts'
 import { FrameTypes } from './frames/frame-types.ts'
 import { takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
-import type { MappingHost } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
 import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
@@ -97,17 +96,12 @@ function composeCore(options: HypervisorOptions): CoreParts {
   const cpus = new PhysicalCpus({
     clock, hub, updateTime, count: scheduler.cpuCount, vcpuOf: (domid, vcpu) => domains.get(domid)?.vcpus[vcpu],
   })
-  const events = composeEvents(base, access, options)
+  const events = makeEventChannels(eventHost({ ...base, access }), interference)
   const console = new HypervisorConsole({ clock, domains, hub, typed: () => events.raiseGlobalVirq(VIRQ.CONSOLE, HARDWARE_DOMAIN) })
   const crashes = new CrashReporter({ clock, memory, console })
   const execution = new VcpuExecution({ crashes, memory, clock, scheduler, events, domains, hub, cpus })
-  const grants = composeGrants(base, { execution, access, options })
-  const reservation = new Reservation({
-    ...base,
-    reservationChanged: (domain) => {
-      if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
-    },
-  })
+  const grants = makeGrantTables(grantHost({ ...base, execution, access }), interference)
+  const reservation = new Reservation({ ...base, hub })
   const shared = {
     ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, guestTime, updateTime, cpus, console, events, execution,
     grants, reservation, access, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
@@ -129,38 +123,6 @@ function hypercallTables(parts: CoreHypercallParts & ControlHypercallParts & Pic
   const rowsOf = once((abi: GuestAbi) => [...coreHypercalls(parts, abi), ...control('only')])
   const { hub, meter, counts, access, options } = parts
   return (own, abi) => makeDispatcher({ rows: () => withOwn(rowsOf(abi), own()), abi, hub, meter, counts, access }, options.interference)
-}
-
-function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts, access: Access, { interference }: HypervisorOptions): CoreParts['events'] {
-  const host: EventHost = {
-    memory, meter,
-    mayControl: (caller, target) => domains.mayControl(caller, target, 'event_channel_op'),
-    mayShare: (hook, caller, other) => access.mayShare(hook, caller, other),
-    getWritablePage: (id, gfn) => {
-      const mfn = domains.get(id)?.frameOf(gfn) ?? -1
-      return pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, id) === 0 ? mfn : -1
-    },
-    putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
-  }
-  return makeEventChannels(host, interference)
-}
-
-function composeGrants(base: MemoryParts, { execution, access, options }: Pick<CoreParts, 'execution' | 'access' | 'options'>): CoreParts['grants'] {
-  const { memory, meter, domains } = base
-  const host: MappingHost<Vcpu> = {
-    memory, meter, frames: grantFrames(base),
-    mayControl: (caller, target) => domains.mayControl(caller, target, 'grant_table_op'),
-    mayShare: (hook, caller, other) => access.mayShare(hook, caller, other),
-    installMapping: (vcpu, request) => vcpu.owner.kind.grants?.install(vcpu, request) ?? GNTST.general_error,
-    removeMapping: (vcpu, request) => vcpu.owner.kind.grants?.remove(vcpu, request) ?? GNTST.general_error,
-    flushTlb: (id) => {
-      const domain = domains.get(id)
-      const mappings = domain?.kind.grants
-      if (mappings !== undefined) for (const vcpu of domain!.vcpus) mappings.flush(vcpu)
-    },
-    crash: (vcpu, reason) => execution.crash(vcpu, reason),
-  }
-  return makeGrantTables(host, options.interference)
 }
 
 function composeLifecycle(core: Omit<CoreParts, 'hypercallCounts' | 'lifecycle' | 'typedHypercallsOf' | 'tableOf'>): DomainLifecycle {

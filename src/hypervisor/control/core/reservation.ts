@@ -4,9 +4,10 @@
  * Reference: xen/common/memory.c, populate_physmap, decrease_reservation; xen/common/domctl.c, XEN_DOMCTL_max_mem.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { type Mfn, TWO_32 } from '../../../util/index.ts'
+import { type EventHub, type Mfn, TWO_32 } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { PhysicalMap } from '../../frames/physical-map.ts'
+import type { HypervisorEvent } from '../../hypervisor-events.ts'
 
 /** What reservations work on. */
 export interface ReservationParts {
@@ -22,8 +23,8 @@ export interface ReservationParts {
     release(mfn: number, domid: number): boolean
   }
   readonly machineToPhys: { setParts(mfn: number, low: number, high: number): void }
-  /** The domain's reservation has changed. */
-  reservationChanged(domain: Domain): void
+  /** Who hears that a reservation has changed. */
+  readonly hub: Pick<EventHub<HypervisorEvent>, 'wants' | 'emit'>
 }
 
 /** Frames to be given to a domain. */
@@ -117,7 +118,8 @@ export class Reservation {
 
   /** Tells that a domain's reservation has changed: once for all extents of a call. */
   changed(domain: Domain): void {
-    this.parts.reservationChanged(domain)
+    const { hub } = this.parts
+    if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
   }
 
   /** Gives a domain all of these frames, which `frames` then names in order, or none: how many, -ENOMEM, or -EINVAL where they cannot lie. */

@@ -1,10 +1,12 @@
-/** Frames and their owners as grant tables use them. */
-import { ERRNO } from '../../abi/index.ts'
+/** Domains as grant tables see them: frames with their owners, who may ask what, mappings that a kind of guest has entries for. */
+import { ERRNO, GNTST } from '../../abi/index.ts'
 import type { DomainMemory } from '../frames/domain-memory.ts'
 import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
 import type { FrameTypes } from '../frames/frame-types.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
-import type { GrantFrames } from '../grants/index.ts'
+import type { GrantFrames, MappingHost } from '../grants/index.ts'
+import type { Access } from './access.ts'
+import type { Vcpu } from './domain.ts'
 import type { DomainRegistry } from './registry.ts'
 
 /** What they are found in. */
@@ -16,8 +18,32 @@ export interface GrantFrameParts {
   readonly machineToPhys: MachineToPhys
 }
 
-/** Makes what a host's grant tables work on. */
-export function grantFrames({ frames, pageTypes, domainMemory, domains, machineToPhys }: GrantFrameParts): GrantFrames {
+/** What a host's grant tables need. */
+export interface GrantHostParts extends GrantFrameParts, Pick<MappingHost<Vcpu>, 'memory' | 'meter'> {
+  readonly access: Access
+  /** Who ends domains. */
+  readonly execution: Pick<MappingHost<Vcpu>, 'crash'>
+}
+
+/** Makes what a host's grant tables ask. */
+export function grantHost({ execution, access, ...parts }: GrantHostParts): MappingHost<Vcpu> {
+  const { memory, meter, domains } = parts
+  return {
+    memory, meter, frames: grantFrames(parts),
+    mayControl: (caller, target) => domains.mayControl(caller, target, 'grant_table_op'),
+    mayShare: (hook, caller, other) => access.mayShare(hook, caller, other),
+    installMapping: (vcpu, request) => vcpu.owner.kind.grants?.install(vcpu, request) ?? GNTST.general_error,
+    removeMapping: (vcpu, request) => vcpu.owner.kind.grants?.remove(vcpu, request) ?? GNTST.general_error,
+    flushTlb: (id) => {
+      const domain = domains.get(id)
+      const mappings = domain?.kind.grants
+      if (mappings !== undefined) for (const vcpu of domain!.vcpus) mappings.flush(vcpu)
+    },
+    crash: (vcpu, reason) => execution.crash(vcpu, reason),
+  }
+}
+
+function grantFrames({ frames, pageTypes, domainMemory, domains, machineToPhys }: GrantFrameParts): GrantFrames {
   return {
     getPage: (mfn, owner) => frames.getPage(mfn, owner),
     putPage: (mfn) => frames.putPage(mfn),
