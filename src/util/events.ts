@@ -122,7 +122,9 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   private readonly ring: Kept<E>[] = []
   private readonly feeds: Feed[] = []
   private seq = 0
-  private listeners = 0
+  /** How many listen, by the name that they listen for. */
+  private readonly listeners = new Map<string, number>()
+  private hearsAny = false
 
   /**
    * `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does).
@@ -140,8 +142,8 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
 
   /** True when somebody listens to events of this type: check it before building an expensive event. */
   wants(type: E['type']): boolean {
-    if (this.listeners === 0) return false
-    return this.emitter.listenerCount(type) + this.emitter.listenerCount(ANY) > 0
+    // hot path: asked at every switch, hypercall and operation.
+    return this.hearsAny || (this.listeners.size > 0 && this.listeners.has(type))
   }
 
   /** Tells every listener. To be called last, when the state that the event speaks of is consistent. */
@@ -228,16 +230,23 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   private add(name: string, listener: EventEmitter.ListenerFn): () => void {
     checkArgument('the listener of an event', listener, callable)
     this.emitter.on(name, listener)
-    this.listeners += 1
+    this.count(name, 1)
     for (const feed of this.feeds) this.tend(feed)
     let listening = true
     return () => {
       if (!listening) return
       listening = false
-      this.listeners -= 1
       this.emitter.off(name, listener)
+      this.count(name, -1)
       for (const feed of this.feeds) this.tend(feed)
     }
+  }
+
+  private count(name: string, change: number): void {
+    const count = (this.listeners.get(name) ?? 0) + change
+    if (count > 0) this.listeners.set(name, count)
+    else this.listeners.delete(name)
+    this.hearsAny = this.listeners.has(ANY)
   }
 
   once<T extends E['type']>(

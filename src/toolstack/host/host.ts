@@ -30,7 +30,7 @@ import type { MigrationTransport } from '../migrate/transport.ts'
 import { Family, type Kept } from '../moments/family.ts'
 import type { GroundImages } from '../moments/ground-images.ts'
 import type { BranchOptions, Moment } from '../moments/moment.ts'
-import type { HostCall } from '../run/inputs.ts'
+import { storeDoor, type HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
 import { capabilitiesOf, type HostCapabilities } from '../create/capabilities.ts'
@@ -106,7 +106,7 @@ export class Host {
 
   /** Dom0's handle on XenStore, for code outside of the host. */
   private openDoor({ store, inputs }: HostParts): LocalStore {
-    return store.through((changes, act) => inputs.enter(() => ({ source: 'store', ...changes() }), act))
+    return store.through(storeDoor(inputs))
   }
 
   /** Goes on as what was booted or stood up. */

@@ -7,7 +7,7 @@
 import type { OutsideInput, ScreenInput } from '../../drivers/index.ts'
 import type { RunLimits } from '../../hypervisor/index.ts'
 import type { Clock, Duration, XenError } from '../../util/index.ts'
-import type { StoreChanges } from '../../xenstore/index.ts'
+import type { StoreChanges, StoreDoor } from '../../xenstore/index.ts'
 
 /** How long a call waits, and whether its caller had given up before it began. */
 export interface CallLimits {
@@ -126,16 +126,33 @@ export class Inputs {
 
   /** Lets something in: notes it, and does it. `input` is made only where somebody listens. Throws once the door is closed. */
   enter<T>(input: () => HostInput, act: () => T): T {
-    if (this.closed !== undefined) throw this.closed
-    this.arriving?.()
-    const outer = this.entering
-    this.note(input)
-    this.entering = this.sequence
+    const outer = this.begin(input)
     try {
       return act()
     } finally {
-      this.entering = outer
+      this.end(outer)
     }
+  }
+
+  /** Whether somebody listens. */
+  get isHeard(): boolean {
+    return this.listeners.size > 0
+  }
+
+  /** Notes something that is let in until {@link Inputs.end} is given what this gives. `input` may be absent where nobody listens. Throws once the door is closed. */
+  begin(input: (() => HostInput) | undefined): number | undefined {
+    if (this.closed !== undefined) throw this.closed
+    this.arriving?.()
+    this.sequence += 1
+    if (input !== undefined && this.isHeard) this.tell(input())
+    const outer = this.entering
+    this.entering = this.sequence
+    return outer
+  }
+
+  /** What was let in has been done. */
+  end(outer: number | undefined): void {
+    this.entering = outer
   }
 
   /** Notes a frame that is about to be taken in: what `enter` does, with nothing made for each frame while nobody listens. */
@@ -187,5 +204,28 @@ export class Inputs {
       this.ticks += 1
       this.tick()
     })
+  }
+}
+
+/** The door as the host's own handle on XenStore passes it. */
+export const storeDoor = (inputs: Inputs): StoreDoor => new StoreInputs(inputs)
+
+class StoreInputs implements StoreDoor {
+  private readonly inputs: Inputs
+
+  constructor(inputs: Inputs) {
+    this.inputs = inputs
+  }
+
+  get isHeard(): boolean {
+    return this.inputs.isHeard
+  }
+
+  entered(changes: (() => StoreChanges) | undefined): number | undefined {
+    return this.inputs.begin(changes && (() => ({ source: 'store', ...changes() })))
+  }
+
+  left(before: number | undefined): void {
+    this.inputs.end(before)
   }
 }
