@@ -118,8 +118,14 @@ export class BlockClient {
       request.done(undefined)
       return
     }
-    this.waiting.push(request)
-    this.pump()
+    const queue = this.waiting.length > 0 || request.segments.length > DIRECT_SEGMENTS ? undefined : this.nextQueue()
+    if (queue === undefined) {
+      this.waiting.push(request)
+      this.pump()
+      return
+    }
+    queue.put(request, undefined)
+    queue.push()
   }
 
   /** Sends several requests with one notification. */

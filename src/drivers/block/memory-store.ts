@@ -71,7 +71,7 @@ export class MemoryBlockStore implements BlockStore {
 
   read(offset: number, target: Uint8Array): void {
     checkRange(this, offset, target.length)
-    target.set(this.bytes.subarray(offset, offset + target.length))
+    target.set(this.content.subarray(offset, offset + target.length))
   }
 
   write(offset: number, source: Uint8Array): void {
