@@ -150,7 +150,7 @@ describe('examples/xm.ts', () => {
 
   test('creates a domain, lists it and types into its console', { timeout: PATIENCE }, async () => {
     expect(await here.done('create', join(folder, 'guest'), 'name=first')).toBe('Started domain first, id=1\n')
-    expect((await here.alone('list')).out).toMatch(/^Name {40}ID {3}Mem VCPUs\tState\tTime\(s\)\nDomain-0 +0 /)
+    expect(await here.alone('list')).toEqual({ status: 0, err: '', out: expect.stringMatching(/^Name {40}ID {3}Mem VCPUs\tState\tTime\(s\)\nDomain-0 +0 /) })
     await here.converse('first', 'mem\r', /command line: from a file[^]*memory: \d+ KiB of 16384 KiB/)
     expect(await here.list('first')).toEqual([['first', '1', '16', '1', ALIVE]])
   })
