@@ -14,7 +14,7 @@ import type { Host } from '../../src/toolstack/index.ts'
 import { guestFile } from '../support/guests.ts'
 import { bootLinuxHost, createLinux, type LinuxGuest } from '../support/linux.ts'
 import type { Report } from './report.ts'
-import { bundle } from './support/bundle.ts'
+import { bundle } from '../support/bundle.ts'
 
 const RATES = [10, 20, 40] as const
 const TARGET = 1.25
@@ -65,7 +65,7 @@ async function standbyProcess(): Promise<{ readonly port: number; end(): Promise
     await host.standBy(await listener.accept(), { trust: 'all', peerTimeout: ${PATIENCE} }).catch((error) => console.error(error))
     listener.close()
     await host.shutdown()
-  `)
+  `, 'test/bench')
   const child = spawn(process.execPath, [path], { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = once(child, 'exit')
   const { value } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next() as { value: string }

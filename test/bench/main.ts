@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
-import { bundle } from './support/bundle.ts'
+import { bundle } from '../support/bundle.ts'
 
 const own = new Set(['main.ts', 'report.ts'])
 const names = readdirSync(import.meta.dirname)
@@ -26,7 +26,7 @@ const program = (benchmark: string): string => `
 
 /** Builds and runs a benchmark; its exit status. */
 async function measure(benchmark: string): Promise<number> {
-  const { path, remove } = await bundle(program(benchmark))
+  const { path, remove } = await bundle(program(benchmark), 'test/bench')
   try {
     const child = spawn(process.execPath, [path], { stdio: 'inherit' })
     const [status] = (await once(child, 'exit')) as [number | null]

@@ -14,7 +14,7 @@ import { runInNewContext } from 'node:vm'
 import { MemoryTransport, XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { STORE_OPS, storePacket } from '../../src/testing/index.ts'
 import type { Report } from './report.ts'
-import { bundle } from './support/bundle.ts'
+import { bundle } from '../support/bundle.ts'
 import { startIdleServer } from './support/idle-server.ts'
 import { LoadClient, PreparedBatch, batch, message } from './support/xenstore-load.ts'
 import { listening, startPeer, type ServerProcess } from './support/xenstored-peer.ts'
@@ -142,7 +142,7 @@ async function startOurs(): Promise<ServerProcess> {
   const { path, remove } = await bundle(`
     import { serve } from './support/xenstore-process.ts'
     await serve(process.argv[2])
-  `)
+  `, 'test/bench')
   const child = spawn(process.execPath, [path, socket], { stdio: ['ignore', 'ignore', 'inherit'] })
   await listening(socket, child)
   return {

@@ -6,7 +6,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bundle } from '../bench/support/bundle.ts'
+import { bundle } from '../support/bundle.ts'
 import { buildMini } from '../support/build-mini.ts'
 import { GUESTS_FOLDER, GUEST_SETS, guestFile, whyMissing } from '../support/guests.ts'
 
@@ -53,10 +53,10 @@ export async function compareArm64(): Promise<boolean> {
   const { path: pv32, reason } = buildMini('pv32')
   if (reason !== undefined) console.log(`32-bit PV SKIPPED: ${reason}`)
   const { path, remove } = await bundle(`
-    import { compareProcessors } from '../chains/processors.ts'
+    import { compareProcessors } from './processors.ts'
     console.log(\`Node \${process.version}, V8 \${process.versions.v8}, \${process.arch}\`)
     for await (const line of compareProcessors(${JSON.stringify(folder)}, ${JSON.stringify(pv32)})) console.log('  ' + line)
-  `)
+  `, 'test/chains')
   try {
     return [[process.execPath], arm].every(([program, ...words]) => {
       const begun = performance.now()

@@ -1,29 +1,12 @@
-/** The oracle's share of the ordinary tests; `npm run oracle` runs as many cases as wished. */
+/** A fixed share of the oracle's cases; `npm run oracle` runs as many as wished. */
 import { describe, expect, it } from 'vitest'
 import type { Machine } from '../../src/machine/index.ts'
 import { buildMutant } from '../support/mutants.ts'
 import { Comparison } from './comparison.ts'
-import { allForms, whyNotCompared } from './forms.ts'
 import { nativeExecutor, whyNoShortCode } from './native.ts'
-import { replayVectors } from './replay.ts'
 
 const program = nativeExecutor()
 const SEED = 20_250
-
-describe('the processor against recorded vectors', () => {
-  it('agrees with each of them, one for nearly every form', () => {
-    const { vectors, mismatches } = replayVectors()
-    expect(mismatches).toEqual([])
-    expect(vectors).toBeGreaterThan(4300)
-  }, 60_000)
-})
-
-describe('the forms of the decode table', () => {
-  it.each([64, 32] as const)('of %s-bit code are all compared but those that a process cannot judge', (code) => {
-    const left = allForms(code).filter((form) => whyNotCompared(form, code) !== undefined)
-    expect(new Set(left.map(({ row }) => row.alias ?? row.name)).size).toBeLessThan(28)
-  })
-})
 
 const reasons: Readonly<Record<64 | 32, string | undefined>> = {
   64: program.reason, 32: program.path === undefined ? program.reason : whyNoShortCode(program.path),

@@ -6,7 +6,7 @@ import { once } from 'node:events'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import { bundle } from '../bench/support/bundle.ts'
+import { bundle } from '../support/bundle.ts'
 
 /** What every history has. */
 export interface Judged {
@@ -34,7 +34,7 @@ export const SWEEP = { seeds: 1000, from: 1, workers: availableParallelism() } a
 
 const program = ({ file, name }: SeededWork): string => `
   import { parentPort, workerData } from 'node:worker_threads'
-  import { ${name} as history } from '../simulation/${file}'
+  import { ${name} as history } from './${file}'
   parentPort.on('message', (seed) => {
     history(seed, workerData).then((done) => parentPort.postMessage({ done }), (error) => parentPort.postMessage({ seed, thrown: String(error?.stack ?? error) }))
   })
@@ -44,7 +44,7 @@ type Answer<H> = { readonly done: H } | { readonly seed: number; readonly thrown
 
 /** Runs the seeds; `take` hears of each history in the order in which they end. How many threw instead. */
 export async function sweep<H extends Judged>(work: SeededWork, { seeds, from, workers }: Record<keyof typeof SWEEP, number>, take: (history: H) => void): Promise<number> {
-  const { path, remove } = await bundle(program(work))
+  const { path, remove } = await bundle(program(work), 'test/simulation')
   let [next, thrown] = [from, 0]
   const serve = async (): Promise<void> => {
     const worker = new Worker(path, { workerData: work.argument })

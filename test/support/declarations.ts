@@ -1,6 +1,6 @@
 /**
- * The types as the package publishes them, of its sources alone, written anew where one of them has changed since. They are not checked here: `npm test` does that
- * before, and to write them alone takes a quarter of the time.
+ * The types as the package publishes them, of its sources alone, written anew where one of them has changed since. They are not checked here: `npm run test:types`
+ * does that, and to write them alone takes a quarter of the time.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'

@@ -10,7 +10,7 @@ const callsOf = (standing: string): string =>
 /** docs/concurrency.md. */
 export const concurrencyDocument = (): string => `# Calls that overlap
 
-Made of the tables in \`src/toolstack/run/activities.ts\` by \`npx tsx test/support/update-documents.ts\`; \`test/system/call-pairs.test.ts\`
+Made of the tables in \`src/toolstack/run/activities.ts\` by \`npx tsx test/support/update-documents.ts\`; \`test/sweeps/call-pairs.test.ts\`
 tries all pairs on one domain.
 
 Calls may overlap as they like: each is either carried out beside the other, takes the other's place, or is refused at once with BUSY, and

@@ -155,7 +155,7 @@ export function whyMissing(...files: readonly GuestFile[]): string | undefined {
   const missing = files.filter((file) => guestFile(file) === undefined)
   if (missing.length === 0) return undefined
   const sets = [...new Set(missing.map(setOf))].join(' ')
-  const reason = ` (${missing.join(', ')} missing: npm run guests -- ${sets})`
+  const reason = ` (SKIPPED: ${missing.join(', ')} missing: npm run guests -- ${sets})`
   if (process.env['CI'] === 'true') throw new Error(`a test cannot run here${reason}`)
   return reason
 }

@@ -1,7 +1,8 @@
-/** README's programs, and its tests run by vitest with the package's sources in place of the package. */
+/** README's programs, and tests of users run by vitest with a build of the package's sources in place of the package. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { builtModule } from './bundle.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 
@@ -15,11 +16,13 @@ export function readmeProgram(holds: string): string {
   return found
 }
 
-/** Runs a test by vitest; gives what vitest says. */
-export function runTest(program: string): Promise<string> {
+/** Runs a test by vitest, one that has all of one entry point of the package; gives what vitest says. */
+export async function runTest(program: string): Promise<string> {
+  const [, name] = /'paravirt\/([a-z/]+)'/.exec(program)!
+  const entry = await builtModule(`src/${name}/index.ts`)
   mkdirSync(join(ROOT, '.types'), { recursive: true })
   const folder = mkdtempSync(join(ROOT, '.types', 'readme-'))
-  writeFileSync(join(folder, 'readme.test.ts'), program.replace(/'paravirt\/([a-z/]+)'/g, (_all, name: string) => JSON.stringify(join(ROOT, 'src', name, 'index.ts'))))
+  writeFileSync(join(folder, 'readme.test.ts'), program.replaceAll(`'paravirt/${name}'`, JSON.stringify(entry)))
   return new Promise<string>((done) => {
     execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder, '--testTimeout=60000'], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
   }).finally(() => rmSync(folder, { recursive: true, force: true }))

@@ -1,6 +1,6 @@
 /**
  * A reporter that says at the end of a run which tests were skipped, and why: the reason is in the name of a test, or of what it is in, behind SKIPPED.
- * Vitest's own counts them and says no more. Where tests are picked by name the others are not told.
+ * Vitest's own counts them and says no more. A run with one that does not say why has failed. Where tests are picked by name the others are not told.
  */
 import { relative } from 'node:path'
 import type { Reporter, TestModule, Vitest } from 'vitest/node'
@@ -14,12 +14,16 @@ export interface SkippedTest {
 
 const UNTOLD = 'it is not told why'
 
-/** Why: the words behind SKIPPED, up to the next name, without the brackets that it stands in. */
+/** Why: the words behind the last SKIPPED, up to the next name, without the brackets that it stands in. */
 function reasonOf({ name }: SkippedTest): string {
-  const [, bracket, words] = /(\(?)SKIPPED:? *(.+?)(?: > |$)/.exec(name) ?? []
+  const words = /.*SKIPPED[:,]? *(.+?)(?: > |$)/.exec(name)?.[1]
   if (words === undefined) return UNTOLD
-  return bracket === '(' && words.endsWith(')') ? words.slice(0, -1) : words
+  const unmatched = words.split(')').length > words.split('(').length
+  return unmatched && words.endsWith(')') ? words.slice(0, -1) : words
 }
+
+/** True where some test does not say why it was skipped, as where one is left that was to run alone. */
+export const isUntold = (tests: readonly SkippedTest[]): boolean => tests.some((test) => reasonOf(test) === UNTOLD)
 
 /** Lines that say it, the most common reasons first. */
 export function skippedLines(tests: readonly SkippedTest[]): readonly string[] {
@@ -48,5 +52,6 @@ export class SkippedReporter implements Reporter {
     if (this.isPicked) return
     const tests = modules.flatMap((module) => [...module.children.allTests('skipped')].map(({ fullName }) => ({ file: relative(this.root, module.moduleId), name: fullName })))
     if (tests.length > 0) console.log(`\n${skippedLines(tests).join('\n')}`)
+    if (isUntold(tests)) process.exitCode = 1
   }
 }

@@ -242,7 +242,7 @@ test('calls of one kind at the same time are each carried out or refused with a 
 })
 
 test('every operation is failed and given up at each of its steps by a test', () => {
-  const rows = readFileSync(join(import.meta.dirname, 'operation-steps.test.ts'), 'utf8')
+  const rows = readFileSync(join(import.meta.dirname, '../sweeps/operation-steps.test.ts'), 'utf8')
   const operations = surface.filter(({ returns }) => returns.startsWith('Operation<')).map(({ method }) => method)
   expect(operations.length).toBeGreaterThan(15)
   expect(operations.filter((method) => !rows.includes(`{ name: '${method}',`))).toEqual([])

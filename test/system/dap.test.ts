@@ -7,6 +7,7 @@ import { DebugClient } from '@vscode/debugadapter-testsupport'
 import { afterEach, describe, expect, test } from 'vitest'
 import { debugAdapter, recordRun } from '../../src/debug/index.ts'
 import { Host, type Domain } from '../../src/index.ts'
+import { builtModule } from '../support/bundle.ts'
 import { buildMini } from '../support/build-mini.ts'
 import { openEditor, type TestEditor } from '../support/dap-client.ts'
 import { hasObjdump, listing } from '../support/objdump.ts'
@@ -205,8 +206,7 @@ describe.skipIf(lacking !== undefined)(`an editor${lacking === undefined ? '' : 
     ends.push(async () => rmSync(folder, { recursive: true }))
     writeFileSync(join(folder, 'kernel'), readFileSync(mini.path!))
     writeFileSync(join(folder, 'guest.cfg'), 'name = "app"\nmemory = 8\nkernel = "kernel"\n')
-    const root = join(import.meta.dirname, '../..')
-    const client = new DebugClient(join(root, 'node_modules/.bin/tsx'), `${join(root, 'src/node/cli.ts')} dap`, 'paravirt', { shell: true, cwd: folder })
+    const client = new DebugClient(process.execPath, `${await builtModule('src/node/cli.ts')} dap`, 'paravirt', { shell: true, cwd: folder })
     client.defaultTimeout = 50_000
     await client.start()
     ends.push(() => client.stop())

@@ -1,6 +1,6 @@
 /**
  * What is done with a domain when it ends: each action for each way to end, as a description file says it. That guests really
- * end in these ways, of every kind, is test/system/contract/rows/shutdown.ts; here the toolstack says that they have.
+ * end in these ways, of every kind, is test/sweeps/contract/rows/shutdown.ts; here the toolstack says that they have.
  * Reference: xl.cfg(5), "Event Actions".
  */
 import { readFileSync } from 'node:fs'

@@ -7,6 +7,7 @@ import { Fleet, FleetAgent, FencedMachine, hostMachine, memoryMoves, memoryStore
 import type { BlockStore } from '../../src/drivers/index.ts'
 import { MemoryFiles } from '../../src/index.ts'
 import type { Host } from '../../src/toolstack/index.ts'
+import { builtModule } from '../support/bundle.ts'
 import { buildMini } from '../support/build-mini.ts'
 import { answers, hostsOfTests } from '../support/mini.ts'
 
@@ -84,7 +85,7 @@ const names = (host: Host): string[] => host.domains().map(({ name }) => name).s
 const has = async (host: Host, wanted: readonly string[]): Promise<void> => expect.poll(() => names(host), { timeout: 10_000 }).toEqual(wanted)
 
 test('the example runs from its beginning to its end', { timeout: 60_000 }, async () => {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', 'examples/fleet.ts'], { timeout: 50_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, [await builtModule('examples/fleet.ts')], { timeout: 50_000 })
   for (const line of ['can bear the loss of', 'anna is emptied', 'leaves']) expect(stdout).toContain(line)
 })
 

@@ -12,7 +12,7 @@ const boot = hostsOfTests(OPTIONS)
 const ELSEWHERE: readonly HostEvent['type'][] = [
   // test/system/callbacks.test.ts, core-dump.test.ts
   'callback-failed', 'action-failed',
-  // test/system/contract/rows/soft-reset.ts
+  // test/sweeps/contract/rows/soft-reset.ts
   'domain-reset',
   // test/system/own-dom0.test.ts
   'dom0-shutdown',

@@ -11,14 +11,15 @@ import { describe, expect, test } from 'vitest'
 import { connectMigration, listenMigration } from '../../src/node/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import { Host, type Domain } from '../../src/toolstack/index.ts'
+import { builtModule } from '../support/bundle.ts'
 import { whyMissing } from '../support/guests.ts'
 import { verifyStream } from '../support/verify-stream.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
 
-const example = (name: string): string => fileURLToPath(new URL(`../../examples/${name}.ts`, import.meta.url))
-const EXAMPLE_ARGUMENTS = ['--import', 'tsx']
+/** One that starts itself again, as Node is told of it. */
+const LIVE_MIGRATION = ['--import', 'tsx', fileURLToPath(new URL('../../examples/live-migration.ts', import.meta.url))]
 
 /** A wire between two hosts that breaks after a number of bytes from the sender. */
 async function breakingWire(target: number, limit: number): Promise<{ readonly port: number; close(): void }> {
@@ -94,7 +95,7 @@ describe('a migration over TCP', () => {
   test('goes on here when the other process is killed in the middle', { timeout: 60_000 }, async () => {
     const first = await boot({ seed: 1 })
     const domain = await startMini(first)
-    const receiver = spawn(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration'), 'receive'], {
+    const receiver = spawn(process.execPath, [...LIVE_MIGRATION, 'receive'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const ended = once(receiver, 'exit')
@@ -110,7 +111,7 @@ describe('a migration over TCP', () => {
 
 describe('the example', () => {
   test('live-migration moves a domain to another process', { timeout: 60_000 }, () => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration')], {
+    const { status, stdout, stderr } = spawnSync(process.execPath, LIVE_MIGRATION, {
       encoding: 'utf8',
     })
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
@@ -125,7 +126,7 @@ describe('the example', () => {
     const file = join(folder, 'sleeper.xl')
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
-      [...EXAMPLE_ARGUMENTS, example('save-restore'), file],
+      [await builtModule('examples/save-restore.ts'), file],
       { encoding: 'utf8' },
     )
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { builtModule } from '../support/bundle.ts'
 import { whyNoProgram } from '../support/programs.ts'
 
 const run = promisify(execFile)
@@ -28,7 +29,7 @@ async function client(name: string, ...words: string[]): Promise<{ output: strin
 
 beforeAll(async () => {
   if (missing !== undefined) return
-  server = spawn(process.execPath, ['--import', 'tsx', 'examples/xenstore-server.ts', socket], { cwd: root })
+  server = spawn(process.execPath, [await builtModule('examples/xenstore-server.ts'), socket], { cwd: root })
   await new Promise<void>((resolve, reject) => {
     let said = ''
     server!.stderr!.on('data', (data) => { said += String(data) })

@@ -15,7 +15,7 @@ import type { GuestType } from '../../../src/toolstack/config/option-values.ts'
 import { type Decompressor, unpackKernel } from '../../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../../support/guests.ts'
 import { bootLinux } from '../../support/linux.ts'
-import { bundle } from './bundle.ts'
+import { bundle } from '../../support/bundle.ts'
 import { kernelSymbols } from './kernel-symbols.ts'
 import { guestBytes, residentBytes } from './memory.ts'
 
@@ -215,7 +215,7 @@ export async function bootProcess(): Promise<BootProcess> {
   const built = await bundle(`
     import { bootHere } from './support/boot-process.ts'
     await bootHere(JSON.parse(process.argv[2]))
-  `)
+  `, 'test/bench')
   return {
     remove: () => built.remove(),
     run: (options) => {

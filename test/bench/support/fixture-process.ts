@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { debianGuests, folderCache } from '../../../src/node/index.ts'
 import { linux } from '../../../src/testing/index.ts'
 import { GUESTS_FOLDER } from '../../support/guests.ts'
-import { bundle } from './bundle.ts'
+import { bundle } from '../../support/bundle.ts'
 
 /** Milliseconds by the wall, and of the process's processors. */
 export interface FixtureRun {
@@ -34,7 +34,7 @@ export async function runFixture(folder: string): Promise<void> {
 /** The median of so many processes, by the wall. */
 export async function fixtureProcesses(rounds: number): Promise<FixtureRun> {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-fixture-'))
-  const { path, remove } = await bundle(`import { runFixture } from './support/fixture-process.ts'\nawait runFixture(${JSON.stringify(folder)})`)
+  const { path, remove } = await bundle(`import { runFixture } from './support/fixture-process.ts'\nawait runFixture(${JSON.stringify(folder)})`, 'test/bench')
   try {
     const run = (): FixtureRun => JSON.parse(execFileSync(process.execPath, [path], { encoding: 'utf8' })) as FixtureRun
     run()

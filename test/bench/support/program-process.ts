@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import type { CompilerFigures, CompilerOptions } from '../../../src/machine/index.ts'
-import { bundle } from './bundle.ts'
+import { bundle } from '../../support/bundle.ts'
 import { loadFlatProgram } from './flat-machine.ts'
 import { PhaseTimer, type Timing } from './integer-program.ts'
 
@@ -43,7 +43,7 @@ export async function programProcess(path: string): Promise<ProgramProcess> {
   const built = await bundle(`
     import { runHere } from './support/program-process.ts'
     runHere(process.argv[2], JSON.parse(process.argv[3]), Number(process.argv[4]))
-  `)
+  `, 'test/bench')
   return {
     remove: () => built.remove(),
     run: (compiler, { rounds = 1, oneCore = false } = {}) => {

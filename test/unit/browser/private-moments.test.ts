@@ -1,4 +1,4 @@
-/** Moments in private files, as far as there is something to them without a browser: what is refused. test/browser has the rest. */
+/** Moments in private files, as far as there is something to them without a browser: what is refused. test/examples/browser.test.ts has the rest. */
 import { describe, expect, test } from 'vitest'
 import { fetchMoment, privateCache } from '../../../src/browser/index.ts'
 

@@ -1,15 +1,11 @@
 /** What tests say of domains and hosts, as matchers of vitest and as functions for any runner. */
-import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { GuestProgram } from '../../../src/index.ts'
 import { testHost } from '../../../src/testing/vitest/index.ts'
 import {
   assertCrashed, assertNoLeaks, assertNodes, assertReceived, assertShown, assertShutDown, encodePacket, networkPeer, type Packet,
 } from '../../../src/testing/index.ts'
-
-const ROOT = resolve(import.meta.dirname, '../../..')
+import { runTest } from '../../support/readme-examples.ts'
 
 const talker: GuestProgram = async (kernel) => {
   for (const line of ['one', 'two', 'three']) kernel.console!.log(line)
@@ -87,15 +83,8 @@ describe('what a host shows', () => {
 })
 
 test('a failed test of vitest shows the report behind its error', { timeout: 60_000 }, async () => {
-  // Within the checkout, so that vitest is found.
-  mkdirSync(join(ROOT, '.types'), { recursive: true })
-  const folder = mkdtempSync(join(ROOT, '.types', 'vitest-'))
-  const entry = JSON.stringify(join(ROOT, 'src/testing/vitest/index.ts'))
-  writeFileSync(join(folder, 'a.test.ts'), `import { expect, test } from 'vitest'\nimport { testHost } from ${entry}\n`
+  const out = await runTest("import { expect, test } from 'vitest'\nimport { testHost } from 'paravirt/testing/vitest'\n"
     + "test('fails', async () => {\n  await using host = await testHost({ seed: 4711 })\n  expect(host.seed).toBe(1)\n})\n")
-  const out = await new Promise<string>((done) => {
-    execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
-  }).finally(() => rmSync(folder, { recursive: true, force: true }))
   expect(out).toContain('expected 4711 to be 1')
   expect(out).toContain('paravirt: seed 4711, at 0.')
 })

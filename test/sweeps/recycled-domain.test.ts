@@ -6,17 +6,17 @@ import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import {
   EvtchnBindVirq, ERRNO, EVTCHNOP, EvtchnAllocUnbound, FLAT, MMUEXT, MmuextOp, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ, VMASST_CMD, VMASST_TYPE,
-} from '../../../src/abi/index.ts'
-import type { HypervisorParts } from '../../../src/hypervisor/hypervisor-parts.ts'
-import type { VirtualClock } from '../../../src/hypervisor/index.ts'
-import { EXIT } from '../../../src/machine/index.ts'
-import { PROCESSOR_BYTES } from '../../../src/machine/memory/layout.ts'
-import type { DomId } from '../../../src/util/index.ts'
-import { RFLAGS } from '../../../src/x86/index.ts'
-import type { Core } from '../../../src/machine/cpu/core/core.ts'
-import { flatten } from '../../support/flatten.ts'
-import { MachineHost } from '../../support/machine-host.ts'
-import { PAGE, TableGuest } from '../../support/table-guest.ts'
+} from '../../src/abi/index.ts'
+import type { HypervisorParts } from '../../src/hypervisor/hypervisor-parts.ts'
+import type { VirtualClock } from '../../src/hypervisor/index.ts'
+import { EXIT } from '../../src/machine/index.ts'
+import { PROCESSOR_BYTES } from '../../src/machine/memory/layout.ts'
+import type { DomId } from '../../src/util/index.ts'
+import { RFLAGS } from '../../src/x86/index.ts'
+import type { Core } from '../../src/machine/cpu/core/core.ts'
+import { flatten } from '../support/flatten.ts'
+import { MachineHost } from '../support/machine-host.ts'
+import { PAGE, TableGuest } from '../support/table-guest.ts'
 
 /** The hypervisor's inside, which is what is looked at. */
 const partsOf = (host: MachineHost): HypervisorParts => (host.hypervisor as unknown as { parts: HypervisorParts }).parts

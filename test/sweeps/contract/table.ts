@@ -1,4 +1,4 @@
-/** docs/guest-kinds.md: the contract as a table. `npx tsx test/system/contract/update-table.ts` writes it. */
+/** docs/guest-kinds.md: the contract as a table. `npx tsx test/sweeps/contract/update-table.ts` writes it. */
 import { fileURLToPath } from 'node:url'
 import { KINDS } from './kinds.ts'
 import { ROWS } from './rows/index.ts'
@@ -22,7 +22,7 @@ export function formatTable(): string {
   ]))
   return [
     '# Guests of every kind', '',
-    'Written by test/system/contract/update-table.ts from the suite that proves it, test/system/contract: each row is run with a guest of each',
+    'Written by test/sweeps/contract/update-table.ts from the suite that proves it, test/sweeps/contract: each row is run with a guest of each',
     'kind, and where a kind cannot, a test shows the error that says so.', '',
     line(['what', 'what holds', ...KINDS.map(({ name }) => name)]), line(['---', '---', ...KINDS.map(() => '---')]), ...rows, '',
     ...notes.map((note, i) => `${i + 1}. ${note}`), '',

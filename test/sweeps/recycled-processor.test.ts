@@ -3,14 +3,14 @@
  * of the first processor of a new machine. What outlives an owner is found whatever its name is.
  */
 import { describe, expect, test } from 'vitest'
-import { EXIT, Machine } from '../../../../src/machine/index.ts'
-import type { Processor, ProcessorOptions } from '../../../../src/machine/index.ts'
-import { Core } from '../../../../src/machine/cpu/core/core.ts'
-import { SLOT, State } from '../../../../src/machine/cpu/layout/state.ts'
-import { PROCESSOR_BYTES } from '../../../../src/machine/memory/layout.ts'
-import { GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
-import { assemble } from '../../../support/assembler.ts'
-import { flatten } from '../../../support/flatten.ts'
+import { EXIT, Machine } from '../../src/machine/index.ts'
+import type { Processor, ProcessorOptions } from '../../src/machine/index.ts'
+import { Core } from '../../src/machine/cpu/core/core.ts'
+import { SLOT, State } from '../../src/machine/cpu/layout/state.ts'
+import { PROCESSOR_BYTES } from '../../src/machine/memory/layout.ts'
+import { GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../src/x86/index.ts'
+import { assemble } from '../support/assembler.ts'
+import { flatten } from '../support/flatten.ts'
 
 const CODE = 0x40_0000
 const DATA = 0x60_0000

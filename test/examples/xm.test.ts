@@ -8,11 +8,9 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runXl } from '../../src/node/xl/tool.ts'
+import { builtModule } from '../support/bundle.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const COMMAND = ['--import', 'tsx', join(ROOT, 'examples/xm.ts')]
-/** The package's own command, with the same tool in it. */
-const PARAVIRT = ['--import', 'tsx', join(ROOT, 'src/node/cli.ts'), 'xl']
 const KERNEL = join(ROOT, 'examples/guests/mini/mini.elf')
 const PATIENCE = 120_000
 /** What Ctrl-] sends. */
@@ -21,6 +19,8 @@ const LEAVE = '\x1d'
 /** States of a domain that may run: it does, or waits for something. */
 const ALIVE = expect.stringMatching(/^[-r][-b]----$/) as string
 
+/** The example, and the package's own command with the same tool in it, as what Node is told. */
+const command = { xm: [] as string[], paravirt: [] as string[] }
 const folder = mkdtempSync(join(tmpdir(), 'paravirt-xm-'))
 
 /** One xend, and xm as its user. */
@@ -38,7 +38,7 @@ class Daemon {
   }
 
   private spawn(words: readonly string[]): ChildProcess {
-    return spawn(process.execPath, [...COMMAND, ...words], { ...this.settings, stdio: ['pipe', 'pipe', 'inherit'] })
+    return spawn(process.execPath, [...command.xm, ...words], { ...this.settings, stdio: ['pipe', 'pipe', 'inherit'] })
   }
 
   async start(): Promise<void> {
@@ -70,7 +70,7 @@ class Daemon {
 
   /** The same in a process of its own. */
   alone(...words: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
-    return this.node([...COMMAND, ...words])
+    return this.node([...command.xm, ...words])
   }
 
   /** Whatever Node is told, with xend's socket. */
@@ -126,6 +126,8 @@ class Daemon {
 const [here, there] = [new Daemon('here'), new Daemon('there')]
 
 beforeAll(async () => {
+  command.xm = [await builtModule('examples/xm.ts')]
+  command.paravirt = [await builtModule('src/node/cli.ts'), 'xl']
   expect(await here.xm('list')).toMatchObject({ status: 1, err: expect.stringContaining('start one by `xm xend`') })
   writeFileSync(join(folder, 'guest'), `name = "guest"\nmemory = 16\nkernel = "${KERNEL}"\nextra = "from a file"\n`)
   writeFileSync(join(folder, 'disk.img'), new Uint8Array(1 << 20))
@@ -143,9 +145,9 @@ describe('examples/xm.ts', () => {
     expect(statSync(here.socket).mode & 0o777).toBe(0o600)
     expect(await here.alone('xend')).toMatchObject({ status: 1, err: expect.stringContaining('another process listens') })
     expect(await here.done('help')).toContain('xm create [-n] [-p] [FILE] [KEY=VALUE ...]\n')
-    expect(await here.node([...PARAVIRT, 'list'])).toMatchObject({ status: 0, err: '', out: expect.stringMatching(/^Name .*\nDomain-0 .*\n$/) })
-    expect(await here.node([...PARAVIRT, 'pause', 'nobody'])).toMatchObject({ status: 1, err: 'nobody is an invalid domain identifier (rc=-6)\n' })
-    expect(await here.node([...PARAVIRT, 'lst'])).toMatchObject({ status: 1, err: expect.stringContaining('paravirt xl help lists them') })
+    expect(await here.node([...command.paravirt, 'list'])).toMatchObject({ status: 0, err: '', out: expect.stringMatching(/^Name .*\nDomain-0 .*\n$/) })
+    expect(await here.node([...command.paravirt, 'pause', 'nobody'])).toMatchObject({ status: 1, err: 'nobody is an invalid domain identifier (rc=-6)\n' })
+    expect(await here.node([...command.paravirt, 'lst'])).toMatchObject({ status: 1, err: expect.stringContaining('paravirt xl help lists them') })
   })
 
   test('creates a domain, lists it and types into its console', { timeout: PATIENCE }, async () => {

@@ -6,17 +6,21 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { builtModule } from '../support/bundle.ts'
 import { whyMissing } from '../support/guests.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TSX = join(dirname(createRequire(import.meta.url).resolve('tsx/package.json')), 'dist/cli.mjs')
 
-/** Runs examples/start.ts and collects what it prints. */
-function start(words: readonly string[], input = ''): Promise<{ status: number; out: string; err: string }> {
+const FROM_SOURCE = [TSX, 'examples/start.ts']
+
+/** Runs examples/start.ts, built ahead where nothing else is said, and collects what it prints. */
+async function start(words: readonly string[], { input = '', program }: { readonly input?: string; readonly program?: readonly string[] } = {}): Promise<{ status: number; out: string; err: string }> {
+  const command = program ?? [await builtModule('examples/start.ts')]
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      [TSX, 'examples/start.ts', ...words],
+      [...command, ...words],
       { cwd: ROOT, timeout: 90_000 },
       (error, out, err) => {
         resolve({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
@@ -28,7 +32,7 @@ function start(words: readonly string[], input = ''): Promise<{ status: number; 
 
 describe('npm start', () => {
   test('runs the main job from the host boot to the power-off', { timeout: 100_000 }, async () => {
-    const { status, out, err } = await start([])
+    const { status, out, err } = await start([], { program: FROM_SOURCE })
     const lines = out.replaceAll('\r', '').split('\n')
     const tables = lines
       .filter((line) => /^(Domain-0|fc4) /.test(line))
@@ -45,7 +49,7 @@ describe('npm start', () => {
   })
 
   test('FILE --until PATTERN ends when the console has shown the pattern', { timeout: 100_000 }, async () => {
-    const { status, out } = await start(['examples/xen/fc4', '--until', 'tick 2 at'], 'ticks 2\r')
+    const { status, out } = await start(['examples/xen/fc4', '--until', 'tick 2 at'], { input: 'ticks 2\r' })
     expect(out).toContain('tick 1 at')
     expect(status).toBe(0)
   })
@@ -68,7 +72,7 @@ describe('npm start', () => {
   })
 
   test('FILE ends when the domain does, with the typed input reaching it', { timeout: 100_000 }, async () => {
-    const { status, out, err } = await start(['examples/xen/fc4'], 'echo typed\rpoweroff\r')
+    const { status, out, err } = await start(['examples/xen/fc4'], { input: 'echo typed\rpoweroff\r' })
     expect(out).toContain('\ntyped')
     expect(err).toContain('domain fc4 ended: poweroff')
     expect(status).toBe(0)

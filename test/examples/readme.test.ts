@@ -1,27 +1,20 @@
 /** What the README says, held against the code: its example runs as written, its tables name what there is. */
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { README as readme, readmeProgram, runTest } from './support/readme-examples.ts'
-import { statusTable, withStatusTable } from './support/status-table.ts'
+import { bundle } from '../support/bundle.ts'
+import { README as readme, readmeProgram, runTest } from '../support/readme-examples.ts'
+import { statusTable, withStatusTable } from '../support/status-table.ts'
 
-const ROOT = resolve(import.meta.dirname, '..')
-const TSX = join(dirname(createRequire(import.meta.url).resolve('tsx/package.json')), 'dist/cli.mjs')
+const ROOT = resolve(import.meta.dirname, '../..')
 
-/** Runs a program of TypeScript in a folder of its own, with the package's root module in place of the package. */
-function run(program: string): Promise<{ status: number; out: string; err: string }> {
-  const folder = mkdtempSync(join(tmpdir(), 'paravirt-readme-'))
-  const file = join(folder, 'example.mts')
-  const source = pathToFileURL(join(ROOT, 'src/index.ts')).href
-  const testing = pathToFileURL(join(ROOT, 'src/testing/index.ts')).href
-  writeFileSync(file, program.replaceAll("from 'paravirt'", `from '${source}'`).replaceAll("from 'paravirt/testing'", `from '${testing}'`))
+/** Runs a program of TypeScript, with the package's sources in place of the package. */
+async function run(program: string): Promise<{ status: number; out: string; err: string }> {
+  const { path, remove } = await bundle(program.replaceAll("from 'paravirt'", "from './index.ts'").replaceAll("from 'paravirt/testing'", "from './testing/index.ts'"), 'src')
   return new Promise((done) => {
-    execFile(process.execPath, [TSX, file], { cwd: ROOT, timeout: 90_000 }, (error, out, err) => {
-      rmSync(folder, { recursive: true, force: true })
+    execFile(process.execPath, [path], { cwd: ROOT, timeout: 90_000 }, (error, out, err) => {
+      remove()
       done({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
     })
   })

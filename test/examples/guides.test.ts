@@ -3,11 +3,11 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
-import { declarations } from './support/declarations.ts'
-import { GUESTS_FOLDER, whyMissing } from './support/guests.ts'
-import { LINUX_FILES } from './support/linux.ts'
+import { declarations } from '../support/declarations.ts'
+import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
+import { LINUX_FILES } from '../support/linux.ts'
 
-const ROOT = resolve(import.meta.dirname, '..')
+const ROOT = resolve(import.meta.dirname, '../..')
 const GUIDES = join(ROOT, 'docs/guides')
 /** The most lines that a program of a guide has: who needs more reads an example. */
 const LINES = 30
@@ -20,7 +20,7 @@ interface Program {
   readonly prints: readonly string[]
   /** Whether Debian's guests are needed. */
   readonly debian: boolean
-  /** Whether it runs in a browser: test/browser runs it there. */
+  /** Whether it runs in a browser: browser.test.ts runs it there. */
   readonly browser: boolean
 }
 
@@ -103,7 +103,7 @@ describe('a guide', () => {
   for (const [i, program] of programs.entries()) {
     if (program.browser) continue
     const lack = program.debian ? whyMissing(...LINUX_FILES) : undefined
-    test.skipIf(lack !== undefined)(`${program.guide}: ${program.title}${lack === undefined ? '' : `, SKIPPED${lack}`}`, { timeout: 60_000 }, async () => {
+    test.skipIf(lack !== undefined)(`${program.guide}: ${program.title}${lack === undefined ? '' : lack}`, { timeout: 60_000 }, async () => {
       const lines = await run(program, `program-${i}`)
       expect({ missing: missing(lines, program.prints), of: lines }).toEqual({ missing: undefined, of: lines })
     })

@@ -37,7 +37,7 @@ function inC(name: KindName, build: MiniKind, facts: Pick<ContractKind, 'hypervi
 /** All kinds. */
 export const KINDS: readonly ContractKind[] = [
   {
-    name: 'TypeScript', guest: 'test/system/contract/typescript-guest.ts', hypervisorKind: 'typescript', type: 'pv', vcpus: 1,
+    name: 'TypeScript', guest: 'test/sweeps/contract/typescript-guest.ts', hypervisorKind: 'typescript', type: 'pv', vcpus: 1,
     kernel: () => contractProgram, missing: undefined,
   },
   inC('PV64', 'pv64', { hypervisorKind: 'pv', type: 'pv' }),

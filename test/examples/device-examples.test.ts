@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { builtModule } from '../support/bundle.ts'
 import { whyNoProgram } from '../support/programs.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -12,16 +13,14 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const noTcpdump = whyNoProgram('tcpdump', '--version')
 
 /** Runs an example that has to succeed and say nothing on the error stream; what it printed. */
-function run(name: string, ...words: string[]): string {
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath, ['--import', 'tsx', `examples/${name}.ts`, ...words], { cwd: ROOT, encoding: 'utf8' },
-  )
+async function run(name: string, ...words: string[]): Promise<string> {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [await builtModule(`examples/${name}.ts`), ...words], { cwd: ROOT, encoding: 'utf8' })
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   return stdout.replaceAll('\r', '')
 }
 
-test("own-block-store keeps a guest's disk where nobody can read it, and gives it back", { timeout: 60_000 }, () => {
-  const shown = run('own-block-store')
+test("own-block-store keeps a guest's disk where nobody can read it, and gives it back", { timeout: 60_000 }, async () => {
+  const shown = await run('own-block-store')
   expect(shown).toContain('store: write 512 bytes at 0\nstore: flush\nfirst: I find nothing to read\n')
   expect(shown).toContain('second: I read: Dear diary, I was domain 1.\n')
   const [, file, first] = /^(\S+) begins with ([0-9a-f]{32})$/m.exec(shown)!
@@ -34,10 +33,10 @@ test("own-block-store keeps a guest's disk where nobody can read it, and gives i
   rmSync(join(file!, '..'), { recursive: true })
 })
 
-test('two-guests-network lets guests and application talk, and captures it', { timeout: 60_000 }, () => {
+test('two-guests-network lets guests and application talk, and captures it', { timeout: 60_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-example-'))
   const file = join(folder, 'talk.pcapng')
-  const shown = run('two-guests-network', file)
+  const shown = await run('two-guests-network', file)
   expect(shown).toContain('alice:\nready\n00:16:3e:00:00:0b says: bob is here\n02:00:00:00:00:01 says: and who else?\n')
   expect(shown).toContain('bob:\nready\n00:16:3e:00:00:0a says: who is there?\n02:00:00:00:00:01 says: and who else?\n')
   const application = shown.slice(shown.indexOf('the application:'))
@@ -54,14 +53,14 @@ test('two-guests-network lets guests and application talk, and captures it', { t
   rmSync(folder, { recursive: true })
 })
 
-test('moments begins each round anew, and goes on from a file', { timeout: 60_000 }, () => {
+test('moments begins each round anew, and goes on from a file', { timeout: 60_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-example-'))
-  const shown = run('moments', join(folder, 'ready.moment'))
+  const shown = await run('moments', join(folder, 'ready.moment'))
   expect(shown).toMatch(/^the first, and of others: nothing\nthe second, and of others: nothing\nthe third, and of others: nothing\n\d+ bytes in .*\nand on it goes\n$/)
   rmSync(folder, { recursive: true })
 })
 
-test('testing holds a guest against its failing disk, and repeats with its seed', { timeout: 60_000 }, () => {
-  expect(run('testing', '7')).toBe('4 writes have failed, and everything is on the disk\n')
-  expect(run('testing', '9')).toMatch(/^\d+ writes have failed, and everything is on the disk\n$/)
+test('testing holds a guest against its failing disk, and repeats with its seed', { timeout: 60_000 }, async () => {
+  expect(await run('testing', '7')).toBe('4 writes have failed, and everything is on the disk\n')
+  expect(await run('testing', '9')).toMatch(/^\d+ writes have failed, and everything is on the disk\n$/)
 })
