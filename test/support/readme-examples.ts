@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { builtModule } from './bundle.ts'
+import { bundle } from './bundle.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 
@@ -16,14 +16,18 @@ export function readmeProgram(holds: string): string {
   return found
 }
 
-/** Runs a test by vitest, one that has all of one entry point of the package; gives what vitest says. */
+/** Runs a test by vitest; gives what vitest says. The entry points that it imports are one build, as they share what they know in the package. */
 export async function runTest(program: string): Promise<string> {
-  const [, name] = /'paravirt\/([a-z/]+)'/.exec(program)!
-  const entry = await builtModule(`src/${name}/index.ts`)
+  const names: string[] = []
+  const placed = program.replace(/^import (\{.*\}) from 'paravirt\/([a-z/]+)'$/gm, (_all, wanted: string, name: string) => `const ${wanted} = built.entry${names.push(name)}`)
+  const { path, remove } = await bundle(names.map((name, i) => `export * as entry${i + 1} from './${name}/index.ts'\n`).join(''), 'src')
   mkdirSync(join(ROOT, '.types'), { recursive: true })
   const folder = mkdtempSync(join(ROOT, '.types', 'readme-'))
-  writeFileSync(join(folder, 'readme.test.ts'), program.replaceAll(`'paravirt/${name}'`, JSON.stringify(entry)))
+  writeFileSync(join(folder, 'readme.test.ts'), `import * as built from ${JSON.stringify(path)}\n${placed}`)
   return new Promise<string>((done) => {
     execFile(process.execPath, [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--root', folder, '--testTimeout=60000'], { cwd: folder }, (_error, stdout, stderr) => done(stdout + stderr))
-  }).finally(() => rmSync(folder, { recursive: true, force: true }))
+  }).finally(() => {
+    rmSync(folder, { recursive: true, force: true })
+    remove()
+  })
 }
