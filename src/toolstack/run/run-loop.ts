@@ -12,6 +12,8 @@ import type { Wall } from './wall.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
 const SLICE = 1_000_000
+/** The same while somebody shares the thread: turns are shorter, and as many more. */
+const SHARED_SLICE = SLICE / 8
 /**
  * Nanoseconds by which an idle host's clock moves between two turns of JavaScript. A guest that only sleeps, however it
  * sets its timers, takes the host's clock through its days no faster than a second a turn.
@@ -113,6 +115,8 @@ export class RunLoop {
   private host: LoopHost | undefined
   /** Who keeps the guests from running. */
   private halts = 0
+  /** Who shares the thread with them. */
+  private sharers = 0
   /** It was let go on, and looks once more whether it may before guests run. */
   private resting = false
   /** Called when the loop stands, and what makes it go on. */
@@ -167,6 +171,19 @@ export class RunLoop {
       if (this.halts > 0) return
       this.goOn?.()
       this.kick()
+    }
+  }
+
+  /**
+   * Until the returned function is called somebody has much to do on this thread and gives the guests their turns meanwhile, as who copies a running domain: their turns are short, so
+   * that neither waits long for the other.
+   */
+  share(): () => void {
+    this.sharers += 1
+    let isSharing = true
+    return () => {
+      if (isSharing) this.sharers -= 1
+      isSharing = false
     }
   }
 
@@ -357,7 +374,7 @@ export class RunLoop {
   private limits(isPaced = false): RunLimits {
     const step = this.settlers.length > 0 ? this.clock.now() + SETTLE_STEP : isPaced ? this.clock.now() + PACE_STEP : Infinity
     const until = Math.min(step, this.nearestDeadline())
-    const limits = { instructions: SLICE, idle: IDLE_STEP }
+    const limits = { instructions: this.sharers > 0 ? SHARED_SLICE : SLICE, idle: IDLE_STEP }
     return until === Infinity ? limits : { ...limits, until }
   }
 

@@ -66,6 +66,24 @@ describe('the run loop', () => {
     expect([domain.blocked, promised]).toEqual([true, true])
   })
 
+  test('gives guests shorter turns while somebody shares the thread with them', async () => {
+    let turns = 0
+    const { control, runs } = scripted(Array.from({ length: 4 }, () => () => {
+      turns += 1
+      if (turns === 1) release()
+      if (turns === 2) other()
+      return { kind: 'limit' } as const
+    }))
+    const loop = new RunLoop(control, new VirtualClock(), () => undefined)
+    const [release, other] = [loop.share(), loop.share()]
+    loop.kick()
+    await vi.waitUntil(() => runs.length >= 4, { timeout: 20_000 })
+    // Letting go twice is letting go once.
+    release()
+    const whole = runs[2]!.instructions!
+    expect(runs.slice(0, 4).map(({ instructions }) => whole / instructions!)).toEqual([8, 8, 1, 1])
+  })
+
   test('asks a condition after each slice', async () => {
     let value = 0
     const { control } = scripted([
