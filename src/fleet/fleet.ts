@@ -2,7 +2,7 @@
  * A fleet as its users have it: what is wanted of domains and hosts is written into the store's records, and the agents carry it out. What is to be
  * done is planned first, as data; `carryOut` does it where the records still are those that the plan was made from.
  */
-import { checkOptions, listOf, oneOf, real, text, whole, XenError, type OptionChecks } from '../util/index.ts'
+import { abortSignal, checkOptions, listOf, oneOf, real, text, whole, XenError, type OptionChecks } from '../util/index.ts'
 import { isName, readRecord, writeRecord, type FleetDomain, type FleetState, type Ownership } from './plan/fleet-state.ts'
 import { bearableFailures, planDrain, planRebalance, planRollingRestart, type FailureOutlook, type Plan, type RebalanceOptions } from './plan/plans.ts'
 import { absent, KEY, readFleet, unchanged, type FleetView } from './records.ts'
@@ -24,6 +24,12 @@ export interface CloneOptions {
   readonly count: number
   /** A group of which no two are on one host. Default: the original's. */
   readonly apart?: string | undefined
+}
+
+/** How hosts are restarted one after the other. */
+export interface RollingRestartOptions {
+  /** Gives it up. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A definition as a record. Throws INVALID_ARGUMENT for one that nobody could read. */
@@ -149,6 +155,48 @@ export class Fleet {
   /** How each host could be restarted, one after the other. */
   async planRollingRestart(): Promise<Plan> {
     return planRollingRestart(await this.state())
+  }
+
+  /**
+   * Restarts all hosts, one after the other: each is emptied as by `drain`, `restart` is called with its name, and when that has resolved and the host is a member again it takes domains
+   * again. Resolves with the hosts that were restarted. Rejects with INVALID_STATE at a host that cannot be emptied, of which nothing is moved then, with what `restart` says, and
+   * with ABORTED when the signal fires; then the host at which it was stays marked as to be emptied.
+   */
+  async rollingRestart(restart: (host: string) => void | Promise<void>, options: RollingRestartOptions = {}): Promise<readonly string[]> {
+    checkOptions('rollingRestart', options, { signal: abortSignal })
+    const restarted: string[] = []
+    for (const host of [...(await this.state()).hosts.keys()].sort()) {
+      const { unplaced } = await this.planDrain(host)
+      if (unplaced.length > 0) {
+        throw new XenError('INVALID_STATE', `host ${host} cannot be emptied, for ${unplaced.map(({ domain, why }) => `${domain}: ${why}`).join('; ')}`, { details: { host, domains: unplaced.map(({ domain }) => domain), restarted } })
+      }
+      await this.drain(host)
+      await this.until(`host ${host} to be empty`, async (view) => {
+        // Those that somebody else was changing at first.
+        await this.carryOut(planDrain(view, host))
+        return [...view.owners.values()].every((owner) => owner.host !== host)
+      }, options)
+      await restart(host)
+      await this.until(`host ${host} to be back`, ({ hosts }) => hosts.has(host), options)
+      await this.undrain(host)
+      restarted.push(host)
+    }
+    return restarted
+  }
+
+  /** Resolves when something holds of the records. */
+  private async until(what: string, met: (view: FleetView) => boolean | Promise<boolean>, { signal }: RollingRestartOptions): Promise<void> {
+    for (;;) {
+      const view = await this.state()
+      if (signal?.aborted === true) throw new XenError('ABORTED', `waiting for ${what} was aborted`, { cause: signal.reason })
+      if (await met(view)) return
+      try {
+        for await (const _ of this.store.watch('', { from: view.revision + 1, signal })) break
+      } catch (error) {
+        // What has happened since is not kept: it is in the next reading.
+        if (!XenError.is(error, 'COMPACTED')) throw error
+      }
+    }
   }
 
   /** Which failures of one host can be borne. */

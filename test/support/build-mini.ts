@@ -64,3 +64,9 @@ export function buildMini(kind: MiniKind, build: MiniBuild = {}): NativeProgram 
   }
   return { path, reason: undefined }
 }
+
+/** A kernel of 64 bits with a front-end for disks, or why there is none. */
+export function buildDiskedMini(): NativeProgram {
+  const drivers = 'test/guests/contract'
+  return buildMini('pv64', { more: readdirSync(pathOf(drivers)).filter((file) => file.endsWith('.c')).map((file) => `${drivers}/${file}`) })
+}

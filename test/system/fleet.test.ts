@@ -1,15 +1,15 @@
 /** A fleet of hosts of this library: domains are placed, hosts leave and die, and nothing runs twice. */
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Fleet, FleetAgent, FencedMachine, hostMachine, memoryMoves, memoryStore, type ClusterStore, type FleetView } from '../../src/fleet/index.ts'
-import type { BlockStore } from '../../src/drivers/index.ts'
 import { MemoryFiles } from '../../src/index.ts'
-import type { Host } from '../../src/toolstack/index.ts'
+import type { Domain, Host } from '../../src/toolstack/index.ts'
+import { buildDiskedMini } from '../support/build-mini.ts'
 import { builtModule } from '../support/bundle.ts'
-import { buildMini } from '../support/build-mini.ts'
 import { answers, hostsOfTests } from '../support/mini.ts'
+import { SharedStorage } from '../support/shared-storage.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 8 })
 const agents: FleetAgent[] = []
@@ -31,47 +31,7 @@ async function join(store: ClusterStore, name: string, { network, storages, opti
   return { host, agent }
 }
 
-const CONTRACT = 'test/guests/contract'
-/** A kernel with a front-end for disks. */
-const disked = buildMini('pv64', { more: readdirSync(CONTRACT).filter((file) => file.endsWith('.c')).map((file) => `${CONTRACT}/${file}`) })
-
-/** A disk that several hosts open, each keeping its own writes at first: what one has written is there for the others when it was flushed. */
-class SharedStorage {
-  readonly counts = new Map<string, { read: number; written: number; open: number }>()
-  private readonly bytes = new Uint8Array(64 * 512)
-
-  /** What lies in a sector for all hosts. */
-  durable(sector: number): string {
-    return new TextDecoder().decode(this.bytes.subarray(sector * 512, (sector + 1) * 512)).replace(/\0.*$/s, '')
-  }
-
-  open(host: string): BlockStore {
-    const counts = this.counts.get(host) ?? { read: 0, written: 0, open: 0 }
-    this.counts.set(host, counts)
-    counts.open += 1
-    const { bytes } = this
-    let waiting: (readonly [offset: number, bytes: Uint8Array])[] = []
-    const put = (into: Uint8Array): void => { for (const [offset, piece] of waiting) into.set(piece, offset) }
-    return {
-      size: bytes.length, readOnly: false, storage: 'nfs1',
-      read: (offset, target) => {
-        counts.read += target.length
-        const seen = bytes.slice()
-        put(seen)
-        target.set(seen.subarray(offset, offset + target.length))
-      },
-      write: (offset, source) => {
-        counts.written += source.length
-        waiting.push([offset, source.slice()])
-      },
-      flush: () => {
-        put(bytes)
-        waiting = []
-      },
-      close: () => { counts.open -= 1 },
-    }
-  }
-}
+const disked = buildDiskedMini()
 
 /** Resolves when the fleet's state is as wanted. */
 async function until(fleet: Fleet, met: (view: FleetView) => boolean): Promise<void> {
@@ -170,6 +130,7 @@ describe('a fleet', { timeout: 60_000 }, () => {
     expect(nfs.counts.get('anna')).toMatchObject({ written, read })
     expect(nfs.counts.get('bert')).toMatchObject({ written: 0 })
     expect(nfs.durable(7)).toBe('before the move')
+    expect(nfs.mistakes).toEqual([])
     const { console: there } = bert.host.domain('one')
     await there.waitFor('mini: restored')
     await there.write('disk read 7\r')
@@ -179,6 +140,57 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(anna.host, [])
     // Nobody holds it at the host that it has left.
     await expect.poll(() => nfs.counts.get('anna')!.open, { timeout: 10_000 }).toBe(0)
+  })
+
+  test('does with each domain of a host that is emptied what that wants: moves it, starts it anew, stops it, or leaves it and says so', async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const network = memoryMoves()
+    const anna = await join(store, 'anna', { network, options: { memory: 64 } })
+    for (const eviction of ['move', 'restart', 'stop', 'stay'] as const) await fleet.define({ name: eviction, memory: 8, eviction })
+    await has(anna.host, ['move', 'restart', 'stay', 'stop'])
+    for (const domain of anna.host.domains()) await domain.console.waitFor('tick 3')
+    const bert = await join(store, 'bert', { network })
+    const { unplaced } = await fleet.drain('anna')
+    expect(unplaced).toEqual([{ domain: 'stay', why: 'it is to stay where it is', obstacles: [] }])
+    await has(anna.host, ['stay'])
+    await has(bert.host, ['move', 'restart'])
+    await bert.host.domain('move').console.waitFor('mini: restored')
+    await bert.host.domain('restart').console.waitFor('tick 3')
+    expect(bert.host.domain('restart').console.text()).not.toContain('mini: restored')
+    expect((await fleet.state()).domains.get('stop')).toMatchObject({ wanted: 'stopped' })
+    await fleet.start('stop')
+    await has(bert.host, ['move', 'restart', 'stop'])
+  })
+
+  test('restarts its hosts one after the other, and no domain stops running', async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const network = memoryMoves()
+    let seed = 0
+    const boots = (name: string): ReturnType<typeof join> => join(store, name, { network, options: { seed: seed += 1 } })
+    const hosts = new Map([['anna', await boots('anna')], ['bert', await boots('bert')]])
+    for (const name of ['one', 'two']) await fleet.define({ name, memory: 8, eviction: 'move' })
+    await until(fleet, (view) => runsAt(view, 'one') !== undefined && runsAt(view, 'two') !== undefined)
+    const all = (): Domain[] => [...hosts.values()].flatMap(({ host }) => host.domains())
+    await expect.poll(() => all().length, { timeout: 10_000 }).toBe(2)
+    const before = all()
+    for (const domain of before) await domain.console.waitFor('tick 3')
+    const restarted = await fleet.rollingRestart(async (name) => {
+      const { host, agent } = hosts.get(name)!
+      await has(host, [])
+      await agent.stop()
+      await host.shutdown()
+      hosts.set(name, await boots(name))
+    })
+    expect(restarted).toEqual(['anna', 'bert'])
+    await expect.poll(() => all().map(({ uuid }) => uuid).sort(), { timeout: 10_000 }).toEqual(before.map(({ uuid }) => uuid).sort())
+    for (const domain of all()) {
+      await domain.console.waitFor('mini: restored')
+      await answers(domain)
+    }
+    await fleet.define({ name: 'one', memory: 8, eviction: 'stay' })
+    await expect(fleet.rollingRestart(() => undefined)).rejects.toMatchObject({ code: 'INVALID_STATE', details: { host: runsAt(await fleet.state(), 'one'), domains: ['one'] } })
   })
 
   test('lets clones know that they are clones', async () => {

@@ -2,8 +2,9 @@
  * Live migration between hosts in one process and over TCP: the domain goes on at the other side, and wherever the pipe
  * is cut, exactly one side runs it.
  */
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { type GuestKernel } from '../../src/index.ts'
+import { MemoryFiles, type GuestKernel } from '../../src/index.ts'
 import {
   Host,
   transportPair,
@@ -14,9 +15,12 @@ import {
 } from '../../src/toolstack/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import { blankFrames } from '../support/blank-frames.ts'
+import { buildDiskedMini } from '../support/build-mini.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
+import { SharedStorage } from '../support/shared-storage.ts'
 
 const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
+const disked = buildDiskedMini()
 
 /** Moves a domain and gives its new handle. */
 async function move(domain: Domain, target: Host, options: MigrateOptions = {}): Promise<Domain> {
@@ -125,6 +129,60 @@ describe('a migration', () => {
     await there.console.waitFor('mini: restored')
     await answers(there)
     expect(there.info().totalPages).toBe(Number(/memory: (\d+) KiB/.exec(there.console.text())![1]) / 4)
+  })
+
+  describe.skipIf(disked.reason !== undefined)(`of a domain with a disk that both hosts open${disked.reason ?? ''}`, { timeout: 30_000 }, () => {
+    /** A domain at the first of two hosts, whose last write is not durable. */
+    const written = async (nfs: SharedStorage): Promise<{ readonly domain: Domain; readonly second: Host }> => {
+      const options = (name: string): Parameters<typeof boot>[0] => ({ files: new MemoryFiles({ '/kernel': readFileSync(disked.path!) }), openDisk: () => nfs.open(name) })
+      const [first, second] = [await boot({ seed: 1, ...options('first') }), await boot({ seed: 2, ...options('second') })]
+      const domain = await startMini(first, { kernel: '/kernel', disks: ['/one.img,raw,xvda,rw'] as never })
+      await domain.console.write('disk write 7 before the move\r')
+      await domain.console.waitFor('disk: wrote, status 0')
+      expect(nfs.durable(7)).toBe('')
+      return { domain, second }
+    }
+
+    test.each([true, false])('(live: %s) has it opened there when all is durable that was written here', async (live) => {
+      const nfs = new SharedStorage()
+      const { domain, second } = await written(nfs)
+      const { ends } = transportPair()
+      const [there] = await Promise.all([second.receiveMigration(ends[1], { trust: 'all' }), domain.migrate(ends[0], { live })])
+      await there.console.waitFor('mini: restored')
+      await there.console.write('disk read 7\r')
+      await there.console.waitFor('disk: status 0: before the move')
+      expect(nfs.mistakes).toEqual([])
+      expect(nfs.counts.get('first')).toMatchObject({ open: 0 })
+    })
+
+    test('serves it here again when the migration fails behind that', async () => {
+      const nfs = new SharedStorage()
+      const { domain, second } = await written(nfs)
+      const { ends, cut } = transportPair()
+      const receiving = second.receiveMigration(ends[1], { trust: 'all' })
+      receiving.progress.on('restored', cut)
+      await expect(Promise.all([domain.migrate(ends[0]), receiving])).rejects.toMatchObject({ code: 'CLOSED' })
+      await receiving.catch(() => undefined)
+      await domain.console.write('disk write 8 behind it\r')
+      await domain.console.waitFor('disk: wrote, status 0')
+      await domain.console.write('disk read 8\r')
+      await domain.console.waitFor('disk: status 0: behind it')
+      expect(nfs.counts.get('second')).toMatchObject({ open: 0, written: 0 })
+    })
+
+    test('goes on here when its contents cannot be made durable', async () => {
+      const nfs = new SharedStorage()
+      const { domain, second } = await written(nfs)
+      const { ends } = transportPair()
+      const receiving = second.receiveMigration(ends[1], { trust: 'all' }).catch((error: unknown) => error)
+      nfs.failing = 'no space left'
+      await expect(domain.migrate(ends[0])).rejects.toThrow('no space left')
+      expect(await receiving).toMatchObject({ code: 'CLOSED' })
+      nfs.failing = undefined
+      await domain.console.write('disk write 8 behind it\r')
+      await domain.console.waitFor('disk: wrote, status 0')
+      expect(nfs.counts.get('second')).toBe(undefined)
+    })
   })
 
   test('moves a guest in TypeScript with its state', { timeout: 30_000 }, async () => {

@@ -357,6 +357,8 @@ describe('a domain that is only moved', { timeout: PATIENCE }, () => {
     const other = transportPair()
     const refused = standby.standBy(other.ends[1], { kernel: counter, trust: 'all', disks: { xvda: new MemoryBlockStore(4096) } })
     expect((await Promise.allSettled([domain.protect(other.ends[0], { paused: true }), refused]))).toMatchObject([{ value: { end: 'standby-ended' } }, { reason: { code: 'INVALID_ARGUMENT' } }])
+    // It was asked for when the domain stood still.
+    domain.unpause()
     await domain.console.waitFor('wrote 20')
 
     const { ends, cut } = transportPair()

@@ -317,9 +317,15 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   async hold(): Promise<() => Promise<void>> {
+    const release = (): Promise<void> => this.setObserver(this.observer)
     await this.asStep(() => this.connection?.conclude())
-    await this.store?.flush()
-    return () => this.setObserver(this.observer)
+    try {
+      await this.store?.flush()
+    } catch (error) {
+      await release()
+      throw error
+    }
+    return release
   }
 
   private setObserver(observer: WriteObserver | undefined): Promise<void> {

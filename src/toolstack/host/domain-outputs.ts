@@ -1,4 +1,5 @@
-/** What of a domain's devices a protection has to keep in step with its epochs: what it sends, and what it writes. */
+/** What of a domain's devices must not come to an end with it: what it sends, and what it writes. */
+import type { ServedDisk } from '../../drivers/index.ts'
 import { XenError, type DomId, type EventSource } from '../../util/index.ts'
 import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import { DISK } from '../device-kinds/disk/disk.ts'
@@ -30,6 +31,25 @@ export function domainOutputs(devices: Devices, domid: DomId): ReturnType<Protec
     return disk.request.readOnly ? [] : [{ name: device.name, disk }]
   })
   return { nics, disks }
+}
+
+/** Has disks of suspended domains take nothing more until they are released. */
+export function diskHolds(devices: Devices): Pick<ProtectHost, 'holdDisks' | 'releaseDisks'> {
+  const releases = new WeakMap<ServedDisk, () => Promise<void>>()
+  const served = (domid: DomId): readonly ServedDisk[] => devices.list(domid).flatMap(({ kind, backend, device }) =>
+    (kind === DISK.name && backend === 0 ? devices.service(SERVED_DISKS).served(domid, device) ?? [] : []))
+  return {
+    async holdDisks(domid) {
+      for (const disk of served(domid)) if (!disk.request.readOnly) releases.set(disk, await disk.hold())
+    },
+    async releaseDisks(domid) {
+      for (const disk of served(domid)) {
+        const release = releases.get(disk)
+        releases.delete(disk)
+        await release?.()
+      }
+    },
+  }
 }
 
 /** Does something when a paused domain is let run on; nothing, when it is destroyed before. */

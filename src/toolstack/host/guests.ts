@@ -40,7 +40,7 @@ import type { HostEvent } from './host-events.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { checkStartable, createStartable, notDestroyable } from './policy-checks.ts'
 import { checkCall } from './call-options.ts'
-import { domainOutputs, onUnpaused } from './domain-outputs.ts'
+import { diskHolds, domainOutputs, onUnpaused } from './domain-outputs.ts'
 import type { MemoryBefore, MemoryHost } from './memory-target.ts'
 import { softReset, type SoftResetProgress } from './soft-reset.ts'
 import { domainUnderWay, rewindConsoles, statefulToolstack, type KnownDomain, type ToolstackState } from './toolstack-state.ts'
@@ -297,6 +297,7 @@ export class Guests implements Quiescible {
       create: () => this.createHost(),
       adopt: (config, made, options) => this.adopt(config, made, options),
       outputs: (domid) => domainOutputs(this.devices, domid),
+      ...diskHolds(this.devices),
       onUnpaused: (domid, act) => onUnpaused(hub, domid, act),
       openDisk: (disk) => this.devices.service(SERVED_DISKS).openContents(0 as DomId, disk, undefined),
     })

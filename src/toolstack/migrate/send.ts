@@ -9,7 +9,7 @@ import { imageWriter } from '../save/image-of.ts'
 import type { ImageOptions } from '../save/image-writer.ts'
 import { abortableWriter, currentConfig, finishImage, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
-import { alteredContext, type OperationContext } from '../run/operation.ts'
+import { abortable, alteredContext, type OperationContext } from '../run/operation.ts'
 import { checkLives } from '../run/run-loop.ts'
 import { SaveStreamReader, writeHead, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
 import { expectMessage, expectReport, MESSAGE, STATUS } from './handshake.ts'
@@ -20,6 +20,12 @@ import type { MigrationTransport } from './transport.ts'
 /** What sending needs of the host. */
 export interface SendHost extends SaveHost {
   rename(domid: DomId, name: string): void
+  /**
+   * Has the disks that dom0 serves to a suspended domain take nothing more; resolves when nothing is under way and all is durable. Rejects with what their stores say.
+   */
+  holdDisks(domid: DomId): Promise<void>
+  /** They are served again; nothing for a domain that is gone, or whose disks were not held. */
+  releaseDisks(domid: DomId): Promise<void>
   /** Nanoseconds of host time. */
   now(): number
 }
@@ -130,22 +136,25 @@ async function finish(journey: Journey, job: PrecopyJob, left: readonly number[]
   return pages.size
 }
 
+/** Suspends the domain, and has all that it has written stand in its disks: the receiver opens them as soon as it has the rest of the stream. */
+async function suspend({ host, domain, context, options }: Journey): Promise<void> {
+  await suspendGuest(host, domain.id, context, options)
+  context.undo(() => host.releaseDisks(domain.id))
+  await abortable(host.holdDisks(domain.id), `migrating domain ${domain.id}`, context.signal)
+}
+
 type Copied = Pick<MigrationSummary, 'rounds' | 'pages' | 'finalPages'> & { readonly stopped: number }
 
 async function sendLive(journey: Journey, listener: Listener): Promise<Copied> {
-  const { host, domain, context, options } = journey
+  const { host, context } = journey
   let pages = 0
-  const { job, rounds, left } = await copyLive(
-    {
-      ...journey,
-      context: counting(context, (count) => {
-        pages += count
-      }),
-    },
-    listener,
-  )
+  const counted = counting(context, (count) => { pages += count })
+  const release = host.loop.share()
+  context.undo(release)
+  const { job, rounds, left } = await copyLive({ ...journey, context: counted }, listener)
   const stopped = host.now()
-  await suspendGuest(host, domain.id, context, options)
+  await suspend(journey)
+  release()
   const finalPages = await finish(journey, job, left, rounds + 1)
   return { rounds, pages: pages + finalPages, finalPages, stopped }
 }
@@ -166,7 +175,7 @@ function counting(
 async function sendStopped(journey: Journey): Promise<Copied> {
   const { host, domain, writer, context, options } = journey
   const stopped = host.now()
-  await suspendGuest(host, domain.id, context, options)
+  await suspend(journey)
   const image = imageWriter(host.control, domain.id, writer, { zeros: options.zeros })
   await image.writeStart()
   const job: PrecopyJob = {
@@ -286,5 +295,6 @@ export async function sendDomain(
 export function takeBack(host: SendHost, domain: SavedDomain): void {
   checkSuspended(host, domain.id)
   if (domain.name.endsWith(GONE)) host.rename(domain.id, domain.name.slice(0, -GONE.length))
+  void host.releaseDisks(domain.id)
   resumeInPlace(host, domain.id)
 }

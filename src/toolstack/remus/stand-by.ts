@@ -69,7 +69,7 @@ export class Standby {
   private readonly disks: StandbyDisks
   private config: DomainConfig<string> | undefined
   private begun: Promise<void> = Promise.resolve()
-  /** A disk has taken only a part of an epoch. */
+  /** A disk has taken only a part of an epoch, or is not opened. */
   private isTorn = false
 
   constructor(host: StandByHost, { transport, options, context }: StandByWork) {
@@ -150,6 +150,8 @@ export class Standby {
     if (epoch !== image.epochs + 1) throw new XenError('INVALID_STREAM', `epoch ${epoch} follows ${image.epochs}`, { details: { epoch } })
     const pages = await image.readEpoch(this.reader)
     this.isTorn = true
+    // The domain stands still at the primary, and what it has written to them is durable.
+    if (epoch === 1) await disks.openShared((name) => this.openDisk(name))
     const diskBytes = await disks.commit()
     this.isTorn = false
     context.report({ type: 'committed', epoch, pages, diskBytes })

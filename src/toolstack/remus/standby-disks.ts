@@ -11,25 +11,49 @@ type Change = Extract<ProtectionFrame, { readonly type: 'write' | 'discard' }>
 /** Zeros are written in pieces of this many bytes where a store cannot discard. */
 const ZEROS = 1 << 20
 
+/** Opens what a disk of that name has here. */
+type OpenStore = (name: string) => Promise<BlockStore>
+
+/** A disk of the domain: opened, or to be opened when the primary has let it go. */
+interface StandbyDisk {
+  readonly named: MirroredDisk
+  store: BlockStore | undefined
+}
+
+const isShared = ({ named }: StandbyDisk): boolean => named.storage !== undefined
+
 /** The disks of one domain. */
 export class StandbyDisks {
-  private readonly stores: { readonly name: string; readonly store: BlockStore; readonly isShared: boolean }[] = []
+  private disks: readonly StandbyDisk[] = []
   private waiting: Change[] = []
   private isHandedOver = false
 
-  /** Opens what the primary says. Throws INVALID_STREAM for a second time, INVALID_ARGUMENT for a store that is too small, or lies in another storage than it has to. */
-  async open(disks: readonly MirroredDisk[], open: (name: string) => Promise<BlockStore>): Promise<void> {
-    if (this.stores.length > 0) throw new XenError('INVALID_STREAM', 'the primary names its disks a second time')
-    for (const { name, size, storage } of disks) {
-      const store = checkStore(await open(name))
-      this.stores.push({ name, store, isShared: storage !== undefined })
-      if (storage !== undefined && store.storage !== storage) {
-        throw new XenError('INVALID_ARGUMENT', `disk ${name} lies in storage ${storage}, and what is opened for it here in ${store.storage ?? 'none'}`, { details: { disk: name, storage } })
-      }
-      checkWritable(store)
-      if (store.size >= size) continue
-      throw new XenError('INVALID_ARGUMENT', `disk ${name} has ${store.size} bytes here, and ${size} at the primary`, { details: { disk: name, size: store.size, wanted: size } })
+  /**
+   * Hears which disks there are, and opens those that are mirrored. Throws INVALID_STREAM for a second time, INVALID_ARGUMENT for a store that is too small.
+   */
+  async open(disks: readonly MirroredDisk[], open: OpenStore): Promise<void> {
+    if (this.disks.length > 0) throw new XenError('INVALID_STREAM', 'the primary names its disks a second time')
+    this.disks = disks.map((named) => ({ named, store: undefined }))
+    for (const disk of this.disks) if (!isShared(disk)) await this.openOne(disk, open)
+  }
+
+  /**
+   * Opens those in a storage that both hosts reach, once the primary has flushed them and writes nothing more: what a store reads when it is opened, such as the index of
+   * an image, would otherwise be older than what it opens. Throws INVALID_ARGUMENT for one that is too small, or lies in another storage than it has to.
+   */
+  async openShared(open: OpenStore): Promise<void> {
+    for (const disk of this.disks) if (isShared(disk) && disk.store === undefined) await this.openOne(disk, open)
+  }
+
+  private async openOne(disk: StandbyDisk, open: OpenStore): Promise<void> {
+    const { name, size, storage } = disk.named
+    const store = disk.store = checkStore(await open(name))
+    if (storage !== undefined && store.storage !== storage) {
+      throw new XenError('INVALID_ARGUMENT', `disk ${name} lies in storage ${storage}, and what is opened for it here in ${store.storage ?? 'none'}`, { details: { disk: name, storage } })
     }
+    checkWritable(store)
+    if (store.size >= size) return
+    throw new XenError('INVALID_ARGUMENT', `disk ${name} has ${store.size} bytes here, and ${size} at the primary`, { details: { disk: name, size: store.size, wanted: size } })
   }
 
   /** Takes a change: `isFirst` before there is an epoch, when it is made at once. */
@@ -54,23 +78,30 @@ export class StandbyDisks {
   /** The stores by their disks' names, for the domain that is to have them. */
   handOver(): ReadonlyMap<string, BlockStore> {
     this.isHandedOver = true
-    return new Map(this.stores.map(({ name, store }) => [name, store]))
+    return new Map(this.opened().map(({ named, store }) => [named.name, store]))
   }
 
   /** Lets the stores go, unless a domain has them. */
   async close(): Promise<void> {
     if (this.isHandedOver) return
-    for (const { store } of this.stores.splice(0)) await Promise.resolve(store.close()).catch(() => undefined)
+    const opened = this.opened()
+    this.disks = []
+    for (const { store } of opened) await Promise.resolve(store.close()).catch(() => undefined)
+  }
+
+  private opened(): readonly (StandbyDisk & { readonly store: BlockStore })[] {
+    return this.disks.flatMap((disk) => (disk.store === undefined ? [] : [{ ...disk, store: disk.store }]))
   }
 
   private check(change: Change): void {
-    const { store, isShared } = this.stores[change.disk] ?? {}
-    if (store === undefined || isShared === true) throw new XenError('INVALID_STREAM', `there is no disk ${change.disk}`)
+    const disk = this.disks[change.disk]
+    if (disk?.store === undefined || isShared(disk)) throw new XenError('INVALID_STREAM', `there is no disk ${change.disk}`)
+    const { store } = disk
     checkRange(store, change.offset, change.type === 'write' ? change.bytes.length : change.length)
   }
 
   private async apply(change: Change): Promise<void> {
-    const { store } = this.stores[change.disk]!
+    const store = this.disks[change.disk]!.store!
     if (change.type === 'write') return store.write(change.offset, change.bytes)
     if (store.discard !== undefined) return store.discard(change.offset, change.length)
     for (let at = 0; at < change.length; at += ZEROS) await store.write(change.offset + at, new Uint8Array(Math.min(ZEROS, change.length - at)))
