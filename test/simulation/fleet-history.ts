@@ -1,14 +1,15 @@
 /**
  * A fleet in a world of faults, on one virtual clock: agents with machines that only count, a store at a distance, and by the seed hosts that are killed and come
- * back, sleep and wake, are cut off from the store, lose their lease, hear changes late, and a history that is compacted, while domains are defined, stopped, moved and
- * drained. A witness looks at every instant that no domain runs at two hosts; in the end everything is healed, and everything that is wanted runs, or there is a reason why not.
+ * back, sleep and wake, are cut off from the store, lose their lease, hear changes late, not at all or not all of them, read what was, whose clocks jump, and a history that
+ * is compacted, while domains are defined, defined again, defined by a newer version, stopped, moved and drained. A witness looks at every instant that no domain runs at two hosts; in the end everything is healed, and everything that is wanted runs, or there is a reason why not.
  */
 import {
-  Fleet, FleetAgent, memoryStore, planPlacement, type ClusterStore, type FleetDomain, type LiveMachine, type Machine, type MachineFacts,
-  type MemoryConnection, type MemoryStore, type MoveNetwork, type MovePipe, type StoreBatch, type StoreLease,
+  Fleet, FleetAgent, memoryStore, planPlacement, type FleetDomain, type LiveMachine, type Machine, type MachineFacts,
+  type MemoryConnection, type MemoryStore, type MoveNetwork, type MovePipe,
 } from '../../src/fleet/index.ts'
 import { SeededRandom, XenError } from '../../src/util/index.ts'
 import { openOutput, type Arbiter, type MigrationTransport } from '../../src/toolstack/index.ts'
+import { DistantStore, LIES } from './lying-store.ts'
 import { settle, Side, SimClock } from './sim-clock.ts'
 import { SimWire } from './sim-wire.ts'
 
@@ -38,6 +39,13 @@ export interface FleetSize {
 const STEP = 25
 const CALM = 16_000
 const STORE = new Side('store')
+/** What happens, the commoner the more often it stands here. */
+const STRIKES = [
+  'kill', 'sleep', 'sleep', 'cut', 'cut', 'lease', 'slow', 'compact', 'stop', 'start', 'move', 'drain', 'undrain', 'twin', ...LIES, 'jump', 'twice', 'foreign',
+] as const
+/** A record of a version to come, and records of a domain that only such a version knows. */
+const NEWER = '{"version":2}'
+const FOREIGN = ['domains/newer', 'owners/newer', 'hosts/newer'] as const
 
 /** A machine that counts. */
 class CountingMachine implements Machine {
@@ -87,27 +95,6 @@ class CountingMachine implements Machine {
 
   domains(): readonly string[] {
     return [...this.running.keys()]
-  }
-}
-
-/** The store as one side reaches it: questions and answers take time, and none reaches who sleeps or is dead. */
-function distant(clock: SimClock, side: Side, store: MemoryConnection, latency: () => number): ClusterStore {
-  const far = <T>(ask: () => Promise<T>): Promise<T> => new Promise((resolve, reject) => {
-    clock.after(STORE, latency(), () => {
-      ask().then((answer) => clock.after(side, latency(), () => resolve(answer)), (error: unknown) => clock.after(side, latency(), () => reject(error as Error)))
-    })
-  })
-  const lease = ({ id, ttl, keepAlive, revoke }: StoreLease): StoreLease => ({ id, ttl, keepAlive: () => far(keepAlive), revoke: () => far(revoke) })
-  return {
-    get: (key) => far(() => store.get(key)), range: (prefix) => far(() => store.range(prefix)),
-    txn: (...given) => far(() => store.txn(...given)), lease: async (ttl) => lease(await far(() => store.lease(ttl))),
-    watch: (prefix, options) => (async function* (): AsyncGenerator<StoreBatch, void> {
-      for await (const batch of store.watch(prefix, options)) {
-        await new Promise<void>((resolve) => void clock.after(side, latency(), resolve))
-        yield batch
-      }
-    })(),
-    close: () => store.close(),
   }
 }
 
@@ -172,6 +159,7 @@ interface Node {
   side: Side
   machine: CountingMachine
   connection: MemoryConnection
+  store: DistantStore
   heal: (() => void) | undefined
   agent: FleetAgent
 }
@@ -229,9 +217,10 @@ class FleetWorld {
     const machine = new CountingMachine(this.clock, side, { memory, network: this.network(name, side) })
     const connection = this.store.connect()
     const latency = this.between(1, 40)
-    const clock = { now: () => this.clock.now, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
-    const agent = new FleetAgent({ name, machine, lease: '2s', clock, store: distant(this.clock, side, connection, () => latency) })
-    const node: Node = { name, side, machine, connection, heal: undefined, agent }
+    const clock = { now: () => this.clock.now + side.ahead, after: (milliseconds: number, act: () => void) => this.clock.after(side, milliseconds, act) }
+    const store = new DistantStore({ clock: this.clock, side, storeSide: STORE, store: connection, latency: () => latency })
+    const agent = new FleetAgent({ name, machine, lease: '2s', clock, store })
+    const node: Node = { name, side, machine, connection, store, heal: undefined, agent }
     void this.join(node)
     return node
   }
@@ -281,7 +270,7 @@ class FleetWorld {
     const at = Math.floor(this.between(0, this.nodes.length))
     const node = this.nodes[at]!
     const domain = `d${Math.floor(this.between(0, domains))}`
-    const what = this.pick(['kill', 'sleep', 'sleep', 'cut', 'cut', 'lease', 'slow', 'compact', 'stop', 'start', 'move', 'drain', 'undrain', 'twin'] as const)
+    const what = this.pick(STRIKES)
     this.note(what)
     const long = this.between(100, 6000)
     switch (what) {
@@ -309,6 +298,10 @@ class FleetWorld {
         break
       }
       case 'slow': node.connection.slowWatch(this.between(0, 1500)); break
+      case 'stale': case 'lying': case 'mute': case 'gaps': await node.store.lie(what, long); break
+      case 'jump': this.clock.jump(node.side, long); break
+      case 'twice': await this.defineAgain(domain); break
+      case 'foreign': await this.defineByNewer(domain, long); break
       case 'compact': this.store.compact(this.store.revision - 1); break
       case 'stop': await this.fleet.stop(domain).catch(() => undefined); break
       case 'start': await this.fleet.start(domain).catch(() => undefined); break
@@ -326,12 +319,32 @@ class FleetWorld {
     }
   }
 
+  /** A domain is wanted a second time, by somebody who knows nothing of the first. */
+  private async defineAgain(name: string): Promise<void> {
+    await this.fleet.define({ name, memory: Math.floor(this.between(40, 160)), priority: Math.floor(this.between(0, 3)), eviction: this.pick(['move', 'restart'] as const) })
+  }
+
+  /** A domain is defined, for a while, by a version that nobody here knows. */
+  private async defineByNewer(name: string, milliseconds: number): Promise<void> {
+    const key = `domains/${name}`
+    const before = await this.store.get(key)
+    if (before === undefined || before.value === NEWER) return
+    await this.store.txn([], [{ type: 'put', key, value: NEWER }])
+    this.clock.after(STORE, milliseconds, () => void this.store.txn([{ key, target: 'value', result: 'equal', value: NEWER }], [{ type: 'put', key, value: before.value }]))
+  }
+
+  /** A domain that a newer version has, and runs at a host of its own: nobody here may touch it. */
+  async defineForeign(): Promise<void> {
+    for (const key of FOREIGN) await this.store.txn([], [{ type: 'put', key, value: NEWER }])
+  }
+
   /** Everything is well again. */
   async heal(): Promise<void> {
     for (const node of this.nodes) {
       node.side.asleepUntil = 0
       node.heal?.()
       node.connection.slowWatch(0)
+      node.store.isHonest()
       await this.fleet.undrain(node.name)
     }
   }
@@ -348,6 +361,10 @@ class FleetWorld {
       else if (wanted === 'running') this.violations.push(`${name} is to run, and runs at ${at} hosts, without a reason`)
       else if (at > 0) this.violations.push(`${name} is to be stopped, and runs`)
     }
+    for (const { name, machine } of this.nodes) {
+      for (const domain of machine.running.keys()) if (!view.domains.has(domain)) this.violations.push(`${domain} is at ${name}, and nobody wants it`)
+    }
+    for (const key of FOREIGN) if (view.entries.get(key)?.version !== 1) this.violations.push(`${key} of another version was touched`)
     return { running, unplaced }
   }
 
@@ -372,6 +389,7 @@ export async function fleetHistory(seed: number, { hosts, domains, duration }: F
       name: `d${i}`, memory: Math.floor(world.between(40, 160)), priority: i % 3, ...(i % 4 === 0 ? { apart: 'group' } : {}), wanted: world.between(0, 1) < 0.9 ? 'running' : 'stopped',
     })
   }
+  await world.defineForeign()
   await world.run(1500)
   const end = world.clock.now + duration
   while (world.clock.now < end && world.violations.length === 0) {

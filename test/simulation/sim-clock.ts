@@ -9,6 +9,8 @@ export class Side {
   isDead = false
   /** Nothing happens to it before. */
   asleepUntil = 0
+  /** Milliseconds by which its own clock is ahead. */
+  ahead = 0
 
   constructor(name: string) {
     this.name = name
@@ -20,7 +22,7 @@ export class Side {
 }
 
 interface Due {
-  readonly time: number
+  time: number
   readonly order: number
   readonly side: Side
   act: (() => void) | undefined
@@ -52,6 +54,12 @@ export class SimClock {
     side.asleepUntil = this.now + milliseconds
     // Its waking is something that happens, whether or not it has anything to do then.
     this.after(side, milliseconds, () => undefined)
+  }
+
+  /** A side's own clock jumps forward: what it waits for comes as much earlier. */
+  jump(side: Side, milliseconds: number): void {
+    side.ahead += milliseconds
+    for (const due of this.queue) if (due.side === side) due.time = Math.max(this.now, due.time - milliseconds)
   }
 
   /** Moves on, and does what is due. */

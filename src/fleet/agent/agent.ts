@@ -49,6 +49,8 @@ export type AgentEvent =
 
 /** Parts of a lease from one renewal to the next. */
 const RENEWALS = 3
+/** Renewals from one reading of all records to the next: a watch may have left something out, and nobody has been told. */
+const ANEW = 5 * RENEWALS
 
 /** Milliseconds until what has failed is tried again. */
 const RETRY = 1000
@@ -103,6 +105,8 @@ export class FleetAgent {
   private readAnew: () => void = () => undefined
   /** What the store's revision was, at the last renewal but one, and the last. */
   private revisions: readonly [before: number, last: number] = [0, 0]
+  /** Renewals since all records were read. */
+  private renewals = 0
   /** All memberships of this process. */
   private readonly own = new Set<number>()
   /** Since when hosts that own something have not been seen, in milliseconds. */
@@ -222,8 +226,12 @@ export class FleetAgent {
           const revision = await membership.lease.keepAlive()
           if (this.membership === membership) this.extend(asked, membership.lease)
           this.revisions = [this.revisions[1], revision]
+          this.renewals += 1
           // A watch that has said nothing for so long may be dead, and nobody has been told.
-          if (this.mirror !== undefined && this.mirror.revision < this.revisions[0]) this.readAnew()
+          if (this.mirror !== undefined && (this.mirror.revision < this.revisions[0] || this.renewals >= ANEW)) {
+            this.renewals = 0
+            this.readAnew()
+          }
           this.wake()
         }
       } catch (error) {
