@@ -42,10 +42,10 @@ export interface PrecopyJob {
 const LIMITS = { rounds: 5, dirtyPages: 50, worthwhile: 7 / 8 } as const
 /**
  * Pages after which a running domain gets its turn, at the latest. Domain and copy share a thread: this many are copied
- * in about the time that a turn takes. Those that are only named are a sixteenth of the work.
+ * in about the time that a shared turn takes. Those that are only named are next to no work.
  */
-const PAGES_PER_TURN = 4096
-const NAMED = 1 / 16
+const PAGES_PER_TURN = 512
+const NAMED = 1 / 128
 
 /** Writes one round of pages; those that have to be written again. */
 export async function copyRound(

@@ -197,7 +197,7 @@ export class Protection {
     }
     await writer.flush()
     await this.copyDisks()
-    await this.checkpoint(this.isNoted ? (await precopy(this.job)).left : [])
+    await this.checkpoint(this.isNoted ? await this.copyPages() : [])
     context.report({ type: 'protected' })
   }
 
@@ -208,6 +208,12 @@ export class Protection {
     await mirror.copyAll((frames) => this.sendAll(frames))
     const bytes = mirror.disks.reduce((sum, { size }) => sum + size, 0)
     this.context.report({ type: 'disks-copied', bytes })
+  }
+
+  /** Copies the memory while the domain runs; pages that are left. */
+  private async copyPages(): Promise<readonly number[]> {
+    const release = this.host.loop.share()
+    return (await precopy(this.job).finally(release)).left
   }
 
   private get job(): PrecopyJob {

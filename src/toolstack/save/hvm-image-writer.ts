@@ -7,10 +7,10 @@ import { HVM_PARAM } from '../../abi/index.ts'
 import { type ControlInterface, MEMORY_AT, XEN_VERSION } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { type HvmParam, MAX_BATCH_PAGES, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
+import { type HvmParam, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { tscRecord } from './tsc-record.ts'
-import { ZeroFrames } from './zero-frames.ts'
+import { inBatches, ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
@@ -91,10 +91,9 @@ export class HvmImageWriter implements ImageWriter {
 
   /** Every page can be read while the guest runs: nothing is ever left. */
   async writePages(pages: ArrayLike<number>, { onBatch }: WritePagesOptions = {}): Promise<number[]> {
-    const all = Uint32Array.from(pages)
+    const all = new Uint32Array(pages)
     const zeros = new ZeroFrames(this.control, this.domid)
-    for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
-      const pfns = all.subarray(start, start + MAX_BATCH_PAGES)
+    for (const pfns of this.omitsZeros ? zeros.batches(all, this.frameFinder(all)) : inBatches(all)) {
       // The guest may have given pages back since. No await between here and the copying inside the writer's writePages.
       const frames = this.control.memoryAt(this.domid, pfns)
       const types = this.typesOf(pfns, frames, zeros)
@@ -103,6 +102,17 @@ export class HvmImageWriter implements ImageWriter {
       await onBatch?.(pfns.length, full.length)
     }
     return []
+  }
+
+  /** Tells the frame of each of these pages, asked for in their order: -1 for those that were sent before. One that is to come on demand is none of the known ones. */
+  private frameFinder(pages: Uint32Array): (page: number) => number {
+    const { sent } = this
+    const frames = this.control.memoryAt(this.domid, pages)
+    let next = 0
+    return (page) => {
+      const frame = frames[next++]!
+      return sent[page] === 0 ? frame : NONE
+    }
   }
 
   /** The types of pages, and that the receiver will know of those that are there. */

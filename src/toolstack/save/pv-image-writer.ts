@@ -15,7 +15,6 @@ import {
 } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import {
-  MAX_BATCH_PAGES,
   PAGE_TYPE,
   PAGE_TYPE_PINNED,
   type PageSource,
@@ -25,10 +24,10 @@ import {
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
-import { type PhysToMachine, readP2m } from './p2m.ts'
+import { NO_FRAME, type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
-import { ZeroFrames } from './zero-frames.ts'
+import { inBatches, ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
@@ -166,12 +165,14 @@ export class PvImageWriter implements ImageWriter {
    * changes is left for the next round and returned.
    */
   async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
-    const all = Uint32Array.from(pfns)
+    const all = new Uint32Array(pfns)
     const zeros = new ZeroFrames(this.control, this.domid)
+    const { sent, p2m: { entries } } = this
     const postponed: number[] = []
-    for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
+    const batches = this.omitsZeros ? zeros.batches(all, (pfn) => (sent[pfn] === 0 && entries[pfn] !== NO_FRAME ? entries[pfn]! : -1)) : inBatches(all)
+    for (const pages of batches) {
       // No await between here and the copying inside the writer's writePages.
-      const batch = this.takeBatch(all.subarray(start, start + MAX_BATCH_PAGES), { live: options.live === true, zeros })
+      const batch = this.takeBatch(pages, { live: options.live === true, zeros })
       postponed.push(...batch.postponed)
       const { length } = batch.pages.pfns
       if (length === 0) continue
