@@ -8,4 +8,6 @@ export interface WriteTracking {
   ignoreWrites(mfn: number): void
   /** True while a watched frame has not been written. */
   isClean(mfn: number): boolean
+  /** The first frame from `mfn` on, and below `end`, that is not clean; `end` where all are. Default: each is asked. */
+  firstNotClean?(mfn: number, end: number): number
 }

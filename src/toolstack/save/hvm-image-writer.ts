@@ -10,7 +10,7 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 import { type HvmParam, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { tscRecord } from './tsc-record.ts'
-import { inBatches, ZeroFrames } from './zero-frames.ts'
+import { inBatches, nameZeros, ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
@@ -93,7 +93,7 @@ export class HvmImageWriter implements ImageWriter {
   async writePages(pages: ArrayLike<number>, { onBatch }: WritePagesOptions = {}): Promise<number[]> {
     const all = new Uint32Array(pages)
     const zeros = new ZeroFrames(this.control, this.domid)
-    for (const pfns of this.omitsZeros ? zeros.batches(all, this.frameFinder(all)) : inBatches(all)) {
+    for (const pfns of inBatches(this.omitsZeros ? await this.nameKnown(all, zeros, onBatch) : all)) {
       // The guest may have given pages back since. No await between here and the copying inside the writer's writePages.
       const frames = this.control.memoryAt(this.domid, pfns)
       const types = this.typesOf(pfns, frames, zeros)
@@ -104,15 +104,22 @@ export class HvmImageWriter implements ImageWriter {
     return []
   }
 
-  /** Tells the frame of each of these pages, asked for in their order: -1 for those that were sent before. One that is to come on demand is none of the known ones. */
-  private frameFinder(pages: Uint32Array): (page: number) => number {
+  /** Names those that were never sent and are known to be zero; the others. hot path: one pass over all pages of a domain. */
+  private async nameKnown(pages: Uint32Array, zeros: ZeroFrames, onBatch: WritePagesOptions['onBatch']): Promise<Uint32Array> {
     const { sent } = this
     const frames = this.control.memoryAt(this.domid, pages)
-    let next = 0
-    return (page) => {
-      const frame = frames[next++]!
-      return sent[page] === 0 ? frame : NONE
+    const [named, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
+    let [zero, rest] = [0, 0]
+    for (let i = 0; i < pages.length; i += 1) {
+      const [gfn, frame] = [pages[i]!, frames[i]!]
+      if (sent[gfn] === 0 && (frame === ON_DEMAND || (frame >= 0 && zeros.known().has(frame)))) {
+        sent[gfn] = 1
+        named[zero++] = gfn
+      } else others[rest++] = gfn
     }
+    this.sentCount += zero
+    await nameZeros(this.writer, named.subarray(0, zero), onBatch)
+    return others.subarray(0, rest)
   }
 
   /** The types of pages, and that the receiver will know of those that are there. */

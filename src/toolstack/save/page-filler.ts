@@ -46,7 +46,9 @@ export class PageFiller {
   }
 
   /** Takes a batch; whether the domain has had all of its pages before. */
-  take({ pfns, types, contents }: PageBatch): 'known' | 'new' {
+  take(batch: PageBatch): 'known' | 'new' {
+    const { pfns, types, contents } = batch
+    if (batch.isNamed) return this.takeNamed(batch)
     const { isNew, added } = this.populate(pfns, types)
     const zeros = new ZeroPages(contents)
     const frames = new Uint32Array(pfns.length)
@@ -81,6 +83,14 @@ export class PageFiller {
       count += 1
     }
     flush()
+    return added > 0 ? 'new' : 'known'
+  }
+
+  /** Takes pages that are only named: of those that are new nothing but their places is to be told. hot path. */
+  private takeNamed({ pfns, types }: PageBatch): 'known' | 'new' {
+    const { pages } = this
+    const { added } = this.populate(pfns, types)
+    for (let i = 0; i < pfns.length; i += 1) pages.setType(pfns[i]!, PAGE_TYPE.ALLOCATE_ONLY)
     return added > 0 ? 'new' : 'known'
   }
 

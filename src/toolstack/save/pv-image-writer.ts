@@ -27,7 +27,7 @@ import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-write
 import { NO_FRAME, type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
-import { inBatches, ZeroFrames } from './zero-frames.ts'
+import { inBatches, nameZeros, ZeroFrames } from './zero-frames.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
@@ -167,10 +167,8 @@ export class PvImageWriter implements ImageWriter {
   async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
     const all = new Uint32Array(pfns)
     const zeros = new ZeroFrames(this.control, this.domid)
-    const { sent, p2m: { entries } } = this
     const postponed: number[] = []
-    const batches = this.omitsZeros ? zeros.batches(all, (pfn) => (sent[pfn] === 0 && entries[pfn] !== NO_FRAME ? entries[pfn]! : -1)) : inBatches(all)
-    for (const pages of batches) {
+    for (const pages of inBatches(this.omitsZeros ? await this.nameKnown(all, zeros, options) : all)) {
       // No await between here and the copying inside the writer's writePages.
       const batch = this.takeBatch(pages, { live: options.live === true, zeros })
       postponed.push(...batch.postponed)
@@ -180,6 +178,22 @@ export class PvImageWriter implements ImageWriter {
       await options.onBatch?.(length, countFull(batch.pages.types))
     }
     return postponed
+  }
+
+  /** Names those that were never sent and are known to be zero; the others. hot path: one pass over all pages of a domain. */
+  private async nameKnown(pages: Uint32Array, zeros: ZeroFrames, { onBatch }: WritePagesOptions): Promise<Uint32Array> {
+    const { sent, p2m: { entries } } = this
+    const [named, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
+    let [zero, rest] = [0, 0]
+    for (let i = 0; i < pages.length; i += 1) {
+      const pfn = pages[i]!
+      if (sent[pfn] === 0 && entries[pfn] !== NO_FRAME && zeros.known().has(entries[pfn]!)) {
+        sent[pfn] = PAGE_TYPE.NORMAL + 1
+        named[zero++] = pfn
+      } else others[rest++] = pfn
+    }
+    await nameZeros(this.writer, named.subarray(0, zero), onBatch)
+    return others.subarray(0, rest)
   }
 
   /** These pages as they are now, and those that cannot be read consistently while the guest runs. */

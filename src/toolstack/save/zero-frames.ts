@@ -5,7 +5,8 @@
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { Bitmap, DomId, Mfn } from '../../util/index.ts'
-import { MAX_BATCH_PAGES } from '../stream/index.ts'
+import { MAX_BATCH_PAGES, type SaveStreamWriter } from '../stream/index.ts'
+import type { WritePagesOptions } from './image-writer.ts'
 import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
@@ -17,6 +18,14 @@ const MOST_NAMED = 1 << 16
 /** Numbers in batches of so many at most. */
 export const inBatches = (pages: Uint32Array, most: number = MAX_BATCH_PAGES): Uint32Array[] =>
   Array.from({ length: Math.ceil(pages.length / most) }, (_, i) => pages.subarray(i * most, (i + 1) * most))
+
+/** Names pages of zeros, many in a record. */
+export async function nameZeros(writer: SaveStreamWriter, pages: Uint32Array, onBatch: WritePagesOptions['onBatch']): Promise<void> {
+  for (const batch of inBatches(pages, MOST_NAMED)) {
+    await writer.writeNamedPages(batch)
+    await onBatch?.(batch.length, 0)
+  }
+}
 
 /** The frames of one domain. */
 export class ZeroFrames {
@@ -39,19 +48,4 @@ export class ZeroFrames {
     return (this.blank ??= this.control.blankFrames(this.domid))
   }
 
-  /**
-   * Pages in the batches in which they are written: those that are known to be zero first, as they are only named, many together; then the others. `frameOf` tells a page's frame; -1 for
-   * one that is not to be among the first.
-   */
-  batches(pages: Uint32Array, frameOf: (page: number) => number): Uint32Array[] {
-    const [named, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
-    let [zeros, rest] = [0, 0]
-    for (let i = 0; i < pages.length; i += 1) {
-      const page = pages[i]!
-      const frame = frameOf(page)
-      if (frame >= 0 && this.known().has(frame)) named[zeros++] = page
-      else others[rest++] = page
-    }
-    return [...inBatches(named.subarray(0, zeros), MOST_NAMED), ...inBatches(others.subarray(0, rest), MAX_BATCH_PAGES)]
-  }
 }

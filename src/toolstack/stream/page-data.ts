@@ -8,7 +8,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { hasContents, isPageType } from './format.ts'
+import { hasContents, isPageType, PAGE_TYPE } from './format.ts'
 
 /** One page in a PAGE_DATA record. */
 export interface PageEntry {
@@ -35,6 +35,8 @@ export interface PageBatch {
   readonly types: Uint8Array
   /** The contents of those that have any, one behind the other. */
   readonly contents: Uint8Array
+  /** All of them are only named: ALLOCATE_ONLY. */
+  readonly isNamed: boolean
 }
 
 /** Memory for the body of a record: as many bytes as asked for, in any state. */
@@ -46,6 +48,8 @@ const PFN_HIGH_MASK = 0x000f_ffff
 const RESERVED_MASK = 0x0ff0_0000
 const TYPE_SHIFT = 28
 const TWO_32 = 0x1_0000_0000
+/** Upper word of an entry that only names its page, of the first 2^32. */
+const NAMED_HIGH = (PAGE_TYPE.ALLOCATE_ONLY << TYPE_SHIFT) >>> 0
 
 const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
   new XenError('INVALID_STREAM', `PAGE_DATA: ${what}`, { details })
@@ -71,6 +75,19 @@ export function encodePageSource({ pfns, types, copy }: PageSource, allocate: Al
     view.setUint32(HEADER_SIZE + i * ENTRY_SIZE + 4, high, true)
   }
   copy(body.subarray(start))
+  return body
+}
+
+/** Encodes pages that are only named. hot path: of a domain that has just begun these are nearly all. */
+export function encodeNamedPages(pfns: Uint32Array, allocate: Allocate): Uint8Array {
+  const body = allocate(HEADER_SIZE + pfns.length * ENTRY_SIZE)
+  const words = new Uint32Array(body.buffer, body.byteOffset, body.length >>> 2)
+  words[0] = pfns.length
+  words[1] = 0
+  for (let i = 0; i < pfns.length; i += 1) {
+    words[2 * i + 2] = pfns[i]!
+    words[2 * i + 3] = NAMED_HIGH
+  }
   return body
 }
 
@@ -103,6 +120,7 @@ export function decodePageBatch(body: Uint8Array): PageBatch {
   if (start > body.length) throw bad(`${count} pages do not fit into the record`, { count })
   const pfns = new Float64Array(count)
   const types = new Uint8Array(count)
+  if (start === body.length && takeNamed(body, pfns)) return { pfns, types: types.fill(PAGE_TYPE.ALLOCATE_ONLY), contents: body.subarray(start), isNamed: true }
   let wanted = 0
   for (let i = 0; i < count; i += 1) {
     const low = view.getUint32(HEADER_SIZE + i * ENTRY_SIZE, true)
@@ -117,7 +135,18 @@ export function decodePageBatch(body: Uint8Array): PageBatch {
   const contents = body.subarray(start)
   if (contents.length < wanted) throw bad(`${wanted} bytes of contents wanted, ${contents.length} left`)
   if (contents.length > wanted) throw bad(`${contents.length - wanted} bytes too many`)
-  return { pfns, types, contents }
+  return { pfns, types, contents, isNamed: false }
+}
+
+/** Takes the numbers of pages that are all only named; false where there are others, or where they do not lie at words. hot path. */
+function takeNamed({ buffer, byteOffset }: Uint8Array, pfns: Float64Array): boolean {
+  if (byteOffset % 4 !== 0) return false
+  const words = new Uint32Array(buffer, byteOffset + HEADER_SIZE, pfns.length * 2)
+  for (let i = 0; i < pfns.length; i += 1) {
+    if (words[2 * i + 1] !== NAMED_HIGH) return false
+    pfns[i] = words[2 * i]!
+  }
+  return true
 }
 
 /** The pages of a batch, each as an object that shares the batch's memory. */

@@ -8,7 +8,7 @@ import { ByteReader, ByteWriter, XenError } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { IMAGE_RECORD, LIBXL_RECORD, RECORD_OPTIONAL } from './format.ts'
 import {
-  type Allocate, type PageBatch, type PageEntry, type PageSource,
+  type Allocate, type PageBatch, type PageEntry,
   decodePageBatch, encodePageSource, entriesOf, sourceOf,
 } from './page-data.ts'
 
@@ -253,11 +253,6 @@ export function decodeBulkRecord(record: RawRecord): BulkRecord {
   if (record.type === IMAGE_RECORD.PAGE_DATA) return { type: 'page-data', batch: decodePageBatch(record.body) }
   // There is no other number for pages.
   return decodeImageRecord(record) as Exclude<ImageRecord, { readonly type: 'page-data' }>
-}
-
-/** Encodes a PAGE_DATA record in bulk. */
-export function encodePages(pages: PageSource, allocate: Allocate): RawRecord {
-  return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageSource(pages, allocate) }
 }
 
 /** Encodes a record of the image; the memory for pages, which are most of it, comes from `allocate`. */

@@ -9,6 +9,7 @@ import {
   IMAGE_DOMAIN,
   IMAGE_IDENT,
   IMAGE_MARKER,
+  IMAGE_RECORD,
   IMAGE_VERSION,
   LIBXL_IDENT,
   LIBXL_VERSION,
@@ -17,9 +18,9 @@ import {
   XL_MANDATORY,
   type ImageKind,
 } from './format.ts'
-import type { Allocate, PageSource } from './page-data.ts'
+import { encodeNamedPages, encodePageSource, type Allocate, type PageSource } from './page-data.ts'
 import {
-  type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord, encodePages,
+  type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord,
 } from './records.ts'
 
 /** Header of a record. */
@@ -140,11 +141,20 @@ export class SaveStreamWriter {
 
   /** A record of pages. They are copied before this returns, so that all of them are of one moment. */
   writePages(pages: PageSource): Promise<void> {
+    return this.putPages((size) => encodePageSource(pages, size))
+  }
+
+  /** The same for pages that are only named. */
+  writeNamedPages(pfns: Uint32Array): Promise<void> {
+    return this.putPages((allocate) => encodeNamedPages(pfns, allocate))
+  }
+
+  /** Header and body in one piece; page data needs no padding. */
+  private putPages(encode: (allocate: Allocate) => Uint8Array): Promise<void> {
     const allocate = this.allocate ?? ((size: number): Uint8Array => new Uint8Array(size))
-    // Header and pages in one piece; page data needs no padding.
-    const { type, body } = encodePages(pages, (size) => allocate(HEADER_SIZE + size).subarray(HEADER_SIZE))
+    const body = encode((size) => allocate(HEADER_SIZE + size).subarray(HEADER_SIZE))
     const view = new DataView(body.buffer, body.byteOffset - HEADER_SIZE, HEADER_SIZE)
-    view.setUint32(0, type, true)
+    view.setUint32(0, IMAGE_RECORD.PAGE_DATA, true)
     view.setUint32(4, body.length, true)
     return this.put(new Uint8Array(body.buffer, body.byteOffset - HEADER_SIZE, HEADER_SIZE + body.length))
   }

@@ -116,7 +116,7 @@ export interface MemoryControl {
   frameKinds(domid: DomId, frames: Uint32Array): Uint8Array
   /**
    * Frames of the domain that are all zero as far as the host was told, without a look at them: nobody has written there since they were handed out. Frames
-   * that may be written without a word are not among them: rings that a guest in TypeScript has mapped, and all of such a guest's own. One that is not named may be zero, too.
+   * that may be written without a word are not among them: rings that a guest in TypeScript has mapped, and all of such a guest's own. Nor are page tables. One that is not named may be zero, too.
    */
   blankFrames(domid: DomId): Bitmap
   /** Copies whole frames of the domain to `into`, one behind the other; throws as `frameBytes` does. */
