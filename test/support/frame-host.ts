@@ -7,7 +7,7 @@ import {
 } from '../../src/hypervisor/index.ts'
 import type { RestoreControl } from '../../src/toolstack/save/pv-image-reader.ts'
 import type { SaveControl } from '../../src/toolstack/save/pv-image-writer.ts'
-import { Bitmap, XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
+import { XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
 import { PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../src/x86/index.ts'
 
 interface Frame {
@@ -122,8 +122,8 @@ export class FrameHost implements SaveControl, RestoreControl {
   markWritten(): void {}
 
   /** It knows of none: all are looked at. */
-  blankFrames(): Bitmap {
-    return new Bitmap(this.nextFrame)
+  blankFrames(_: DomId, frames: Uint32Array): Uint8Array {
+    return new Uint8Array(frames.length)
   }
 
   machineToPhys(frame: Mfn): number | undefined {

@@ -5,12 +5,13 @@
  */
 import { HVM_PARAM } from '../../abi/index.ts'
 import { type ControlInterface, MEMORY_AT, XEN_VERSION } from '../../hypervisor/index.ts'
-import type { DomId } from '../../util/index.ts'
+import type { DomId, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type HvmParam, PAGE_TYPE, hasContents, type SaveStreamWriter } from '../stream/index.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
 import { tscRecord } from './tsc-record.ts'
-import { inBatches, nameZeros, ZeroFrames } from './zero-frames.ts'
+import { inBatches, nameZeros } from './zero-frames.ts'
+import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type HvmSaveControl = Pick<ControlInterface,
@@ -92,11 +93,10 @@ export class HvmImageWriter implements ImageWriter {
   /** Every page can be read while the guest runs: nothing is ever left. */
   async writePages(pages: ArrayLike<number>, { onBatch }: WritePagesOptions = {}): Promise<number[]> {
     const all = new Uint32Array(pages)
-    const zeros = new ZeroFrames(this.control, this.domid)
-    for (const pfns of inBatches(this.omitsZeros ? await this.nameKnown(all, zeros, onBatch) : all)) {
+    for (const pfns of inBatches(this.omitsZeros ? await this.nameKnown(all, onBatch) : all)) {
       // The guest may have given pages back since. No await between here and the copying inside the writer's writePages.
       const frames = this.control.memoryAt(this.domid, pfns)
-      const types = this.typesOf(pfns, frames, zeros)
+      const types = this.typesOf(pfns, frames)
       const full = frames.filter((_, i) => hasContents(types[i]!))
       await this.writer.writePages({ pfns, types, copy: (into) => this.copyPages(full, into) })
       await onBatch?.(pfns.length, full.length)
@@ -104,27 +104,19 @@ export class HvmImageWriter implements ImageWriter {
     return []
   }
 
-  /** Names those that were never sent and are known to be zero; the others. hot path: one pass over all pages of a domain. */
-  private async nameKnown(pages: Uint32Array, zeros: ZeroFrames, onBatch: WritePagesOptions['onBatch']): Promise<Uint32Array> {
-    const { sent } = this
-    const frames = this.control.memoryAt(this.domid, pages)
-    const [named, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
-    let [zero, rest] = [0, 0]
-    for (let i = 0; i < pages.length; i += 1) {
-      const [gfn, frame] = [pages[i]!, frames[i]!]
-      if (sent[gfn] === 0 && (frame === ON_DEMAND || (frame >= 0 && zeros.known().has(frame)))) {
-        sent[gfn] = 1
-        named[zero++] = gfn
-      } else others[rest++] = gfn
-    }
-    this.sentCount += zero
-    await nameZeros(this.writer, named.subarray(0, zero), onBatch)
-    return others.subarray(0, rest)
+  /** Names those that are known to be zero; the others. One that is to come on demand has no frame, and is looked at there. */
+  private async nameKnown(pages: Uint32Array, onBatch: WritePagesOptions['onBatch']): Promise<Uint32Array> {
+    const { control, domid, writer, sent } = this
+    const frames = new Uint32Array(control.memoryAt(domid, pages))
+    const { count, others } = await nameZeros({ control, domid, writer, pages, frames, sent, named: 1 }, onBatch)
+    this.sentCount += count
+    return others
   }
 
   /** The types of pages, and that the receiver will know of those that are there. */
-  private typesOf(pfns: Uint32Array, frames: Int32Array, zeros: ZeroFrames): Uint8Array {
+  private typesOf(pfns: Uint32Array, frames: Int32Array): Uint8Array {
     const { sent } = this
+    const isZero = (frame: number): boolean => isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
     const types = new Uint8Array(pfns.length)
     for (let i = 0; i < pfns.length; i += 1) {
       const [gfn, frame] = [pfns[i]!, frames[i]!]
@@ -133,7 +125,7 @@ export class HvmImageWriter implements ImageWriter {
       this.sentCount += Number(isThere) - sent[gfn]!
       sent[gfn] = isThere ? 1 : 0
       if (!isThere) types[i] = PAGE_TYPE.INVALID
-      else types[i] = this.omitsZeros && isFirst && (frame === MEMORY_AT.ON_DEMAND || zeros.has(frame)) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
+      else types[i] = this.omitsZeros && isFirst && (frame === MEMORY_AT.ON_DEMAND || isZero(frame)) ? PAGE_TYPE.ALLOCATE_ONLY : PAGE_TYPE.NORMAL
     }
     return types
   }

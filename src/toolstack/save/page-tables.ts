@@ -41,23 +41,34 @@ function xenSlots({ level, levels }: TablePlace, isForeign: (slot: number) => bo
 
 const frameOf = (low: number, high: number): number => (high & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
 
-function convert(
-  page: Uint8Array,
-  place: TablePlace,
-  entry: { convert(low: number, high: number, slot: number): number; isOwn(frame: number): boolean },
-): Uint8Array {
+/** What a converter does: maps frames, and says what is wrong with an entry. */
+interface Conversion {
+  readonly map: FrameMap
+  /** Whether Xen has entries of its own in the table. */
+  readonly isLive: boolean
+  fail(slot: number, why: string, frame?: number): XenError
+  /** What a frame is that has no other number. */
+  readonly missing: string
+}
+
+/** hot path: a table has 512 entries, and a domain a table for every 512 of its pages. Frames below 2^20, as nearly all are, take no more than 32-bit words. */
+function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missing }: Conversion): Uint8Array {
   const out = page.slice()
   const words = new Uint32Array(out.buffer)
   const { first, last } = xenSlots(place, (slot) =>
-    (words[slot * 2]! & PTE.PRESENT) !== 0 && !entry.isOwn(frameOf(words[slot * 2]!, words[slot * 2 + 1]!)))
+    isLive && (words[slot * 2]! & PTE.PRESENT) !== 0 && map(frameOf(words[slot * 2]!, words[slot * 2 + 1]!)) === undefined)
   words.fill(0, first * 2, (last + 1) * 2)
-  for (let slot = 0; slot < ENTRIES_PER_TABLE; slot += 1) {
-    const low = words[slot * 2]!
+  const refused = place.level > 1 ? PTE.LARGE : 0
+  for (let at = 0; at < 2 * ENTRIES_PER_TABLE; at += 2) {
+    const low = words[at]!
     if ((low & PTE.PRESENT) === 0) continue
-    const high = words[slot * 2 + 1]!
-    const frame = entry.convert(low, high, slot)
-    words[slot * 2] = (frame << PAGE_SHIFT) | (low & 0xfff)
-    words[slot * 2 + 1] = (high & ~PTE_HIGH_FRAME) | Math.floor(frame / 2 ** 20)
+    if ((low & refused) !== 0) throw fail(at / 2, 'large pages are not for PV guests')
+    const high = words[at + 1]!
+    const frame = (high & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : frameOf(low, high)
+    const mapped = map(frame)
+    if (mapped === undefined) throw fail(at / 2, `${missing} ${frame}`, frame)
+    words[at] = (mapped << PAGE_SHIFT) | (low & 0xfff)
+    words[at + 1] = (high & ~PTE_HIGH_FRAME) | (mapped < 2 ** 20 ? 0 : Math.floor(mapped / 2 ** 20))
   }
   return out
 }
@@ -66,23 +77,11 @@ function convert(
  * A converter that maps each present entry's frame with `map`; `code` and `what` say what a missing one means. `isLive`: the
  * tables are those of a domain, in which Xen has entries of its own.
  */
-function converter({ code, what, isLive }: { readonly code: 'INVALID_STATE' | 'INVALID_STREAM'; readonly what: string; readonly isLive: boolean }) {
-  const fail = (place: TablePlace, slot: number, why: string, frame?: number): XenError =>
-    new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, {
-      details: { ...place, slot, ...(frame === undefined ? {} : { frame }) },
-    })
-  return (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array =>
-    convert(page, place, {
-      isOwn: (frame) => !isLive || map(frame) !== undefined,
-      convert: (low, high, slot) => {
-        if (place.level > 1 && (low & PTE.LARGE) !== 0) throw fail(place, slot, 'large pages are not for PV guests')
-        const frame = frameOf(low, high)
-        const mapped = map(frame)
-        if (mapped === undefined) throw fail(place, slot, `${what} ${frame}`, frame)
-        return mapped
-      },
-    })
-}
+const converter = ({ code, what, isLive }: { readonly code: 'INVALID_STATE' | 'INVALID_STREAM'; readonly what: string; readonly isLive: boolean }) =>
+  (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array => convert(page, place, {
+    map, isLive, missing: what,
+    fail: (slot, why, frame) => new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, { details: { ...place, slot, ...(frame === undefined ? {} : { frame }) } }),
+  })
 
 /**
  * A copy of a table with pfns in place of mfns and Xen's slots empty. Throws INVALID_STATE for a frame that is not the

@@ -24,10 +24,11 @@ import {
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
-import { NO_FRAME, type PhysToMachine, readP2m } from './p2m.ts'
+import { type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
-import { inBatches, nameZeros, ZeroFrames } from './zero-frames.ts'
+import { inBatches, nameZeros } from './zero-frames.ts'
+import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
@@ -166,11 +167,10 @@ export class PvImageWriter implements ImageWriter {
    */
   async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
     const all = new Uint32Array(pfns)
-    const zeros = new ZeroFrames(this.control, this.domid)
     const postponed: number[] = []
-    for (const pages of inBatches(this.omitsZeros ? await this.nameKnown(all, zeros, options) : all)) {
+    for (const pages of inBatches(this.omitsZeros ? await this.nameKnown(all, options) : all)) {
       // No await between here and the copying inside the writer's writePages.
-      const batch = this.takeBatch(pages, { live: options.live === true, zeros })
+      const batch = this.takeBatch(pages, options)
       postponed.push(...batch.postponed)
       const { length } = batch.pages.pfns
       if (length === 0) continue
@@ -180,33 +180,30 @@ export class PvImageWriter implements ImageWriter {
     return postponed
   }
 
-  /** Names those that were never sent and are known to be zero; the others. hot path: one pass over all pages of a domain. */
-  private async nameKnown(pages: Uint32Array, zeros: ZeroFrames, { onBatch }: WritePagesOptions): Promise<Uint32Array> {
-    const { sent, p2m: { entries } } = this
-    const [named, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
-    let [zero, rest] = [0, 0]
-    for (let i = 0; i < pages.length; i += 1) {
-      const pfn = pages[i]!
-      if (sent[pfn] === 0 && entries[pfn] !== NO_FRAME && zeros.known().has(entries[pfn]!)) {
-        sent[pfn] = PAGE_TYPE.NORMAL + 1
-        named[zero++] = pfn
-      } else others[rest++] = pfn
-    }
-    await nameZeros(this.writer, named.subarray(0, zero), onBatch)
-    return others.subarray(0, rest)
+  /** Names those that are known to be zero; the others. */
+  private async nameKnown(pages: Uint32Array, { onBatch }: WritePagesOptions): Promise<Uint32Array> {
+    const { control, domid, writer, sent } = this
+    const { others } = await nameZeros({ control, domid, writer, pages, frames: this.framesOf(pages), sent, named: PAGE_TYPE.NORMAL + 1 }, onBatch)
+    return others
+  }
+
+  private framesOf(pfns: Uint32Array): Uint32Array {
+    const { entries } = this.p2m
+    const frames = new Uint32Array(pfns.length)
+    for (let i = 0; i < pfns.length; i += 1) frames[i] = entries[pfns[i]!]!
+    return frames
   }
 
   /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
-  private takeBatch(pfns: Uint32Array, { live, zeros }: { readonly live: boolean; readonly zeros: ZeroFrames }): { readonly pages: PageSource; readonly postponed: number[] } {
-    const frames = new Uint32Array(pfns.length)
-    for (let i = 0; i < pfns.length; i += 1) frames[i] = this.p2m.entries[pfns[i]!]!
+  private takeBatch(pfns: Uint32Array, { live }: Pick<WritePagesOptions, 'live'>): { readonly pages: PageSource; readonly postponed: number[] } {
+    const frames = this.framesOf(pfns)
     const types = this.typesOf(frames)
     const tables = new Map<number, Uint8Array>()
     const postponed: number[] = []
     for (let i = 0; i < types.length; i += 1) {
       const level = types[i]! & ~PAGE_TYPE_PINNED
       if (level === 0 || !hasContents(types[i]!)) continue
-      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]!, levels: this.levels }, live)
+      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]!, levels: this.levels }, live === true)
       if (table !== undefined) tables.set(frames[i]!, table)
       else {
         types[i] = POSTPONED
@@ -217,18 +214,19 @@ export class PvImageWriter implements ImageWriter {
     const taken = postponed.length === 0
       ? { pfns, frames, types }
       : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
-    this.noteSent(taken, zeros)
+    this.noteSent(taken)
     const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
     return { pages: { ...taken, copy }, postponed }
   }
 
   /** Remembers how pages are sent; those that are only named get their type. */
-  private noteSent({ pfns, frames, types }: { readonly pfns: Uint32Array; readonly frames: Uint32Array; readonly types: Uint8Array }, zeros: ZeroFrames): void {
+  private noteSent({ pfns, frames, types }: { readonly pfns: Uint32Array; readonly frames: Uint32Array; readonly types: Uint8Array }): void {
     const { sent, omitsZeros } = this
+    const isZero = (frame: number): boolean => isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
     for (let i = 0; i < pfns.length; i += 1) {
       const pfn = pfns[i]!
       const type = types[i]!
-      if (omitsZeros && type === PAGE_TYPE.NORMAL && sent[pfn] === 0 && zeros.has(frames[i]!)) types[i] = PAGE_TYPE.ALLOCATE_ONLY
+      if (omitsZeros && type === PAGE_TYPE.NORMAL && sent[pfn] === 0 && isZero(frames[i]!)) types[i] = PAGE_TYPE.ALLOCATE_ONLY
       sent[pfn] = type + 1
     }
   }

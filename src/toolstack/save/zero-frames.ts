@@ -1,16 +1,12 @@
 /**
- * Which frames of a domain are all zero: the host knows most of them without looking, as nobody has written there since it gave them; the others are
- * looked at. Where the domain runs, what it writes meanwhile has to be noted, and sent again: so one of these serves one round, behind the reading of the dirty log.
+ * Pages of a domain that are all zero: the host knows most of them without looking, as nobody has written there since it gave their frames; they are named in few records. Where the
+ * domain runs, what it writes meanwhile has to be noted, and sent again: so they are asked for in each round, behind the reading of the dirty log.
  * hot path: nearly all frames of a domain are asked for once.
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import type { Bitmap, DomId, Mfn } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import { MAX_BATCH_PAGES, type SaveStreamWriter } from '../stream/index.ts'
 import type { WritePagesOptions } from './image-writer.ts'
-import { isZeroPage } from './zero-pages.ts'
-
-/** What is used of the control interface. */
-export type ZeroControl = Pick<ControlInterface, 'blankFrames' | 'frameBytes'>
 
 /** Pages in one record, where they are only named. */
 const MOST_NAMED = 1 << 16
@@ -19,33 +15,34 @@ const MOST_NAMED = 1 << 16
 export const inBatches = (pages: Uint32Array, most: number = MAX_BATCH_PAGES): Uint32Array[] =>
   Array.from({ length: Math.ceil(pages.length / most) }, (_, i) => pages.subarray(i * most, (i + 1) * most))
 
-/** Names pages of zeros, many in a record. */
-export async function nameZeros(writer: SaveStreamWriter, pages: Uint32Array, onBatch: WritePagesOptions['onBatch']): Promise<void> {
-  for (const batch of inBatches(pages, MOST_NAMED)) {
+/** Pages of which some are to be named. */
+export interface NamablePages {
+  readonly control: Pick<ControlInterface, 'blankFrames'>
+  readonly domid: DomId
+  readonly writer: SaveStreamWriter
+  readonly pages: Uint32Array
+  /** The frame of each; any number for one that has none. */
+  readonly frames: Uint32Array
+  /** Not 0 for a page, by its number, that was sent before; those that are named become `named`. */
+  readonly sent: Uint8Array
+  readonly named: number
+}
+
+/** Names those that were never sent and are known to be zero; how many these are, and the others. */
+export async function nameZeros({ control, domid, writer, pages, frames, sent, named }: NamablePages, onBatch: WritePagesOptions['onBatch']): Promise<{ readonly count: number; readonly others: Uint32Array }> {
+  const blank = control.blankFrames(domid, frames)
+  const [zeros, others] = [new Uint32Array(pages.length), new Uint32Array(pages.length)]
+  let [count, rest] = [0, 0]
+  for (let i = 0; i < pages.length; i += 1) {
+    const page = pages[i]!
+    if (blank[i] === 1 && sent[page] === 0) {
+      sent[page] = named
+      zeros[count++] = page
+    } else others[rest++] = page
+  }
+  for (const batch of inBatches(zeros.subarray(0, count), MOST_NAMED)) {
     await writer.writeNamedPages(batch)
     await onBatch?.(batch.length, 0)
   }
-}
-
-/** The frames of one domain. */
-export class ZeroFrames {
-  private readonly control: ZeroControl
-  private readonly domid: DomId
-  private blank: Bitmap | undefined
-
-  constructor(control: ZeroControl, domid: DomId) {
-    this.control = control
-    this.domid = domid
-  }
-
-  /** Whether a frame of the domain was all zero at some moment since this was first asked. */
-  has(frame: number): boolean {
-    return this.known().has(frame) || isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
-  }
-
-  /** Those that are known without a look. */
-  known(): Bitmap {
-    return (this.blank ??= this.control.blankFrames(this.domid))
-  }
-
+  return { count, others: others.subarray(0, rest) }
 }

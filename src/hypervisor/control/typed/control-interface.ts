@@ -115,10 +115,10 @@ export interface MemoryControl {
   /** {@link FRAME_KIND} of each of many frames, in order; NOT_OWNED also for numbers that are no frames. */
   frameKinds(domid: DomId, frames: Uint32Array): Uint8Array
   /**
-   * Frames of the domain that are all zero as far as the host was told, without a look at them: nobody has written there since they were handed out. Frames
-   * that may be written without a word are not among them: rings that a guest in TypeScript has mapped, and all of such a guest's own. Nor are page tables. One that is not named may be zero, too.
+   * Of each of many frames, in order: 1 for one of the domain's that is all zero as far as the host was told, without a look at it: nobody has written there since it was handed out. 0 for
+   * frames that may be written without a word, such as rings that a guest in TypeScript has mapped, and all of such a guest's own, for page tables, and for numbers that are no frames; one of these may be zero, too.
    */
-  blankFrames(domid: DomId): Bitmap
+  blankFrames(domid: DomId, frames: Uint32Array): Uint8Array
   /** Copies whole frames of the domain to `into`, one behind the other; throws as `frameBytes` does. */
   readFrames(domid: DomId, frames: Uint32Array, into: Uint8Array): void
   /** Fills whole frames of the domain and marks them written; the rules are those of `frameBytes`. */

@@ -104,7 +104,11 @@ function framesFace({ hostFrames, foreignFrames, memory }: MemoryFaceParts, find
       hostFrames.kinds(find(domid), frames, kinds)
       return kinds
     },
-    blankFrames: (domid) => hostFrames.blank(find(domid)),
+    blankFrames(domid, frames) {
+      const blank = new Uint8Array(frames.length)
+      hostFrames.blank(find(domid), frames, blank)
+      return blank
+    },
     readFrames(domid, frames, into) {
       const domain = find(domid)
       const result = hostFrames.read(domain, frames, into)

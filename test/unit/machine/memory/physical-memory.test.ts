@@ -29,6 +29,18 @@ test('a watched frame is clean until somebody writes to it', () => {
   expect(memory.isClean(mfn)).toBe(false)
 })
 
+test('finds the next frame that is not clean as one by one would', () => {
+  const { memory } = new Machine({ memoryBytes: 1 << 20 })
+  const { firstFrame: first, endFrame: end } = memory
+  for (let mfn = first; mfn < end; mfn += 1) memory.watchWrites(mfn)
+  expect(memory.firstNotClean(first, end)).toBe(end)
+  const written = [first, first + 1, first + 6, first + 8, first + 15, end - 1]
+  for (const mfn of written) memory.markWritten(mfn)
+  for (let mfn = first; mfn < end; mfn += 1) {
+    for (const limit of [mfn, mfn + 1, mfn + 2, end - 1, end]) expect(memory.firstNotClean(mfn, limit)).toBe(written.find((each) => each >= mfn && each < limit) ?? limit)
+  }
+})
+
 test('a frame is told about only when it holds decoded code', () => {
   const memory = new MachineMemory(1 << 20, 1)
   const seen: number[] = []

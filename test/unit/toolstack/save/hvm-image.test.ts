@@ -5,7 +5,7 @@ import { joinHvmContext } from '../../../../src/toolstack/builder/hvm-context.ts
 import { HvmImageReader, type HvmRestoreControl } from '../../../../src/toolstack/save/hvm-image-reader.ts'
 import { HvmImageWriter, type HvmSaveControl } from '../../../../src/toolstack/save/hvm-image-writer.ts'
 import { PAGE_TYPE, SaveStreamReader, SaveStreamWriter, type ImageRecord } from '../../../../src/toolstack/stream/index.ts'
-import { Bitmap, XenError, type DomId, type EventPort, type Mfn } from '../../../../src/util/index.ts'
+import { XenError, type DomId, type EventPort, type Mfn } from '../../../../src/util/index.ts'
 
 const CONTEXT = joinHvmContext([{ type: HVM_SAVE_CODE.CPU, instance: 0, body: new Uint8Array(HvmHwCpu.size).fill(9) }])
 const STORE = 0xfeffc
@@ -47,7 +47,7 @@ class Frames {
       const places = this.gfns()
       return Int32Array.from(gfns, (gfn) => (this.onDemand.includes(gfn) ? -2 : places.get(gfn) ?? -1))
     },
-    blankFrames: () => new Bitmap(1000),
+    blankFrames: (_, frames) => new Uint8Array(frames.length),
     readFrames: (_, frames, into) => frames.forEach((frame, i) => into.set(this.places.get(frame)!.bytes, i * 4096)),
     writeFrames: (_, frames, from) => frames.forEach((frame, i) => this.places.get(frame)!.bytes.set(from.subarray(i * 4096, (i + 1) * 4096))),
     populatePhysmap: (_, count, first = 0) => Array.from({ length: count }, (_unused, i) => this.add(first + i)),

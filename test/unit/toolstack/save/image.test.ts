@@ -144,6 +144,26 @@ describe('a domain that real Xen saved', () => {
     await expect(image.read(new SaveStreamReader(again))).rejects.toThrow('takes page 9 away and then has it')
   })
 
+  test('whose pages are only named gets them once, and keeps what they hold', async () => {
+    const host = new FrameHost()
+    const image = new PvImageReader(host, { domid: host.domid, hasRegisters: true, maxPages: 9, ...PORTS })
+    const chunks: Uint8Array[] = []
+    const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
+    await stream.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
+    await stream.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: 15, frames: [0] })
+    await stream.writeImageRecord({ type: 'page-data', pages: [{ pfn: 3, type: PAGE_TYPE.NORMAL, contents: new Uint8Array(4096).fill(5) }] })
+    await stream.writeNamedPages(Uint32Array.of(1, 2, 3, 4, 9, 4, 8))
+    await stream.writeImageRecord({ type: 'checkpoint' })
+    await image.read(new SaveStreamReader(chunks))
+    const fills = [...host.frames.values()].filter(({ pfn }) => pfn !== undefined).map(({ pfn, bytes }) => [pfn, bytes[9]])
+    expect(fills.sort(([a], [b]) => a! - b!)).toEqual([[1, 0], [2, 0], [3, 5], [4, 0], [8, 0], [9, 0]])
+    for (const [pfns, why] of [[[10, 11, 12, 13], 'more pages than the domain may own'], [[14, 15, 16], 'page 16 lies beyond the last one 15']] as const) {
+      const again: Uint8Array[] = []
+      await new SaveStreamWriter({ write: (chunk) => void again.push(chunk) }).writeNamedPages(Uint32Array.from(pfns))
+      await expect(image.read(new SaveStreamReader(again))).rejects.toThrow(why)
+    }
+  })
+
   test('that gave a page away while it was copied gets it back neither in its list nor from the host', async () => {
     const file = savedMini()
     const host = new FrameHost()

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ByteSource } from '../../../../src/toolstack/stream/byte-source.ts'
 import { PAGE_TYPE } from '../../../../src/toolstack/stream/format.ts'
 import {
-  decodePageBatch, encodePageSource, entriesOf, sourceOf, type PageEntry,
+  decodePageBatch, encodeNamedPages, encodePageSource, entriesOf, sourceOf, type PageEntry,
 } from '../../../../src/toolstack/stream/page-data.ts'
 import { SaveStreamReader } from '../../../../src/toolstack/stream/reader.ts'
 import { SaveStreamWriter } from '../../../../src/toolstack/stream/writer.ts'
@@ -28,6 +28,20 @@ describe('pages in bulk', () => {
     expect([...batch.pfns]).toEqual([3, 4, 0x12_3456_789a, 9])
     expect([...batch.types]).toEqual([0, 15, 12, 14])
     expect(entriesOf(batch)).toEqual(ENTRIES)
+  })
+
+  test('that are only named are the same bytes however they are written, and are told apart from others', () => {
+    const pfns = Uint32Array.of(7, 8, 0xffff_fffe)
+    const entries = Array.from(pfns, (pfn): PageEntry => ({ pfn, type: PAGE_TYPE.ALLOCATE_ONLY, contents: undefined }))
+    const body = encodeNamedPages(pfns, fresh)
+    expect(body).toEqual(encodePageSource(sourceOf(entries), fresh))
+    const apart = new Uint8Array(body.length + 1)
+    apart.set(body, 1)
+    for (const [each, isNamed] of [[body, true], [apart.subarray(1), false], [encodePageSource(sourceOf(ENTRIES), fresh), false]] as const) {
+      const batch = decodePageBatch(each)
+      expect(batch.isNamed).toBe(isNamed)
+      expect(entriesOf(batch)).toEqual(each.length === body.length ? entries : ENTRIES)
+    }
   })
 
   test.each<[string, (body: Uint8Array) => Uint8Array, RegExp]>([
