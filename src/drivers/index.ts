@@ -18,13 +18,13 @@ export type {
   ByteLogState, ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions, ConsoleStatistics,
 } from './console/index.ts'
 export {
-  BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
-  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkStore, checkWritable, disksState, layoutOf,
+  BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore, MemoryImageFile,
+  OverlayBlockStore, QcowBlockStore, backingOf, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkStore, checkWritable, disksState, layoutOf,
   loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockFrontendOptions, BlockLayout, BlockLimits, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRates, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
+  BlockStatistics, BlockStore, ImageFile, QcowHeader, QcowOptions, DataPage, DiskGeometry, DiskRates, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
   RingPages, SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
   VirtualDevice, WriteObserver,
 } from './block/index.ts'

@@ -116,7 +116,8 @@ describe('a domain with devices', () => {
   test.each([
     ['a target that cannot be opened', { openDisk: () => { throw new XenError('IO', 'no such image') } }, '/a,raw,xvda,w', 'IO'],
     ['no opener', {}, '/a,raw,xvda,w', 'IO'],
-    ['a format that is not raw', {}, '/a,qcow2,xvda,w', 'NOT_SUPPORTED'],
+    ['a format that nobody knows', {}, '/a,vhd,xvda,w', 'NOT_SUPPORTED'],
+    ['a format that its opener does not know', {}, '/a,qcow2,xvda,w', 'IO'],
     ['a back-end domain that does not exist', {}, '/a,raw,xvda,w,backend=nobody', 'DOMAIN_NOT_FOUND'],
   ] as const)('is not created with %s, and nothing is left behind', async (_, options, disk, code) => {
     const host = await boot(options)

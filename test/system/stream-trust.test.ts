@@ -173,7 +173,7 @@ describe('files that are confined to a folder', () => {
     ['up/secret', 'PERMISSION_DENIED'], ['/etc/hostname', 'PERMISSION_DENIED'], ['../images-other', 'PERMISSION_DENIED'],
     ['../nosuch', 'PERMISSION_DENIED'], ['', 'PERMISSION_DENIED'], ['.', 'PERMISSION_DENIED'], ['a\0b', 'PERMISSION_DENIED'],
   ])('%j: %s', async (name, outcome) => {
-    const request = { domid: 1, device: '51712', params: name, type: 'file', readOnly: true, name: 'xvda', origin: 'stream' } as const
+    const request = { domid: 1, device: '51712', params: name, type: 'file', readOnly: true, format: 'raw', name: 'xvda', origin: 'stream' } as const
     const open = async (): Promise<void> => (await nodeDisks(folder, { confined: true })(request as never)).close()
     const read = async (): Promise<unknown> => nodeFiles(folder, { confined: true }).read(name)
     for (const attempt of [open, read]) {

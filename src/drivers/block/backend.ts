@@ -52,7 +52,7 @@ export class BlockBackend implements BackendDriver {
   // State
 
   readonly state: DriverState = {
-    version: 3,
+    version: 4,
     shape: servedDiskState,
     load: (device, state) => {
       const instance = new BlockInstance(device, this.services)
@@ -65,7 +65,7 @@ export class BlockBackend implements BackendDriver {
 
   /** What lies behind the disks, to be loaded before the devices; `stores` are those that `loadStores` has made of it. */
   part(stores: readonly BlockStore[] = []): Part {
-    return part({ name: 'disks', version: 2, shape: disksState }, {
+    return part({ name: 'disks', version: 3, shape: disksState }, {
       save: () => ({ numbers: this.numbers, stores: saveStores(this.opened()) }),
       // Told at once where there is no disk.
       isAsSaved: ({ numbers, stores }) => this.instances.size === 0 && stores.length === 0 && numbers === this.numbers,

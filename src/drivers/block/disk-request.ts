@@ -12,6 +12,8 @@ export interface DiskRequest {
   /** `phy`, `file`, ... */
   readonly type: string
   readonly readOnly: boolean
+  /** How its contents lie in what is opened: `raw`, `qcow2`. */
+  readonly format: string
   /** The virtual device's name, such as `xvda`. */
   readonly name: string
 }
@@ -22,5 +24,5 @@ const text = /* @__PURE__ */ shape.text(4096)
 export const diskRequest = /* @__PURE__ */ shape.record<DiskRequest>({
   // What is in the range is a domain's number.
   domid: /* @__PURE__ */ shape.whole(0, LAST_DOMID) as Shape<DomId>,
-  device: text, params: text, type: text, readOnly: shape.flag, name: text,
+  device: text, params: text, type: text, readOnly: shape.flag, format: text, name: text,
 })

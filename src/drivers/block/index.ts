@@ -6,6 +6,8 @@
 export type { DiskInterference, DiskServices } from './interference.ts'
 export { SECTOR_SIZE, checkRange, checkSize, checkStore, checkWritable } from './block-store.ts'
 export type { BlockStore } from './block-store.ts'
+export { MemoryImageFile, QcowBlockStore, backingOf } from './qcow2/index.ts'
+export type { ImageFile, QcowHeader, QcowOptions } from './qcow2/index.ts'
 export { MemoryBlockStore } from './memory-store.ts'
 export type { MemoryStoreOptions, MemoryStoreState } from './memory-store.ts'
 export { OverlayBlockStore } from './overlay-store.ts'

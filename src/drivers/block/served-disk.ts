@@ -66,7 +66,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
         else answered(this.request, answer, take)
       },
     }
-    this.request = { domid: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, name: '' }
+    this.request = { domid: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, format: 'raw', name: '' }
   }
 
   get statistics(): BlockStatistics | undefined {
@@ -130,7 +130,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const read = async (name: string): Promise<string> => (await device.read(name)) ?? ''
     this.request = {
       domid: device.otherEnd, device: device.id, params: await read('params'), type: await read('type'),
-      readOnly: !(await read('mode')).startsWith('w'), name: await read('dev'),
+      readOnly: !(await read('mode')).startsWith('w'), format: (await read('format')) || 'raw', name: await read('dev'),
     }
     // Not waited for: the device may be taken away before an opener has answered, or when it never does.
     void this.open(device.kernel.hold())

@@ -19,7 +19,11 @@ export const openedBy = ({ domid, device, params }: Pick<DiskRequest, 'domid' | 
 export type Networks = Readonly<Record<string, UserNetworkOptions>>
 
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
-export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>
+export interface DiskOpener {
+  (request: DiskOpenRequest): BlockStore | Promise<BlockStore>
+  /** Formats that it knows: it is asked for no others. Default: `raw` alone. */
+  readonly formats?: readonly string[] | undefined
+}
 
 /** A folder that is to be opened. */
 export interface FolderOpenRequest extends FolderRequest {

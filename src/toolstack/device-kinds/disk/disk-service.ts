@@ -31,7 +31,12 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   const ask = (request: DiskOpenRequest): BlockStore | Promise<BlockStore> => {
     // A drive without a medium.
     if (request.params === '') return new MemoryBlockStore(0, { readOnly: true })
-    if (host.openDisk !== undefined) return host.openDisk(request)
+    const { openDisk } = host
+    const formats = openDisk?.formats ?? ['raw']
+    if (openDisk !== undefined && formats.includes(request.format)) return openDisk(request)
+    if (openDisk !== undefined) {
+      throw new XenError('NOT_SUPPORTED', `disk ${request.name}: format ${request.format} is not supported, only ${formats.join(' and ')} is`, { details: { vdev: request.name, format: request.format } })
+    }
     throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
   }
   const open = async (request: DiskRequest): Promise<BlockStore> => {
@@ -84,8 +89,8 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
       const asked = driver.disks.find(({ isAwaited }) => isAwaited)
       return asked && `the contents of disk ${asked.request.name} of domain ${asked.request.domid}`
     },
-    openContents: async (domid, { vdev, target = '', access }, store) => {
-      const request = { domid, device: String(vdev.number), params: target, type: 'phy', readOnly: access === 'r', name: vdev.name }
+    openContents: async (domid, { vdev, target = '', access, format }, store) => {
+      const request = { domid, device: String(vdev.number), params: target, type: 'phy', readOnly: access === 'r', format, name: vdev.name }
       if (store !== undefined) return checkStore(store)
       try {
         return checkStore(await ask({ ...request, origin: 'attach' }))
@@ -99,9 +104,9 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
       const counted = driver.disk(domid, id)?.statistics
       return counted && { ...counted }
     },
-    openImage: ({ vdev, target = '' }, origin) => {
+    openImage: ({ vdev, target = '', format }, origin) => {
       const device = String(vdev.number)
-      return ask({ domid: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
+      return ask({ domid: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, format, origin })
     },
   }
 }

@@ -16,6 +16,8 @@ const rows = (disk: DiskConfig): DeviceRows => ({
   backendTail: [
     ['dev', disk.vdev.name], ['type', 'phy'], ['mode', disk.access], ['device-type', disk.type],
     ['discard-enable', flag(disk.discard)], ['specification', 'xen'],
+    // A device model has it in front of `params`.
+    ...(disk.format === 'raw' ? [] : [['format', disk.format] as const]),
   ],
   frontend: [
     ['virtual-device', String(disk.vdev.number)], ['device-type', disk.type], ['trusted', flag(disk.trusted)],
@@ -46,8 +48,8 @@ export const DISK = {
   label: ({ vdev }: DiskConfig) => `disk ${vdev.name}`,
   hostNames: ({ script, target }) => ({ scripts: unusualScript(script), disks: target }),
   settle: (disk, { resource }) => {
-    if (disk.format === 'raw' || resource !== undefined) return { id: disk.vdev.number, config: disk }
-    throw new XenError('NOT_SUPPORTED', `disk ${disk.vdev.name}: format ${disk.format} is not supported, only raw is`, {
+    if (disk.format === 'raw' || disk.format === 'qcow2' || resource !== undefined) return { id: disk.vdev.number, config: disk }
+    throw new XenError('NOT_SUPPORTED', `disk ${disk.vdev.name}: format ${disk.format} is not supported, only raw and qcow2 are`, {
       details: { vdev: disk.vdev.name, format: disk.format },
     })
   },
