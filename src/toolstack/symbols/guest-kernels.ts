@@ -8,10 +8,10 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 import { Kallsyms } from './kallsyms.ts'
 
 /** What it takes from the control interface. */
-export type GuestMemorySource = Pick<ControlInterface, 'domainInfo' | 'domainFrames' | 'machineToPhys' | 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'frameBytes'>
+export type GuestMemorySource = Pick<ControlInterface, 'domainInfo' | 'domainFrames' | 'machineToPhys' | 'frameOfGfn' | 'highestGfn' | 'onDemandGfns' | 'frameBytes' | 'readFrames'>
 
-/** Where Linux is put in a guest's memory, by its pages: from 16 MiB on, or wherever else in the beginning. */
-const WINDOWS: readonly (readonly [first: number, count: number])[] = [[4096, 16384], [0, 16384]]
+/** Where Linux is put in a guest's memory, by its pages: from 16 MiB on, most of them with all that is looked for in 32; or wherever else in the beginning. */
+const WINDOWS: readonly (readonly [first: number, count: number])[] = [[4096, 8192], [4096, 16384], [0, 16384]]
 /** The last page of them. */
 const HIGHEST = 4096 + 16384 - 1
 /** Nanoseconds of host time behind which a guest that had none is looked at again: it may have booted another kernel. */
@@ -86,11 +86,21 @@ export class GuestKernels {
     for (let i = 0; i < count; i += 1) if (frames.has(first + i)) end = i + 1
     const bytes = new Uint8Array(end * PAGE_SIZE)
     for (let i = 0; i < end; i += 1) {
-      const frame = frames.get(first + i)
-      const page = frame === undefined ? undefined : this.bytesOf(domid, frame)
-      if (page !== undefined) bytes.set(page, i * PAGE_SIZE)
+      const run: Mfn[] = []
+      for (let frame = frames.get(first + i); frame !== undefined && i + run.length < end; frame = frames.get(first + i + run.length)) run.push(frame)
+      if (run.length > 0) this.copy(domid, run, bytes.subarray(i * PAGE_SIZE, (i + run.length) * PAGE_SIZE))
+      i += run.length
     }
     return bytes
+  }
+
+  /** Copies frames; those that are no longer the domain's stay zero. */
+  private copy(domid: DomId, frames: readonly Mfn[], into: Uint8Array): void {
+    try {
+      this.source.readFrames(domid, Uint32Array.from(frames), into)
+    } catch {
+      for (const [i, frame] of frames.entries()) into.set(this.bytesOf(domid, frame) ?? into.subarray(0, 0), i * PAGE_SIZE)
+    }
   }
 
   /** Frames of a domain by the numbers that its kernel has for them; undefined for a domain that is not there, or has no registers. */

@@ -39,15 +39,32 @@ const LOWEST = -(2 ** 47)
 
 const aligned = (at: number): number => (at + 7) & ~7
 
+/** Of the digits with their ends some aligned word in every 16 bytes holds two in a row. */
+const STRIDE = 16
+
+/** Where two digits in a row would have the first, if a word is such: bytes into the word, and the digit. */
+function digitOf(word: number): { readonly offset: number; readonly digit: number } | undefined {
+  for (const offset of [0, 1]) {
+    const pair = word >>> (8 * offset)
+    const digit = (pair & 0xff) - ZERO
+    if ((word & (offset === 0 ? 0xff00_ff00 : 0x00ff_00ff)) === 0 && digit >= 0 && digit < 9 && (pair >>> 16 & 0xff) === digit + ZERO + 1) return { offset, digit }
+  }
+  return undefined
+}
+
 /** Places at which the digits of a table of tokens stand. */
 function digitsIn(bytes: Uint8Array): number[] {
   const found: number[] = []
-  // Of every 18 bytes two neighbours: one of them is a digit wherever the digits stand.
-  for (let at = 0; at + 1 < bytes.length && found.length < MOST_PLACES; at += DIGITS - 2) {
-    for (const place of [at, at + 1]) {
-      const start = place - 2 * (bytes[place]! - ZERO)
-      if (start <= place && start > place - DIGITS && isDigits(bytes, start)) found.push(start)
-    }
+  const before = -bytes.byteOffset & 3
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset + before, Math.max(0, bytes.length - before) >>> 2)
+  for (let at = 0; at < words.length && found.length < MOST_PLACES; at += STRIDE / 4) {
+    const word = words[at]!
+    // Most are not, for one reason or the other; this loop goes over a whole kernel.
+    if (word === 0 || ((word & 0xff00_ff00) !== 0 && (word & 0x00ff_00ff) !== 0)) continue
+    const one = digitOf(word)
+    if (one === undefined) continue
+    const start = before + at * 4 + one.offset - 2 * one.digit
+    if (start >= 0 && start !== found.at(-1) && isDigits(bytes, start)) found.push(start)
   }
   return found
 }
