@@ -38,7 +38,7 @@ function programsOf(file: string): Program[] {
 }
 
 /** Documents beside the guides whose programs are whole. */
-const OTHERS = ['../debugging.md', '../fault-tolerance.md', '../fleet.md']
+const OTHERS = ['../debugging.md', '../exploring.md', '../fault-tolerance.md', '../fleet.md', '../testing.md']
 const guides = [...readdirSync(GUIDES).filter((name) => name.endsWith('.md')).sort(), ...OTHERS]
 const programs = guides.flatMap(programsOf)
 
@@ -54,7 +54,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 /** The runner of a guide's tests: they are collected, and run by the one test that there is of each program. */
 const COLLECTOR = `export { expect, vi } from 'vitest'
 export const collected: (() => unknown)[] = []
-export const test = (_title: string, body: () => unknown): void => { collected.push(body) }
+export const test = (_title: string, body: () => unknown, _patience?: number): void => { collected.push(body) }
+export const beforeAll = (body: () => unknown, _patience?: number): void => { collected.push(body) }
 `
 
 /** Where an entry point of the package has its source. */
@@ -103,7 +104,7 @@ describe('a guide', () => {
   for (const [i, program] of programs.entries()) {
     if (program.browser) continue
     const lack = program.debian ? whyMissing(...LINUX_FILES) : undefined
-    test.skipIf(lack !== undefined)(`${program.guide}: ${program.title}${lack === undefined ? '' : lack}`, { timeout: 60_000 }, async () => {
+    test.skipIf(lack !== undefined)(`${program.guide}: ${program.title}${lack === undefined ? '' : lack}`, { timeout: 240_000 }, async () => {
       const lines = await run(program, `program-${i}`)
       expect({ missing: missing(lines, program.prints), of: lines }).toEqual({ missing: undefined, of: lines })
     })
