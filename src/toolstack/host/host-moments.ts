@@ -6,9 +6,9 @@
  */
 import type { GuestProgram } from '../../guest/index.ts'
 import { abortSignal, checkOptions, onceFor, text, XenError, type Part, type Rewind, type SavedTree, tryRead } from '../../util/index.ts'
-import { frameOn, type HostFrame, type HostParts } from '../boot/boot-host.ts'
+import { frameOn, type HostParts } from '../boot/boot-host.ts'
 import type { ClockKind, ResolvedHostOptions } from '../boot/host-options.ts'
-import { hashesOf, type Family, type Kept } from '../moments/family.ts'
+import { hashesOf, type Ahead, type Family, type Kept } from '../moments/family.ts'
 import { GroundImages } from '../moments/ground-images.ts'
 import type { BranchOptions, Moment } from '../moments/moment.ts'
 import { reseeded } from '../moments/reseed.ts'
@@ -18,7 +18,7 @@ import type { Guests } from './guests.ts'
 import { hostTree, lowerPartsOnImage, upperParts, whileQuiet, type HostInsides } from './host-state.ts'
 import { checkContents, openedBefore } from './reopen.ts'
 import { retire } from './retire.ts'
-import { standUp } from './stand-up.ts'
+import { standUp, standUpLower, standUpUpper } from './stand-up.ts'
 import type { ToolstackState } from './toolstack-state.ts'
 
 /** How a moment is taken. */
@@ -215,19 +215,38 @@ export class HostMoments<H> {
 const patience = ({ clock: before }: ResolvedHostOptions, clock: ClockKind): Partial<ResolvedHostOptions> =>
   clock === 'realtime' && before !== clock ? { idle: Infinity } : {}
 
-/** Stands a host up that a moment is made of, on a ground that has been brought there. Rejects with INVALID_STATE for what came from a file and is no host. */
-async function standUpOn(
-  kept: Kept, { images, made, seed, clock = kept.options.clock, interference }: { readonly images: GroundImages; readonly made?: HostFrame | undefined } & BranchOptions,
-  install: (parts: HostParts) => Guests,
-): Promise<() => void> {
-  const { trusted } = kept
-  const options = { ...kept.options, ...patience(kept.options, clock), clock, interference }
-  const frame: HostFrame = made === undefined ? frameOn({ machine: images.machine, before: images.rows }, options) : { ...made, options }
-  for (const [domid, program] of kept.programs) frame.programs.give(domid, program)
+/** What a host is made of on a ground that has been brought to its moment, with nothing loaded. */
+function frameFor({ programs, tree, trusted }: Kept, images: GroundImages, options: ResolvedHostOptions): Pick<Ahead, 'frame' | 'lower'> {
+  const frame = frameOn({ machine: images.machine, before: images.rows }, options)
+  for (const [domid, program] of programs) frame.programs.give(domid, program)
   const lower = lowerPartsOnImage(frame, { trusted })
-  if (!trusted) hostTree(lower, upperParts(frame, () => { throw new Error('the guests are not there yet') })).check(kept.tree)
-  const state = seed === undefined ? kept.tree : reseeded(kept.tree, seed)
-  return standUp({ state, frame, lower }, install)
+  if (!trusted) hostTree(lower, upperParts(frame, () => { throw new Error('the guests are not there yet') })).check(tree)
+  return { frame, lower }
+}
+
+/** Stands a host up that a moment is made of, on a ground that has been brought there. Rejects with INVALID_STATE for what came from a file and is no host. */
+function standUpOn(
+  kept: Kept, { images, seed, clock = kept.options.clock, interference }: { readonly images: GroundImages } & BranchOptions, install: (parts: HostParts) => Guests,
+): Promise<() => void> {
+  const { frame, lower } = frameFor(kept, images, { ...kept.options, ...patience(kept.options, clock), clock, interference })
+  return standUp({ state: stateFrom(kept, seed), frame, lower }, install)
+}
+
+const stateFrom = ({ tree }: Kept, seed: number | undefined): SavedTree => (seed === undefined ? tree : reseeded(tree, seed))
+
+/** Makes what a branch begins as, where its options are its moment's. */
+export function makeAhead(kept: Kept, images: GroundImages): Ahead {
+  const made = frameFor(kept, images, { ...kept.options, interference: undefined })
+  return { ...made, goOn: standUpLower({ state: kept.tree, ...made }) }
+}
+
+/** Goes on with what was made ahead, from another seed where one is given; undefined where a part of it cannot be brought there. */
+async function goOnWith(kept: Kept, { frame, lower, goOn }: Ahead, seed: number | undefined, install: (parts: HostParts) => Guests): Promise<(() => void) | undefined> {
+  const state = stateFrom(kept, seed)
+  const rewinds = seed === undefined ? [] : lower.map((one) => one.rewind(state.parts[one.name]!))
+  if (rewinds.includes(undefined)) return undefined
+  for (const rewind of rewinds.flat()) rewind!()
+  return standUpUpper({ state, frame: { ...frame, options: { ...kept.options, interference: undefined } }, lower }, await goOn, install)
 }
 
 /**
@@ -237,17 +256,21 @@ async function standUpOn(
 export async function standUpBranch<H>(
   kept: Kept, { family, options }: { readonly family: Family<H>; readonly options: BranchOptions }, install: (parts: HostParts, images: GroundImages) => Guests,
 ): Promise<() => void> {
-  const isUsual = options.interference === undefined && (options.clock === undefined || options.clock === kept.options.clock)
-  const { images, frame: made } = family.takeGround(kept, { wantsFrame: isUsual })
+  const wantsAhead = options.interference === undefined && (options.clock === undefined || options.clock === kept.options.clock)
+  const { images, ahead } = family.takeGround(kept, { wantsAhead })
   // What came from a file is looked at when it is stood up; what its disks were is not known.
   const opened = !kept.trusted ? kept.options : await openedBefore(kept).catch((error: unknown) => {
     family.recycle(images)
     throw error
   })
   try {
-    const goOn = await standUpOn({ ...kept, options: opened }, { images, made, ...options }, (parts) => install(parts, images))
+    const own = { ...kept, options: opened }
+    const installOn = (parts: HostParts): Guests => install(parts, images)
+    const goOn = ahead && await goOnWith(own, ahead, options.seed, installOn)
+    if (ahead !== undefined && goOn === undefined) images.restore(kept.ground, new Uint32Array(0))
+    const result = goOn ?? await standUpOn(own, { images, ...options }, installOn)
     kept.trusted = true
-    return goOn
+    return result
   } catch (error) {
     images.end()
     throw error

@@ -27,9 +27,9 @@ import type { BootDescription } from '../grub/boot-description.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
-import { Family, type Kept } from '../moments/family.ts'
+import { Family, type Brancher } from '../moments/family.ts'
 import type { GroundImages } from '../moments/ground-images.ts'
-import type { BranchOptions, Moment } from '../moments/moment.ts'
+import type { Moment } from '../moments/moment.ts'
 import { storeDoor, type HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
@@ -46,7 +46,7 @@ import { profileHost, type HostProfile } from './host-profile.ts'
 import { hold, type HeldHost } from './hold.ts'
 import { followParts } from './follow-parts.ts'
 import { hostEvents, type HostEvent } from './host-events.ts'
-import { HostMoments, standUpBranch, type CheckpointOptions, type CheckpointProgress } from './host-moments.ts'
+import { HostMoments, makeAhead, standUpBranch, type CheckpointOptions, type CheckpointProgress } from './host-moments.ts'
 import { loadMoment, type LoadMomentOptions } from './load-moment.ts'
 import {
   describeDom0Memory, mebibytesOf, memoryOf, setMemoryMaximum, setMemoryTarget, type DomainMemorySummary, type MaximumProgress, type MemoryAmount, type MemoryProgress,
@@ -67,13 +67,15 @@ interface Branched {
   readonly moment: Moment<Host>
 }
 
-/** Makes the host of a branch. */
-async function branchOf(moment: Moment<Host>, kept: Kept, options: BranchOptions, family: Family<Host>): Promise<Host> {
-  const made: { host?: Host } = {}
-  const goOn = await standUpBranch(kept, { family, options }, (parts, images) => insidesOf(made.host = hostOf(parts, { family, images, moment })).guests)
-  goOn()
-  // What was stood up was installed.
-  return made.host!
+/** Makes the hosts of branches. */
+const BRANCHES: Brancher<Host> = {
+  ahead: makeAhead,
+  branch: async (moment, kept, options, family) => {
+    const made: { host?: Host } = {}
+    const goOn = await standUpBranch(kept, { family, options }, (parts, images) => insidesOf(made.host = hostOf(parts, { family, images, moment })).guests)
+    goOn()
+    return made.host!
+  },
 }
 
 /** A host and everything on it. */
@@ -101,7 +103,7 @@ export class Host {
     this.guests = this.install(parts)
     for (const warning of parts.warnings) this.noted.add(warning)
     const seat = { insides: () => insidesOf(this), install: (next: HostParts) => this.install(next) }
-    this.moments = new HostMoments<Host>(seat, branched?.family ?? new Family(parts.options.moments, branchOf), branched)
+    this.moments = new HostMoments<Host>(seat, branched?.family ?? new Family(parts.options.moments, BRANCHES), branched)
   }
 
   /** Dom0's handle on XenStore, for code outside of the host. */
@@ -183,7 +185,7 @@ export class Host {
    * const host = await moment.branch()
    */
   static loadMoment(input: ByteInput, options: LoadMomentOptions = {}): Promise<Moment<Host>> {
-    return loadMoment<Host>(input, options, branchOf)
+    return loadMoment<Host>(input, options, BRANCHES)
   }
 
   /**
@@ -297,8 +299,7 @@ export class Host {
   }
 
   /**
-   * Restores a domain from what `domain.save` or `xl save` wrote, and starts it. A restore that fails or is aborted
-   * leaves the host as it was.
+   * Restores a domain from what `domain.save` or `xl save` wrote, and starts it. One that fails or is aborted leaves the host as it was.
    */
   restore(source: ByteInput, options: RestoreDomainOptions = {}): Operation<Domain, RestoreProgress> {
     return this.call({ call: 'other', name: 'restore' }, () => this.guests.movement.restore(source, options))

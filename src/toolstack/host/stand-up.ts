@@ -24,10 +24,20 @@ function connectionOf({ parts }: SavedTree): number {
   return connection
 }
 
-/** Loads all parts; `install` makes the host of those below it. Resolves with what lets it run. Rejects with INVALID_STATE. */
-export async function standUp({ state, frame, lower }: Standing, install: (parts: HostParts) => Guests): Promise<() => void> {
-  const goOn = await frame.loop.halt()
+/** Loads the parts up to dom0, on a loop that has never run; what lets it run. Throws INVALID_STATE. */
+export function standUpLower({ state, frame, lower }: Standing): Promise<() => void> {
+  // It stands from now on.
+  const halted = frame.loop.halt()
   for (const one of lower) one.load(state.parts[one.name])
+  return halted
+}
+
+/** Loads all parts; `install` makes the host of those below it. Resolves with what lets it run. Rejects with INVALID_STATE. */
+export const standUp = async (standing: Standing, install: (parts: HostParts) => Guests): Promise<() => void> =>
+  standUpUpper(standing, await standUpLower(standing), install)
+
+/** The same for parts up to dom0 that are loaded; resolves with `goOn`. */
+export async function standUpUpper({ state, frame }: Standing, goOn: () => void, install: (parts: HostParts) => Guests): Promise<() => void> {
   const guests = install({ ...frame, store: frame.xenstore.local(0, connectionOf(state)) })
   await guests.devices.reopen(state.parts['devices'])
   for (const one of upperParts(frame, () => guests)) one.load(state.parts[one.name])

@@ -1,12 +1,12 @@
 /**
  * The moments of one host and of all that branched from it: their pages in one pool, within a limit, and machines of
- * branches that are gone, which hold most of the next branch's pages already, brought to where the next one most likely begins, with a
- * hypervisor and all that is made before anything is loaded.
+ * branches that are gone, which hold most of the next branch's pages already, brought to where the next one most likely begins, with
+ * all of a host that is below what its user sees.
  */
 import type { GuestProgram } from '../../guest/index.ts'
 import { PagePool, type PageIndex } from '../../machine/index.ts'
-import { hashParts, isInstance, settle, XenError, type SavedTree } from '../../util/index.ts'
-import { frameOn, type HostFrame } from '../boot/boot-host.ts'
+import { hashParts, isInstance, settle, XenError, type Part, type SavedTree } from '../../util/index.ts'
+import type { HostFrame } from '../boot/boot-host.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
 import { GroundImages, type GroundImage } from './ground-images.ts'
@@ -30,15 +30,28 @@ export interface Kept {
   trusted: boolean
 }
 
-/** Makes the host of a branch. */
-export type Brancher<H> = (moment: Moment<H>, kept: Kept, options: BranchOptions, family: Family<H>) => Promise<H>
+/** A host that is loaded with a moment up to dom0, and stands: what is left of a branch is what its user sees. */
+export interface Ahead {
+  readonly frame: HostFrame
+  /** Its parts up to dom0. */
+  readonly lower: readonly Part[]
+  /** Lets it run. */
+  readonly goOn: Promise<() => void>
+}
+
+/** Makes the hosts of branches. */
+export interface Brancher<H> {
+  branch(moment: Moment<H>, kept: Kept, options: BranchOptions, family: Family<H>): Promise<H>
+  /** Makes what a branch begins as, on a ground that has been brought to a moment which is trusted. */
+  ahead(kept: Kept, images: GroundImages): Ahead
+}
 
 const PAGES_PER_MEBIBYTE = 256
 
-/** A ground for a branch to come. `made`: it is at this moment, and what a branch of it with no options but a seed is loaded into. */
+/** A ground for a branch to come. `made`: it is at this moment, with what a branch of it with no options but a seed begins as. */
 interface Spare {
   readonly images: GroundImages
-  made?: { readonly of: Kept; readonly frame: HostFrame } | undefined
+  made?: { readonly of: Kept; readonly ahead: Ahead } | undefined
 }
 
 /** Keeps moments. */
@@ -124,27 +137,30 @@ export class Family<H> implements MomentKeeper<H> {
     if (kept !== undefined) this.makeAhead(spare, kept)
   }
 
-  /** Brings a ground to a moment, and makes what a branch is loaded into. Of a file nothing is, until a host has been stood up from it. */
+  /** Brings a ground to a moment, and makes what a branch begins as. Of a file nothing is, until a host has been stood up from it. */
   private makeAhead(spare: Spare, kept: Kept): void {
     const { images } = spare
-    const { ground, options, trusted } = kept
+    const { ground, options, trusted, tree } = kept
     spare.made = undefined
     images.restore(ground, NONE)
     // The wall does not wait.
     if (!trusted || options.clock !== 'virtual') return
-    spare.made = { of: kept, frame: frameOn({ machine: images.machine, before: images.rows }, { ...options, interference: undefined }) }
+    settle(tree)
+    spare.made = { of: kept, ahead: this.brancher.ahead(kept, images) }
   }
 
   /**
    * A ground of its own for another host, brought to a moment: one that a branch before had, where there is one; and what has been made on it,
    * where that is wanted and is there.
    */
-  takeGround(kept: Kept, { wantsFrame }: { readonly wantsFrame: boolean }): { readonly images: GroundImages; readonly frame: HostFrame | undefined } {
+  takeGround(kept: Kept, { wantsAhead }: { readonly wantsAhead: boolean }): { readonly images: GroundImages; readonly ahead: Ahead | undefined } {
     const ready = this.spare.findIndex(({ made }) => made?.of === kept)
     const [{ images, made } = { images: new GroundImages(machineFor(kept.options), this.pool), made: undefined }] = this.spare.splice(ready, 1)
-    // Nobody writes there meanwhile; who does all the same is not heard.
-    images.restore(kept.ground, NONE)
-    return { images, frame: made?.of === kept && wantsFrame ? made.frame : undefined }
+    const ahead = made?.of === kept && wantsAhead ? made.ahead : undefined
+    // Nobody writes there meanwhile; who does all the same is not heard. The processors of what has been made stay.
+    if (ahead === undefined) images.restore(kept.ground, NONE)
+    else images.rewind(kept.ground, NONE)
+    return { images, ahead }
   }
 
   // As moments see it
@@ -154,7 +170,7 @@ export class Family<H> implements MomentKeeper<H> {
     const kept = this.find(moment)
     while (this.spare.length < count) this.spare.push({ images: new GroundImages(machineFor(kept.options), this.pool) })
     for (const spare of this.spare.slice(-count)) {
-      this.makeAhead(spare, kept)
+      if (spare.made?.of !== kept) this.makeAhead(spare, kept)
       spare.images.machine.prepare()
     }
   }
@@ -171,7 +187,7 @@ export class Family<H> implements MomentKeeper<H> {
     const kept = this.find(moment)
     // Nobody else has it.
     settle(kept.tree)
-    return this.brancher(moment, kept, options, this)
+    return this.brancher.branch(moment, kept, options, this)
   }
 
   hashes(moment: Moment<H>): Readonly<Record<string, string>> {
