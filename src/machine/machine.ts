@@ -98,9 +98,9 @@ export class Machine {
     return (this.engine ??= new Engine(this.own, this.level, this.settings && { settings: this.settings, makers: makeRegions }))
   }
 
-  /** Makes now what its first processor of 64 bits would make. */
+  /** Makes now what its first processor of 64 bits would make, and what programs need of it soon. */
   prepare(): void {
-    this.shared().interpreter(64)
+    this.shared().prepare()
   }
 
   /** Adds a processor: a hosted one for a hypervisor, or one with a kernel of its own, bare or within a host. */

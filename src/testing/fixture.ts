@@ -5,6 +5,7 @@
 import {
   Host, knowBytes, type BranchOptions, type ByteInput, type ByteOutput, type Compression, type KnownBytes, type LoadMomentOptions, type Moment,
 } from '../toolstack/index.ts'
+import { prepareProcessors } from '../machine/index.ts'
 import { joinBytes, XenError } from '../util/index.ts'
 
 /** Where moments are kept. `paravirt/node` has a folder. */
@@ -84,7 +85,10 @@ export class Fixture {
   private async find(options: BranchOptions): Promise<Ready> {
     const { cache, inputs = [] } = this.options
     if (cache === undefined) return firstOf(await this.make(), options)
-    const known = await Promise.all(inputs.map((input) => knowBytes(typeof input === 'string' ? encoder.encode(input) : input)))
+    const hashing = Promise.all(inputs.map((input) => knowBytes(typeof input === 'string' ? encoder.encode(input) : input)))
+    // Whatever it takes to hash, which other threads do, processors take a while, too.
+    prepareProcessors()
+    const known = await hashing
     const key = await this.key(known)
     // What it is built from need not be kept with it.
     const apart = known.filter((_, i) => typeof inputs[i] !== 'string')

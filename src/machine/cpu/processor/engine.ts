@@ -115,6 +115,13 @@ export class Engine {
     return (this.modules[width] ??= this.compile(width))
   }
 
+  /** Makes what the first processor of 64 bits makes, and the vector instructions that programs begin with; once. */
+  prepare(): void {
+    if (this.modules[64] !== undefined) return
+    this.interpreter(64)
+    this.loadGroup('vector', 64)
+  }
+
   private compile(width: 32 | 64): InterpreterExports {
     const instance = new WebAssembly.Instance(compileInterpreter(width), {
       env: {
