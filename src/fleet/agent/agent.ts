@@ -75,13 +75,19 @@ interface Assignment {
   readonly put: StoreOperation
 }
 
+/** A moment: by this host's clock, which may jump, by renewals that the store has answered, and by its revision. */
+interface Moment {
+  readonly time: number
+  readonly answered: number
+  readonly revision: number
+}
+
 /** A membership: from joining until the lease is lost. */
 interface Membership {
   readonly lease: StoreLease
   /** The revision at which the host's key was made. */
   readonly member: number
-  /** When, in milliseconds. */
-  readonly joined: number
+  readonly joined: Moment
 }
 
 /** An agent at work. */
@@ -109,8 +115,10 @@ export class FleetAgent {
   private renewals = 0
   /** All memberships of this process. */
   private readonly own = new Set<number>()
-  /** Since when hosts that own something have not been seen, in milliseconds. */
-  private readonly missing = new Map<string, number>()
+  /** Renewals that the store has answered. */
+  private answered = 0
+  /** Since when hosts that own something have not been seen. */
+  private readonly missing = new Map<string, Moment>()
   /** Domains at which something is being done. */
   private readonly busy = new Set<string>()
   /** Those of them that were to be looked at meanwhile. */
@@ -191,7 +199,7 @@ export class FleetAgent {
       await lease.revoke().catch(() => undefined)
       throw new XenError('BUSY', `a host named ${this.name} is in the fleet`, { details: { host: this.name, doing: 'in the fleet' } })
     }
-    this.membership = { lease, member: revision, joined: this.clock.now() }
+    this.membership = { lease, member: revision, joined: this.moment(revision) }
     this.own.add(revision)
     this.extend(asked, lease)
     this.hub.emit({ type: 'joined', member: revision })
@@ -224,6 +232,7 @@ export class FleetAgent {
         if (membership === undefined) await this.join()
         else {
           const revision = await membership.lease.keepAlive()
+          this.answered += 1
           if (this.membership === membership) this.extend(asked, membership.lease)
           this.revisions = [this.revisions[1], revision]
           this.renewals += 1
@@ -298,21 +307,30 @@ export class FleetAgent {
     await this.keep(mirror, membership)
   }
 
-  /** Notes which owners are missing, and since when. */
+  private moment(revision: number): Moment {
+    return { time: this.clock.now(), answered: this.answered, revision }
+  }
+
+  /** Notes which owners are missing, and since when. One whose records have changed since may have been back, and nobody has told. */
   private count(mirror: FleetMirror): void {
     const gone = new Set(mirror.missingHosts())
     for (const host of this.missing.keys()) if (!gone.has(host)) this.missing.delete(host)
-    for (const host of gone) if (!this.missing.has(host)) this.missing.set(host, this.clock.now())
+    for (const host of gone) {
+      const known = this.missing.get(host)
+      const hasChanged = known !== undefined && [...mirror.ownedBy(host)].some((name) => mirror.entries.get(KEY.owner(name))!.modified > known.revision)
+      if (known === undefined || hasChanged) this.missing.set(host, this.moment(mirror.revision))
+    }
   }
 
   /**
    * True when whoever has claimed a domain cannot run it any more, even where the store has lost its lease before its time: so long after
-   * `since` its fence has closed. Where it is false the work is woken when it will be true.
+   * `since` its fence has closed. It is so long by this host's clock, and by renewals that were answered, as the clock may have jumped. Where it is false the work is woken when it will be true.
    */
-  private isOver({ member, grace = 0 }: Ownership, since: number): boolean {
-    const left = member === undefined ? 0 : since + grace - this.clock.now()
+  private isOver({ member, grace = 0 }: Ownership, since: Moment, { lease }: Pick<Membership, 'lease'>): boolean {
+    if (member === undefined) return true
+    const left = since.time + grace - this.clock.now()
     if (left > 0) this.clock.after(left, () => this.wake())
-    return left <= 0
+    return left <= 0 && this.answered - since.answered > grace / ((lease.ttl * 1000) / RENEWALS)
   }
 
   /** Brings one domain of this host to where the records want it. */
@@ -355,9 +373,10 @@ export class FleetAgent {
   }
 
   /** Puts this membership into an owner's record; false when it may not, or the record is another by now. */
-  private async claim({ key, owner, isAsKnown, epoch }: Known, { lease, member, joined }: Membership): Promise<boolean> {
+  private async claim({ key, owner, isAsKnown, epoch }: Known, membership: Membership): Promise<boolean> {
+    const { lease, member, joined } = membership
     // Another process of this name may have it.
-    if (owner.member !== undefined && !this.own.has(owner.member) && !this.isOver(owner, joined)) return false
+    if (owner.member !== undefined && !this.own.has(owner.member) && !this.isOver(owner, joined, membership)) return false
     // One that ran here in an earlier membership goes on, if it is claimed anew; if not, its owner is another.
     const claim = writeRecord('owner', { host: this.name, epoch, member, grace: lease.ttl * 1000 })
     const { succeeded } = await this.store.txn([isAsKnown, madeAt(KEY.host(this.name), member)], [{ type: 'put', key, value: claim }])
@@ -391,7 +410,8 @@ export class FleetAgent {
   // Keeping
 
   /** As the keeper: gives domains without a living host to hosts that are there. */
-  private async keep(mirror: FleetMirror, { lease, member }: Membership): Promise<void> {
+  private async keep(mirror: FleetMirror, membership: Membership): Promise<void> {
+    const { lease, member } = membership
     this.count(mirror)
     const keeper = mirror.entries.get(KEY.keeper)
     if (keeper === undefined) {
@@ -399,17 +419,17 @@ export class FleetAgent {
       return
     }
     if (keeper.value !== this.name) return
-    const assignments = planPlacement(mirror).steps.flatMap((step) => (step.type === 'assign' ? this.assignment(mirror, step) : []))
+    const assignments = planPlacement(mirror).steps.flatMap((step) => (step.type === 'assign' ? this.assignment(mirror, step, membership) : []))
     for (let at = 0; at < assignments.length; at += AT_ONCE) await Promise.all(assignments.slice(at, at + AT_ONCE).map((assignment) => this.assign(assignment)))
   }
 
   /** A step of a plan as a transaction, whose comparisons are with what the plan was made from. Nothing, where the time has not come. */
-  private assignment(mirror: FleetMirror, step: AssignStep): Assignment[] {
+  private assignment(mirror: FleetMirror, step: AssignStep, membership: Membership): Assignment[] {
     const { domain, to } = step
     const [key, owner] = [KEY.owner(domain), mirror.owners.get(domain)]
     // An owner's record that nobody can read is nobody's to take.
     if (owner === undefined && mirror.entries.has(key)) return []
-    if (owner !== undefined && !this.isOver(owner, this.missing.get(owner.host) ?? this.clock.now())) return []
+    if (owner !== undefined && !this.isOver(owner, this.missing.get(owner.host) ?? this.moment(mirror.revision), membership)) return []
     const compare = [
       unchanged(mirror, key), unchanged(mirror, KEY.domain(domain)), madeAt(KEY.host(to), mirror.entries.get(KEY.host(to))!.created), ...(owner === undefined ? [] : [absent(KEY.host(owner.host))]),
     ]
