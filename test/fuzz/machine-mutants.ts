@@ -141,7 +141,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log of writes begins while processors remember the right to write',
-    patches: [patch('src/hypervisor/control/core/log-dirty.ts', 'tracking.watchWrites(mfn))\n    this.forgetTranslations()', 'tracking.watchWrites(mfn))')],
+    patches: [patch('src/hypervisor/control/core/log-dirty.ts', 'tracking.watchWrites(mfn)\n    this.forgetTranslations()', 'tracking.watchWrites(mfn)')],
     within: 20, found: /written unseen|log does not say/,
   },
   {
