@@ -36,6 +36,7 @@ export class Bitmap {
   /** Sets all bits from `from` on that are below `end`. */
   addRange(from: number, end: number): void {
     const [first, last] = [Math.max(from, 0), Math.min(end, this.length)]
+    this.saved = undefined
     for (let index = first; index < last;) {
       if ((index & 31) === 0 && last - index >= 32) {
         const word = index >>> 5

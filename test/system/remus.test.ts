@@ -1,4 +1,5 @@
 /** Protected domains: what both sides say, every kind of guest, the ways out, and what is refused. Their safety is in test/simulation. */
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { BlockFrontend, MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
@@ -9,6 +10,7 @@ import {
   Host, memoryArbiter, transportPair, type Domain, type MigrationTransport, type ProtectOperation, type ProtectOptions, type StandByOptions,
 } from '../../src/toolstack/index.ts'
 import { buildMini } from '../support/build-mini.ts'
+import { builtModule } from '../support/bundle.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 import { verifyStream } from '../support/verify-stream.ts'
@@ -164,6 +166,26 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     await answers((await standing)!)
     await expect(protection).rejects.toMatchObject({ code: 'PROTECTION_UNDECIDED' })
     await listener.close()
+  })
+
+  test('goes on in another process when its own is killed, with what it wrote last', async () => {
+    const listener = await listenMigration({ port: 0 })
+    const child = spawn(process.execPath, [await builtModule('test/support/protected-process.ts'), String(listener.port)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    try {
+      const standby = await boot({ seed: 2 })
+      const standing = standby.standBy(await listener.accept())
+      await new Promise<void>((resolve) => child.on('message', ({ epoch }: { epoch: number }) => { if (epoch >= 4) resolve() }))
+      child.kill('SIGKILL')
+      const there = (await standing)!
+      await there.console.waitFor('mini: restored')
+      await there.console.write('hot 0\r')
+      const [, rounds, wrong] = await there.console.waitFor(/hot: (\d+) rounds, (\d+) pages wrong/)
+      expect([Number(rounds) > 1, wrong]).toEqual([true, '0'])
+      await answers(there)
+    } finally {
+      child.kill('SIGKILL')
+      await listener.close()
+    }
   })
 
   const mini32 = buildMini('pv32')

@@ -28,6 +28,16 @@ describe('the allocator', () => {
     expect(allocator.takeRun(3)).toBe(16)
     expect(allocator.isFree(24)).toBe(true)
   })
+
+  test('has a run that was taken behind a save in the next one, also one of whole words', () => {
+    const allocator = new FrameAllocator(4, 128)
+    const before = allocator.save()
+    expect(allocator.takeRun(5)).toBe(32)
+    expect(allocator.isAsSaved(before)).toBe(false)
+    const other = new FrameAllocator(4, 128)
+    other.load(allocator.save())
+    expect([other.isFree(31), other.isFree(32), other.isFree(63), other.isFree(64)]).toEqual([true, false, false, true])
+  })
 })
 
 describe('the frame table', () => {
