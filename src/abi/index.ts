@@ -96,6 +96,7 @@ export {
   SysctlPcitopoinfo, SysctlPhysinfo, SysctlPmOp, SysctlPsrCmtOp, SysctlReadconsole, SysctlSchedId, SysctlSchedulerOp,
   SysctlTbufOp, TBUFOP,
 } from './sysctl.ts'
+export { TBuf, TInfo, TRACE_EXTRA, TRC } from './trace.ts'
 export {
   QUIRK, XENPF, XENPF_INTERFACE_VERSION, XEN_FW, XEN_PCPU_FLAGS, XenPlatformOp, XenpfCpuOl, XenpfFirmwareInfo, XenpfPcpuVersion, XenpfPcpuinfo,
   XenpfPlatformQuirk, XenpfSettime32, XenpfSettime64, XenpfSymdata,

@@ -44,10 +44,11 @@ import { makeDispatcher, makeDomainMemory, makeEventChannels, makeGrantTables, m
 import { CpuPools } from './scheduler/index.ts'
 import { TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
 import { WorkMeter } from './time/work-meter.ts'
+import { makeTrace } from './trace/trace.ts'
 import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
 
-/** Whom the host's VIRQs go to unless a toolstack sends them elsewhere. */
-const HARDWARE_DOMAIN = 0 as DomId
+/** The domain that there is first. */
+const FIRST_DOMAIN = 0 as DomId
 
 /** The kinds of guests that a host has. */
 export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pv32Guests, pvhGuests, typescriptGuests]
@@ -79,7 +80,7 @@ function composeMemory({ memory, portion, before, interference }: HypervisorOpti
 
 /** Everything that no kind of guest owns. */
 function composeCore(options: HypervisorOptions): CoreParts {
-  const { clock, random, interference } = options
+  const { clock, random, interference, hardwareDomain: hardware = FIRST_DOMAIN } = options
   const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, { names: HYPERVISOR_EVENTS })
   const base = composeMemory(options)
   const { memory, domains } = base
@@ -97,13 +98,14 @@ function composeCore(options: HypervisorOptions): CoreParts {
     clock, hub, updateTime, count: scheduler.cpuCount, vcpuOf: (domid, vcpu) => domains.get(domid)?.vcpus[vcpu],
   })
   const events = makeEventChannels(eventHost({ ...base, access }), interference)
-  const console = new HypervisorConsole({ clock, domains, hub, typed: () => events.raiseGlobalVirq(VIRQ.CONSOLE, HARDWARE_DOMAIN) })
+  const console = new HypervisorConsole({ clock, domains, hub, typed: () => events.raiseGlobalVirq(VIRQ.CONSOLE, hardware) })
   const crashes = new CrashReporter({ clock, memory, console })
   const execution = new VcpuExecution({ crashes, memory, clock, scheduler, events, domains, hub, cpus })
   const grants = makeGrantTables(grantHost({ ...base, execution, access }), interference)
   const reservation = new Reservation({ ...base, hub })
+  const trace = makeTrace({ ...base, hub, clock, tsc, console, cpus, filled: () => events.raiseGlobalVirq(VIRQ.TBUF, hardware) })
   const shared = {
-    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, guestTime, updateTime, cpus, console, events, execution,
+    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, guestTime, updateTime, cpus, console, events, execution, trace,
     grants, reservation, access, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
   const hypercallCounts = new Float64Array(NUMBERS)

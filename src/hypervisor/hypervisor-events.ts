@@ -2,8 +2,15 @@
  * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
  */
 import type { EventNames, DomId, Mfn } from '../util/index.ts'
+import type { Runstate } from './time/index.ts'
 import type { AccessDenied } from './domains/access.ts'
 import type { CrashReport } from './domains/crash-report.ts'
+
+/** A vCPU by its numbers. */
+export interface VcpuName {
+  readonly domid: DomId
+  readonly vcpu: number
+}
 
 /** Every event of the hypervisor, by `type`. */
 export type HypervisorEvent =
@@ -53,6 +60,10 @@ export type HypervisorEvent =
     readonly type: 'schedule'; readonly domid: DomId; readonly vcpu: number
     readonly action: 'switch' | 'block' | 'wake' | 'yield'
   }
+  /** A vCPU runs, waits for a CPU, waits for an event, or is not to run (RUNSTATE), as it did not before. */
+  | { readonly type: 'runstate'; readonly domid: DomId; readonly vcpu: number; readonly from: Runstate; readonly to: Runstate }
+  /** A physical CPU has changed to another vCPU; undefined where it was idle, or is. */
+  | { readonly type: 'cpu-switch'; readonly cpu: number; readonly from: VcpuName | undefined; readonly to: VcpuName | undefined }
   /** A vCPU was brought up, or taken down. */
   | { readonly type: 'vcpu-online'; readonly domid: DomId; readonly vcpu: number; readonly online: boolean }
   /** Pages owned by the domain changed to `pages`. */
@@ -70,5 +81,5 @@ export const HYPERVISOR_EVENTS: EventNames<HypervisorEvent> = {
   'domain-created': true, 'domain-paused': true, 'domain-unpaused': true, 'domain-shutdown': true,
   'domain-resumed': true, 'vcpu-stopped': true, 'domain-crashed': true, 'internal-error': true,
   'domain-destroyed': true, 'access-denied': true, hypercall: true, 'trap-bounced': true, upcall: true, 'event-channel': true, grant: true,
-  schedule: true, 'vcpu-online': true, reservation: true, 'page-table': true, console: true,
+  schedule: true, runstate: true, 'cpu-switch': true, 'vcpu-online': true, reservation: true, 'page-table': true, console: true,
 }

@@ -1,5 +1,5 @@
 /** What the one who makes a hypervisor brings along and may choose. */
-import type { Random } from '../util/index.ts'
+import type { DomId, Random } from '../util/index.ts'
 import type { PolicyChoice } from './domains/access.ts'
 import type { FrameRows } from './frames/frame-rows.ts'
 import type { CpuidPolicy } from './guests/processors/cpuid.ts'
@@ -34,6 +34,11 @@ export interface HypervisorOptions {
   readonly bootTime?: bigint
   /** The hypervisor's own command line, as a privileged domain reads it. */
   readonly commandLine?: string
+  /**
+   * The domain that is told what is typed at the hypervisor's console, unless a toolstack sends VIRQ_CONSOLE elsewhere. Default 0; another
+   * one where domain 0 is but the one that builds it, as with Xen's own option `hardware_dom`.
+   */
+  readonly hardwareDomain?: DomId | undefined
   /** Changes what CPUID tells guests. */
   readonly cpuidPolicy?: CpuidPolicy
   /**

@@ -36,6 +36,7 @@ import type { CpuPools } from './scheduler/index.ts'
 import type { HostClock } from './time/host-clock.ts'
 import type { GuestTime, TimeRecords, TimerQueue, TscScale, WallClock } from './time/index.ts'
 import type { WorkMeter } from './time/work-meter.ts'
+import type { TraceBuffers } from './trace/trace-buffers.ts'
 
 /** Frames: whose they are, and what they are used as. */
 export interface MemoryParts {
@@ -67,6 +68,7 @@ export interface CoreParts extends MemoryParts {
   readonly wallClock: WallClock
   readonly console: HypervisorConsole
   readonly cpus: PhysicalCpus
+  readonly trace: TraceBuffers
   readonly events: EventChannels
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution

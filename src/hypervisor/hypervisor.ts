@@ -2,7 +2,7 @@
  * The hypervisor as its users see it: the faces of the control interface over the parts that composition.ts puts together.
  * What an operation does is in control/core, what it throws in control/typed.
  */
-import { ERRNO, HYPERVISOR } from '../abi/index.ts'
+import { ERRNO, HYPERVISOR, LAST_DOMID } from '../abi/index.ts'
 import {
   type Check, type DomId, type OptionChecks, type Part, type Rewind, type SavedTree, XenError, anything, callable, checkArgument, checkOptions, flag, hashParts, hashState, having, once,
   oneOf, real, text, whole,
@@ -47,7 +47,7 @@ const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
   createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES), schedulerParameters: anything,
   physicalCpus: /* @__PURE__ */ whole(1, 2 ** 12), tscKilohertz: /* @__PURE__ */ real(1, 1e9), bootTime: bigint,
   commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ real(1, Infinity), onListenerError: callable,
-  before: anything, interference: anything, policy: isPolicy,
+  hardwareDomain: /* @__PURE__ */ whole(0, LAST_DOMID), before: anything, interference: anything, policy: isPolicy,
 }
 
 /** Everything of {@link ControlInterface}, and what only a hypervisor of this library has. */

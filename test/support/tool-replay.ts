@@ -4,7 +4,7 @@
  * rates, amounts of memory or frames are not compared: they are the machine's.
  */
 import {
-  Domctl, DomctlGetdomaininfo, DomctlVcpuextstate, ERRNO, FLAT, GNTMAP, GNTTABOP, GnttabMapGrantRef, GnttabUnmapGrantRef, HYPERVISOR, MMUEXT, MmuextOp, MulticallEntry, Sysctl, SysctlCpuPolicy, SysctlGetdomaininfolist,
+  Domctl, DomctlGetdomaininfo, DomctlVcpuextstate, ERRNO, FLAT, GNTMAP, GNTTABOP, GnttabMapGrantRef, GnttabUnmapGrantRef, HYPERVISOR, MMUEXT, MmuextOp, MulticallEntry, Sysctl, SysctlCpuPolicy, SysctlGetdomaininfolist, SysctlTbufOp, TBUFOP,
   VGCF, VcpuGuestContext, XENMEM, XenForeignMemoryMap, XenMemAcquireResource, XenMemoryReservation,
 } from '../../src/abi/index.ts'
 import { encodeVcpuContext } from '../../src/hypervisor/index.ts'
@@ -26,12 +26,14 @@ const HANDLES: Readonly<Record<string, readonly number[]>> = {
 const MACHINES_OWN: Readonly<Record<string, readonly number[]>> = {
   'domctl/getvcpuinfo': [1, 2, 3, 4], 'domctl/gettscinfo': [1, 4, 5], 'sysctl/physinfo': [6, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
   'sysctl/availheap': [4, 5], 'sysctl/readconsole': [1, 4], 'domctl/getvcpuextstate': [2, 4], 'domctl/get_cpu_policy': [0], 'sysctl/get_cpu_policy': [1],
-  'domctl/get_ext_vcpucontext': [2, 3], 'sysctl/cpupool_op': [5],
+  'domctl/get_ext_vcpucontext': [2, 3], 'sysctl/cpupool_op': [5], 'sysctl/tbuf_op': [8],
 }
 
 /** Shutdown and its reason, and a pause: what of a domain's state does not depend on the moment. */
 const LASTING = 0xffff_000c
 const BUFFERS = 12
+/** Pages of each of xentrace's buffers. */
+const TRACE_PAGES = 32
 
 /** What a command's calls came to. */
 export interface Comparison {
@@ -121,6 +123,8 @@ export class ToolReplay {
     const { tools } = this
     const buffers = [tools.bufferBytes(1, 4096), tools.bufferBytes(1 + BUFFERS / 2, 4096)]
     if (/affinity$/.test(call.name)) for (const bytes of buffers) bytes.fill(0xff)
+    // The size was behind the words that were captured; the console told of it.
+    if (call.name === 'sysctl/tbuf_op' && given[0] === TBUFOP.set_size) given[SysctlTbufOp.bufferBytes.offset / 4] = TRACE_PAGES
     if (call.name === 'domctl/setvcpucontext') this.writeContext(call.domain, given)
     if (call.name === 'domctl/setvcpuextstate') this.copyState(call.domain, given)
     if (call.name === 'domctl/set_cpu_policy') {

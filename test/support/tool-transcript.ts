@@ -25,7 +25,7 @@ export const readDescriptions = (text: string): Record<string, string> =>
 /** What differs from run to run: times, identities, numbers of processes, pages and addresses, and the widths that they give to columns. */
 const MASKS: readonly (readonly [RegExp, string | ((text: string) => string)])[] = [
   [/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, 'UUID'], [/(?<![-\d.])\d+\.\d+(?![\d.])/g, 'T'], [/\[(?:pid )?\d+\]/g, '[N]'],
-  [/\b\d+:\d\d:\d\d\b/g, 'TIME'], [/\bmfn 0x[0-9a-f]+/g, 'mfn N'], [/0x[0-9a-f]{6,}|\b[0-9a-f]{16}\b/g, 'ADDRESS'],
+  [/\b\d+:\d\d:\d\d\b/g, 'TIME'], [/\bmfn (?:0x)?[0-9a-f]+/g, 'mfn N'], [/0x[0-9a-f]{6,}|\b[0-9a-f]{16}\b/g, 'ADDRESS'],
   // What xentop has counted.
   [/^ *\S+ [-d][-s][-b][-c][-p][-r] .*$/gm, (line) => line.replace(/[-b](?=[-c][-p][-r] )|(?<= [-d][-s][-b][-c][-p])[-r]/g, '~').replace(/\d+/g, 'N')],
   [/\d+(?=s\b|bytes\b|pkts\b)|(?<=\b(?:cpu_time=|now = |0x0\/))\d+/g, 'N'],

@@ -1,5 +1,5 @@
 /** The counts of frames and domains are those of the uses that were found. */
-import { FRAME_FLAG, type FrameTable, OWNER_FREE } from '../frames/frame-table.ts'
+import { FRAME_FLAG, type FrameTable, OWNER_FREE, OWNER_XEN } from '../frames/frame-table.ts'
 import type { Rule } from './parts.ts'
 import type { Recount } from './recount.ts'
 
@@ -9,6 +9,8 @@ export const compareCounts: Rule = ({ frames, domains }, recount) => {
   for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
     const owner = frames.owner[mfn]!
     const domain = domains.get(owner)
+    // Tools map what the hypervisor shares with them.
+    if (owner === OWNER_XEN && frames.hasFlag(mfn, FRAME_FLAG.SHARED)) compareFrame(frames, recount, mfn)
     if (owner === OWNER_FREE || domain === undefined) continue
     const count = pages.get(owner) ?? { total: 0, shared: 0 }
     if (frames.hasFlag(mfn, FRAME_FLAG.SHARED)) count.shared += 1

@@ -7,9 +7,9 @@
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
 import { type EventHub, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
-import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { HypervisorEvent, VcpuName } from '../hypervisor-events.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import { writeRunstateArea } from '../time/index.ts'
+import { writeRunstateArea, type Runstate } from '../time/index.ts'
 
 /** What saved physical CPUs look like: for each its local time, when it asks at the latest, and what it runs. */
 export const physicalCpusShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
@@ -49,6 +49,8 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
   private readonly cpus: PhysicalCpu[]
   /** There is only one. */
   readonly isAlone: boolean
+  /** The one whose turn it is, or was last. */
+  executing = 0
 
   constructor(parts: PhysicalCpuParts) {
     this.parts = parts
@@ -56,6 +58,16 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
       id, time: parts.clock.now(), until: 0, current: undefined, ask: true,
     }))
     this.isAlone = parts.count === 1
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.cpus.length
+  }
+
+  /** What runs on one; undefined while it is idle. */
+  running(id: number): Vcpu | undefined {
+    return this.cpus[id]?.current
   }
 
   /** Makes a CPU ask its scheduler before it goes on. An idle one joins in at the present time. */
@@ -150,7 +162,7 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     const { clock, hub } = this.parts
     if (before !== undefined) this.switchOut(before)
     cpu.current = next
-    if (next === undefined) return
+    if (next === undefined) return this.tellSwitch(cpu.id, before, next)
     // A vCPU that comes from a CPU whose time is ahead does not go back in time.
     if (!this.isAlone && next.lastRun > cpu.time) {
       cpu.time = next.lastRun
@@ -158,19 +170,25 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     }
     this.switchIn(cpu, next)
     if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domid, vcpu: next.vcpu, action: 'switch' })
+    this.tellSwitch(cpu.id, before, next)
+  }
+
+  private tellSwitch(cpu: number, before: Vcpu | undefined, next: Vcpu | undefined): void {
+    const { hub } = this.parts
+    if (hub.wants('cpu-switch')) hub.emit({ type: 'cpu-switch', cpu, from: before && nameOf(before), to: next && nameOf(next) })
   }
 
   private switchOut(vcpu: Vcpu): void {
     vcpu.runningOn = -1
     vcpu.timers.switchOut()
-    if (vcpu.runstate.change(restingState(vcpu), this.parts.clock.now())) this.writeRunstate(vcpu)
+    if (changeRunstate(vcpu, restingState(vcpu), this.parts)) this.writeRunstate(vcpu)
   }
 
   private switchIn(cpu: PhysicalCpu, vcpu: Vcpu): void {
     const now = this.parts.clock.now()
     vcpu.runningOn = cpu.id
     vcpu.lastCpu = cpu.id
-    vcpu.runstate.change(RUNSTATE.running, now)
+    changeRunstate(vcpu, RUNSTATE.running, this.parts)
     vcpu.timers.switchIn(now)
     this.parts.updateTime(vcpu)
     this.writeRunstate(vcpu)
@@ -184,6 +202,16 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     const { abi } = vcpu.owner
     writeRunstateArea(vcpu.runstate.save(), { abi, announce, write: (offset, bytes) => vcpu.kernelAccess.write(area + offset, bytes) })
   }
+}
+
+const nameOf = ({ domid, vcpu }: Vcpu): VcpuName => ({ domid, vcpu })
+
+/** Has a vCPU enter a run state now, and tells of it; staying in it is no change. True when it has changed. */
+export function changeRunstate({ runstate, domid, vcpu }: Vcpu, to: Runstate, { clock, hub }: Pick<PhysicalCpuParts, 'clock' | 'hub'>): boolean {
+  const from = runstate.state
+  if (!runstate.change(to, clock.now())) return false
+  if (hub.wants('runstate')) hub.emit({ type: 'runstate', domid, vcpu, from, to })
+  return true
 }
 
 /** Run state of a vCPU that is on no CPU. */

@@ -136,6 +136,7 @@ export class RunLoop {
   private pass(): RunResult | undefined {
     const { clock, timers, scheduler, cpus } = this.parts
     const cpu = cpus.earliest()
+    cpus.executing = cpu.id
     if (!this.isAlone) clock.set(cpu.time)
     const now = clock.now()
     if (now >= this.until || this.budget <= 0) return LIMIT

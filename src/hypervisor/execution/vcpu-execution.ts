@@ -14,7 +14,7 @@ import type { VcpuEntry } from '../domains/vcpu-runner.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { type PhysicalCpus, restingState } from './physical-cpus.ts'
+import { changeRunstate, type PhysicalCpus, restingState } from './physical-cpus.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Affinity, VcpuScheduling } from '../scheduler/index.ts'
@@ -61,7 +61,7 @@ export class VcpuExecution {
         if (vcpu.runningOn >= 0) this.parts.cpus.reschedule(vcpu.runningOn)
       }
     }
-    if (vcpu.runningOn < 0) vcpu.runstate.change(restingState(vcpu), clock.now())
+    if (vcpu.runningOn < 0) changeRunstate(vcpu, restingState(vcpu), this.parts)
   }
 
   /** The vCPU has something to do: ends blocking and polling. */

@@ -120,7 +120,7 @@ export class FrameTable implements Stateful<FrameTableState> {
   private judge(state: FrameTableState, fresh: Pick<FrameTable, 'owner' | 'type' | 'typeCount'>, mfn: number): string | undefined {
     const owner = state.owner[mfn]!
     if ((owner === OWNER_XEN) !== (fresh.owner[mfn] === OWNER_XEN)) return 'is not the hypervisor\'s'
-    if (owner === OWNER_XEN && (state.type[mfn] !== fresh.type[mfn] || state.typeCount[mfn] !== fresh.typeCount[mfn])) return 'is the hypervisor\'s'
+    if (owner === OWNER_XEN && !isAsMade(state, fresh, mfn)) return 'is the hypervisor\'s'
     if (mfn < this.first && owner !== OWNER_FREE) return 'is the machine\'s'
     if (state.type[mfn]! > FRAME_TYPE.XEN_L2 || (state.flags[mfn]! & ~ALL_FLAGS) !== 0) return 'is of no known type'
     if (state.progress[mfn]! > MOST_PROGRESS || !(state.stamp[mfn]! >= 0 && state.stamp[mfn]! < Infinity)) return 'has no such past'
@@ -225,4 +225,10 @@ export class FrameTable implements Stateful<FrameTableState> {
   hasFlag(mfn: number, flag: number): boolean {
     return (this.flags[mfn]! & flag) !== 0
   }
+}
+
+/** Whether one of the hypervisor's own frames is as in a fresh table; those that it shares with tools may be mapped by them. */
+function isAsMade(state: FrameTableState, fresh: Pick<FrameTable, 'type' | 'typeCount'>, mfn: number): boolean {
+  const [count, made] = [state.typeCount[mfn]!, fresh.typeCount[mfn]!]
+  return state.type[mfn] === fresh.type[mfn] && (count === made || (made > 0 && count > made))
 }

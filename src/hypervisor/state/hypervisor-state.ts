@@ -22,6 +22,7 @@ import { grantShape } from '../grants/index.ts'
 import { type CpuPools, cpuPoolsShape } from '../scheduler/index.ts'
 import { type HostClock, clockShape } from '../time/host-clock.ts'
 import { type TimerQueue, type WallClock, timerQueueShape, wallClockShape } from '../time/index.ts'
+import { type TraceBuffers, traceShape } from '../trace/trace-buffers.ts'
 import { type DomainStateParts, domainsPart, foreignPart, guestsPart, translatedPart, registryPart } from './domain-parts.ts'
 
 /** What the tree is made of. */
@@ -39,6 +40,7 @@ export interface StateParts extends DomainStateParts {
   readonly kinds: GuestKinds
   readonly tlb: TlbClock
   readonly cpus: PhysicalCpus
+  readonly trace: TraceBuffers
   readonly console: HypervisorConsole
   readonly foreignFrames: ForeignFrames
   /** What does not add up. */
@@ -69,7 +71,7 @@ const usedFramesShape = /* @__PURE__ */ shape.record({ used: /* @__PURE__ */ sha
 /** The tree of a hypervisor's parts. */
 export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Part {
   const { createRunner = () => undefined, rows, trusted = false } = options
-  return partTree({ name: 'hypervisor', version: 2 }, [
+  return partTree({ name: 'hypervisor', version: 3 }, [
     part({ name: 'clock', version: 1, shape: clockShape }, inPlace(parts.clock)),
     randomPart(parts.random),
     part({ name: 'wall-clock', version: 1, shape: wallClockShape }, inPlace(parts.wallClock)),
@@ -80,6 +82,7 @@ export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Pa
     part({ name: 'scheduler', version: 2, shape: cpuPoolsShape }, parts.scheduler),
     part({ name: 'events', version: 1, shape: eventShape }, parts.events),
     part({ name: 'grants', version: 1, shape: grantShape }, parts.grants),
+    part({ name: 'trace', version: 1, shape: traceShape }, inPlace(parts.trace)),
     rows === 'apart' ? usedFramesPart(parts, trusted) : framesPart(parts),
     partTree({ name: 'kinds', version: 1 }, parts.kinds.all().flatMap(({ state }) => state ?? [])),
     foreignPart(parts, parts.foreignFrames),
@@ -105,13 +108,14 @@ function randomPart(random: Random): Part {
 }
 
 /** Where the rows of the frame table are kept apart: which frames are used. What is not trusted is looked at as rows that are saved are. */
-function usedFramesPart({ frames, allocator, machineToPhys, domains }: StateParts, trusted: boolean): Part {
+function usedFramesPart({ frames, allocator, machineToPhys, trace, domains }: StateParts, trusted: boolean): Part {
   return part({ name: 'frames', version: 1, shape: usedFramesShape }, {
     save: () => ({ used: allocator.save() }),
     load: ({ used }) => {
       if (trusted) return allocator.load(used)
       const fresh = new FrameTable(frames.first, frames.end)
       machineToPhys.claim(fresh)
+      trace.claim(fresh)
       frames.judgeAll(frames, fresh)
       checkOwners(frames.owner, domains)
       allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
@@ -129,11 +133,12 @@ function checkOwners(owners: Uint16Array, domains: DomainRegistry): void {
 }
 
 /** The frame table; which frames are free follows from it. */
-function framesPart({ frames, allocator, domains }: StateParts): Part {
+function framesPart({ frames, allocator, trace, domains }: StateParts): Part {
   return part({ name: 'frames', version: 1, shape: frameTableShape }, {
     save: () => frames.save(),
     load: (state) => {
       checkOwners(state.owner, domains)
+      trace.claim(frames)
       frames.load(state)
       allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
     },

@@ -18,7 +18,7 @@ export type Answers = Record<string, number | string | [offset: number, size: nu
 /** The headers of everything in our tables. */
 export const HEADERS = [
   'xen', 'errno', 'event_channel', 'grant_table', 'memory', 'sched', 'vcpu', 'physdev', 'version', 'features',
-  'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'hvm/params', 'hvm/hvm_vcpu', 'hvm/save', 'arch-x86/hvm/start_info', 'pmu', 'kexec', 'xenoprof', 'tmem',
+  'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'trace', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'hvm/params', 'hvm/hvm_vcpu', 'hvm/save', 'arch-x86/hvm/start_info', 'pmu', 'kexec', 'xenoprof', 'tmem',
   'hypfs', 'argo', 'xsm/flask_op', 'arch-x86/xen-mca', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
   'io/protocols', 'io/9pfs', 'io/fbif', 'io/kbdif',
 ]

@@ -1,11 +1,10 @@
 /**
- * Operations of sysctl on power, tracing and what else of a machine this host does not have, as Xen answers them there; and those that
+ * Operations of sysctl on power and what else of a machine this host does not have, as Xen answers them there; and those that
  * Debian's Xen is built without.
- * Reference: xen/drivers/acpi/pmstat.c; xen/common/trace.c, tb_control; xen/arch/x86/sysctl.c, xen/common/sysctl.c.
+ * Reference: xen/drivers/acpi/pmstat.c; xen/arch/x86/sysctl.c, xen/common/sysctl.c.
  */
-import { CPU_HOTPLUG, ERRNO, PM_OP, SysctlCpuHotplug, SysctlGetPmstat, SysctlPmOp, SysctlTbufOp, TBUFOP } from '../../../abi/index.ts'
+import { CPU_HOTPLUG, ERRNO, PM_OP, SysctlCpuHotplug, SysctlGetPmstat, SysctlPmOp } from '../../../abi/index.ts'
 import { partial, refused } from '../../domains/hypercall-rows.ts'
-import { readBitmap } from '../binary/bitmaps.ts'
 import { answering, refusing, silent } from '../binary/control-call.ts'
 import { SYSCTL_ARGUMENT, type SysctlCall, type SysctlParts } from './sysctl-call.ts'
 
@@ -34,26 +33,6 @@ function powerOperation({ scheduler }: SysctlParts, { view }: SysctlCall): numbe
   return cpu < scheduler.cpuCount ? -ERRNO.ENODEV : -ERRNO.EINVAL
 }
 
-/** tbuf_op: there are no trace buffers, and none can be made. */
-function traceBuffers({ scheduler }: SysctlParts, call: SysctlCall): number {
-  const { view } = call
-  switch (SysctlTbufOp.cmd.get(view, SYSCTL_ARGUMENT)) {
-    case TBUFOP.get_info:
-      SysctlTbufOp.evtMask.set(view, SYSCTL_ARGUMENT, 0)
-      SysctlTbufOp.bufferMfn.setNumber(view, SYSCTL_ARGUMENT, 0)
-      SysctlTbufOp.bufferBytes.set(view, SYSCTL_ARGUMENT, 0)
-      return 0
-    case TBUFOP.set_cpu_mask: {
-      const cpus = readBitmap(call, SysctlTbufOp.cpuMask.at(SYSCTL_ARGUMENT), scheduler.cpuCount)
-      return typeof cpus === 'number' ? cpus : 0
-    }
-    case TBUFOP.set_evt_mask:
-    case TBUFOP.disable: return 0
-    case TBUFOP.set_size: return -ERRNO.ENOMEM
-    default: return -ERRNO.EINVAL
-  }
-}
-
 /** The operations, by the names of their numbers. */
 export function powerOperations(parts: SysctlParts) {
   const notBuilt = refusing<SysctlCall>(refused('EPERM', 'not built in, as in Debian\'s Xen', 'ENOSYS'))
@@ -62,7 +41,6 @@ export function powerOperations(parts: SysctlParts) {
     cpu_hotplug: silent((call: SysctlCall) => hotplug(parts, call), partial('CPUs stay: EBUSY for one that is to go')),
     pm_op: answering((call: SysctlCall) => powerOperation(parts, call), partial('CPUs have one frequency: ENODEV for what is about others')),
     get_pmstat: silent(({ view }: SysctlCall) => (SysctlGetPmstat.cpuid.get(view, SYSCTL_ARGUMENT) < parts.scheduler.cpuCount ? -ERRNO.ENODEV : -ERRNO.EINVAL), partial('ENODEV, as before dom0 has told of states of CPUs')),
-    tbuf_op: answering((call: SysctlCall) => traceBuffers(parts, call), partial('ENOMEM where buffers are to be made: nothing is traced into memory')),
     perfc_op: notBuilt, lockprof_op: notBuilt,
     coverage_op: refusing<SysctlCall>(refused('EPERM', 'not built in, as in Debian\'s Xen', 'EOPNOTSUPP')),
     livepatch_op: refusing<SysctlCall>(refused('EPERM', 'there is no machine code to patch', 'EOPNOTSUPP')),

@@ -10,6 +10,7 @@ import type { CpuPools } from '../../scheduler/index.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { TscScale } from '../../time/index.ts'
 import type { WorkMeter } from '../../time/work-meter.ts'
+import type { TraceBuffers } from '../../trace/trace-buffers.ts'
 import { ControlCall } from '../binary/control-call.ts'
 import type { CpuPoolOperations } from '../core/cpu-pools.ts'
 import type { DomainLifecycle } from '../core/lifecycle.ts'
@@ -30,6 +31,7 @@ export interface SysctlParts {
   readonly clock: HostClock
   readonly tsc: TscScale
   readonly meter: WorkMeter
+  readonly trace: TraceBuffers
 }
 
 /** Where the argument of an operation lies in the structure. */

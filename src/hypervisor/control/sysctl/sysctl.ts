@@ -15,9 +15,10 @@ import { hostOperations } from './host.ts'
 import { systemPolicyOperations } from './policies.ts'
 import { powerOperations } from './power.ts'
 import { SysctlCall, type SysctlParts } from './sysctl-call.ts'
+import { traceOperations } from './trace.ts'
 
 const operations = (parts: SysctlParts): Operations<typeof SYSCTL, ControlOperation<SysctlCall>> => ({
-  ...hostOperations(parts), ...poolOperations(parts), ...consoleOperations(parts), ...systemPolicyOperations(parts), ...powerOperations(parts),
+  ...hostOperations(parts), ...poolOperations(parts), ...consoleOperations(parts), ...systemPolicyOperations(parts), ...powerOperations(parts), ...traceOperations(parts),
 })
 
 /** Makes the row of sysctl(structure). */

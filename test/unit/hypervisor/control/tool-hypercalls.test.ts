@@ -13,7 +13,6 @@ const capture = readToolCapture(readFileSync(new URL('../../../golden/dom0-tool-
 const EXPLAINED: readonly (readonly [line: RegExp, why: string])[] = [
   [/sysctl\/get_pmstat/, 'dom0 had told that Xen of the states of its CPUs, by ACPI; before that, and without ACPI, it is ENODEV'],
   [/sysctl\/pm_op \{11 /, 'dom0 had told that Xen of frequencies, but not of these CPUs; without any it is ENODEV'],
-  [/sysctl\/tbuf_op/, 'there are no trace buffers to be mapped'],
 ]
 
 const explanationOf = (line: string): string | undefined => EXPLAINED.find(([pattern]) => pattern.test(line))?.[1]
