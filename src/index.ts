@@ -51,7 +51,7 @@ export type {
   ConfigWarningReason,
   ConsoleTextOptions, CoreOpener, CoreSubject, CrashCall, CrashException, CrashInstruction, CreateOptions, CreateProgress,
   ChannelConfig, ChannelDescription, DeviceStateChange, ExpectOptions, FoundLine, LinePattern, LinePatterns, DiskConfig, DiskDescription, DiskError, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
-  Dom0BootOptions, Dom0Image, DomainReference, DomainSummary, FileReader, HostCapabilities, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
+  Dom0BootOptions, Dom0Image, Dom0Services, DomainReference, DomainSummary, FileReader, HostCapabilities, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, ConnectOptions, MigrationTransport, Narrowing, PortLike, Remote, RemoteArgument, RemoteArguments, Remotely, StampedEvent, Travels, Members, RemoteCatalogue, RemoteConsole, RemoteCpuPool, RemoteCpuPools, RemoteDomain, RemoteEvents, RemoteHost, RemoteMoment, RemoteValue, ServedCall, ServedSubject, Travelling,
   ServedConnection, ServeOptions, ServiceTransport, NicConfig, NicDescription, Operation, OperationOptions, OperationStep,
   DomainProfile, HostProfile, ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { optionalDecompressor } from '../decompress/index.ts'
 import type { LinuxFiles } from '../testing/index.ts'
+import type { Dom0Services } from '../toolstack/index.ts'
 import { XenError } from '../util/index.ts'
 import { fetchPackage } from './debian-packages.ts'
 import { dom0Ramdisk } from './dom0-image.ts'
@@ -55,18 +56,28 @@ export interface DebianDom0 {
   readonly kernel: Uint8Array
   readonly ramdisk: Uint8Array
   readonly commandLine: string
+  readonly services: Dom0Services
+}
+
+/** What `debianDom0` is made of. */
+export interface DebianDom0Options {
+  /** Where the packages are. Default: where `npx paravirt guests` puts them. */
+  readonly folder?: string | undefined
+  /** Further files of its disk, by path without a leading slash. */
+  readonly files?: Readonly<Record<string, Uint8Array | string>> | undefined
+  /** Who serves XenStore and consoles: its own daemons, the default, or the host, see `dom0.services` of `Host.boot`. */
+  readonly services?: Dom0Services | undefined
 }
 
 /**
- * Debian's Linux as dom0, out of packages that `npx paravirt guests dom0` has fetched; with further files of its disk, by path
- * without a leading slash. Throws IO where they were not fetched.
+ * Debian's Linux as dom0, out of packages that `npx paravirt guests dom0` has fetched. Throws IO where they were not fetched.
  *
  * @example
  * const host = await Host.boot({ memory: 1024, decompress: optionalDecompressor, dom0: { ...debianDom0(), memory: 512 } })
  * await host.console.waitFor('dom0: ready')
  */
-export function debianDom0({ folder = guestsFolder(), files = {} }: { readonly folder?: string; readonly files?: Readonly<Record<string, Uint8Array | string>> } = {}): DebianDom0 {
-  return { kernel: kernelOf(folder), ramdisk: dom0Ramdisk(folder, files), commandLine: 'console=hvc0 panic=-1 rdinit=/init' }
+export function debianDom0({ folder = guestsFolder(), files = {}, services = 'dom0' }: DebianDom0Options = {}): DebianDom0 {
+  return { kernel: kernelOf(folder), ramdisk: dom0Ramdisk(folder, files), commandLine: `console=hvc0 panic=-1 rdinit=/init${services === 'host' ? ' services=host' : ''}`, services }
 }
 
 /** Debian's kernel and BusyBox for `linux` of `paravirt/testing`. Throws IO where they were not fetched. */

@@ -26,11 +26,11 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * need (6); in all parts what tells that nothing has changed since a moment (5). For channels, what `cpuid` says, Remus, hosts that stand between two instructions
  * and counted coverage: 40 in all that boots hosts; for folders by 9P 50 (drivers 46), for networks to the outside 45; for history, traces, profiles, Linux's types, editors, objects and the fuzzer: 120 in debuggers. For disks
  * with several rings and moves that lose nothing: 10 in drivers, 20 in all that boots hosts; for events that are stamped late: 2 in all parts; for regions that follow what was seen to run,
- * and blocks that come back: 7 in the machine.
+ * and blocks that come back: 7 in the machine; for trace buffers, and a Linux dom0 that a host serves: 9 in all that has the hypervisor.
  */
 const budgets: Record<string, number> = {
-  '.': 1885, './abi': 43, './machine': 530, './hypervisor': 497, './xenstore': 110, './guest': 108, './drivers': 227,
-  './toolstack': 1890, './testing': 1975, './decompress': 7, './debug': 1970, './xapi': 1858, './fleet': 74, './browser': 1905,
+  '.': 1894, './abi': 43, './machine': 530, './hypervisor': 506, './xenstore': 110, './guest': 108, './drivers': 227,
+  './toolstack': 1899, './testing': 1984, './decompress': 7, './debug': 1979, './xapi': 1867, './fleet': 74, './browser': 1914,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
 const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { CONSOLEIO, EVTCHNOP, GNTTABOP, HYPERVISOR, PHYSDEVOP, VCPUOP, XENMEM, XENVER } from '../../src/abi/index.ts'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
 import { debianDom0 } from '../../src/node/index.ts'
-import { Host, MemoryFiles } from '../../src/toolstack/index.ts'
+import { Host, MemoryFiles, type Dom0Services } from '../../src/toolstack/index.ts'
 import { GUESTS_FOLDER } from './guests.ts'
 
 type HypercallName = keyof typeof HYPERVISOR
@@ -50,6 +50,18 @@ function countCalls(host: Host): ReadonlyMap<string, number> {
   return counts
 }
 
+/** How its host is booted. */
+export interface Dom0ShellOptions {
+  readonly memory?: number
+  readonly dom0Memory?: number
+  /** Xen's command line, where it is booted from a grub.conf. */
+  readonly xen?: string
+  readonly vcpus?: number
+  readonly cpus?: number
+  readonly files?: Readonly<Record<string, string | Uint8Array>>
+  readonly services?: Dom0Services
+}
+
 /** A shell in dom0. */
 export class Dom0Shell {
   readonly host: Host
@@ -63,8 +75,8 @@ export class Dom0Shell {
   }
 
   /** Boots a host, up to the shell. */
-  static async boot({ vcpus = 1, cpus = 2, memory = 1024, dom0Memory = 512, xen, files = FILES }: { readonly memory?: number; readonly dom0Memory?: number; readonly xen?: string; readonly vcpus?: number; readonly cpus?: number; readonly files?: Readonly<Record<string, string | Uint8Array>> } = {}): Promise<Dom0Shell> {
-    const dom0 = debianDom0({ folder: GUESTS_FOLDER, files })
+  static async boot({ vcpus = 1, cpus = 2, memory = 1024, dom0Memory = 512, xen, files = FILES, services = 'dom0' }: Dom0ShellOptions = {}): Promise<Dom0Shell> {
+    const dom0 = debianDom0({ folder: GUESTS_FOLDER, files, services })
     const options = { memory, cpus, decompress: optionalDecompressor }
     const host = xen === undefined
       ? await Host.boot({ ...options, dom0: { ...dom0, memory: dom0Memory, vcpus } })

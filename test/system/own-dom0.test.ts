@@ -1,5 +1,5 @@
 /** A host whose dom0 has a kernel of somebody's own, as far as a small kernel shows it. Debian's Linux as dom0 is in test/debian. */
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { SHUTDOWN } from '../../src/abi/index.ts'
 import { embeddedKernel, Host, XenError } from '../../src/index.ts'
 import { MemoryFiles } from '../../src/toolstack/index.ts'
@@ -72,4 +72,52 @@ test('a grub.conf\'s modules are dom0 where the host\'s files have them, and are
   ])
   await ours.shutdown()
   await expect(Host.bootFromGrub(GRUB, { memory: 64, files: new MemoryFiles({ '/vmlinuz': embeddedKernel('pv') }) })).rejects.toMatchObject({ code: 'IO' })
+})
+
+describe('a host that serves such a kernel itself', () => {
+  const boot = (): Promise<Host> => Host.boot({ memory: 64, dom0Memory: 8, dom0: { kernel: embeddedKernel('pv'), memory: 16, commandLine: 'hello', services: 'host' } })
+
+  test('has it as its hardware domain: privileged, on the hypervisor\'s console, a client of the host\'s XenStore with power over others', async () => {
+    await using host = await boot()
+    expect(host.listDomains().map(({ id, name, memory }) => [id, name, memory])).toEqual([[0, 'Domain-0', 8], [1, 'dom0', 16]])
+    expect(host.hypervisor.domainInfo(1 as never)).toMatchObject({ kind: 'pv', privileged: true })
+    expect([host.store.read('/local/domain/1/name'), host.xenstore.domain(1)?.introduced]).toEqual(['dom0', true])
+    await host.createDomain({ name: 'guest', memory: 8, kernel: (kernel) => kernel.console!.log('up') })
+    expect(host.domains().map(({ name }) => name)).toEqual(['dom0', 'guest'])
+    expect(host.console.text()).toMatch(/^\(XEN\) Xen version [^]*\n$/)
+  })
+
+  test('ends with it, keeps everything to be looked at, and shuts down', async () => {
+    const host = await boot()
+    const guest = await host.createDomain({ name: 'guest', memory: 8, disks: [], kernel: (kernel) => kernel.console!.log('up') })
+    await guest.console.waitFor('up')
+    const ends: unknown[] = []
+    host.events.on('dom0-shutdown', ({ reason, crash }) => ends.push(reason, crash?.id))
+    host.hypervisor.shutdownDomain(1 as never, SHUTDOWN.crash)
+    await expect(host.until('nothing', () => false, { timeout: '10s' })).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(ends).toEqual(['crash', 1])
+    expect(host.listDomains().map(({ name }) => name)).toEqual(['Domain-0', 'dom0', 'guest'])
+    await host.shutdown()
+  })
+
+  test('goes on from a moment, console and all', async () => {
+    await using host = await boot()
+    await host.until('its first steps', () => host.now() > 1e6)
+    const moment = await host.checkpoint({ label: 'begun' })
+    await using other = await moment.branch()
+    await host.reset(moment)
+    using held = await host.hold()
+    using there = await other.hold()
+    const time = Math.max(held.now, there.now) + 1e6
+    await Promise.all([held.runTo(time), there.runTo(time)])
+    expect(await other.stateHash()).toEqual(await host.stateHash())
+    expect(other.store.read('/local/domain/1/name')).toBe('dom0')
+  })
+
+  test.each([
+    ['a kernel of another kind', { kernel: embeddedKernel('pvh') }, 'INVALID_IMAGE'], ['no kernel', {}, 'INVALID_CONFIG'], ['services of nobody', { kernel: '/nothing', services: 'xl' }, 'INVALID_CONFIG'],
+    ['a kernel that is not there', { kernel: '/nothing' }, 'IO'],
+  ])('is not booted with %s', async (_what, dom0, code) => {
+    await expect(Host.boot({ memory: 64, dom0: { services: 'host', ...dom0 } } as Parameters<typeof Host.boot>[0])).rejects.toMatchObject({ code })
+  })
 })

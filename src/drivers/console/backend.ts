@@ -15,7 +15,7 @@ import { CONSOLE_LOG_LIMIT, consolePath, parseConsoleNodes } from './protocol.ts
 
 /** How a console is opened. */
 export interface ConsoleOpenOptions {
-  /** Written to `console/tty`, where tools look for the console's name. */
+  /** Written to `console/tty`, where tools look for the console's name, as soon as there is the directory. */
   readonly tty?: string
   /** Where the ring is, for those who know it before its nodes are noticed: it is connected at once. */
   readonly ring?: Pick<ConsoleNodes, 'ringFrame' | 'port'>
@@ -39,6 +39,8 @@ const CONSOLE_NODES = ['ring-ref', 'port', 'limit', 'type'] as const
 export class ConsoleBackend {
   private readonly services: ConsoleBackendServices
   private readonly streams = new Map<DomId, Served>()
+  /** Names of consoles whose directories are not there yet. */
+  private readonly unnamed = new Map<DomId, string>()
 
   constructor(services: ConsoleBackendServices) {
     this.services = services
@@ -54,7 +56,10 @@ export class ConsoleBackend {
     const served = this.serve(domid, (handler) => store.watch(path, handler, { kept: true }))
     const { tty, ring } = options
     if (ring !== undefined) served.update({ limit: CONSOLE_LOG_LIMIT, ...ring })
-    if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
+    if (tty !== undefined) {
+      this.unnamed.set(domid, tty)
+      this.services.spawn(() => this.nameTerminal(domid))
+    }
     return served.stream
   }
 
@@ -89,14 +94,19 @@ export class ConsoleBackend {
     const known = this.streams.get(domid)
     if (known === undefined) return
     this.streams.delete(domid)
+    this.unnamed.delete(domid)
     known.console.end()
     await (await known.unwatch)()
   }
 
   /** Says what the console is called. Its directory may have gone meanwhile: then it does not come back. */
-  private async nameTerminal(path: string, tty: string): Promise<void> {
+  private async nameTerminal(domid: DomId): Promise<void> {
+    const [tty, path] = [this.unnamed.get(domid), consolePath(domid)]
+    if (tty === undefined) return
     await this.services.store?.transaction(async (transaction) => {
-      if (await readOptional(transaction, path) !== undefined) await transaction.write(`${path}/tty`, tty)
+      if (await readOptional(transaction, path) === undefined) return
+      this.unnamed.delete(domid)
+      await transaction.write(`${path}/tty`, tty)
     })
   }
 
@@ -107,6 +117,7 @@ export class ConsoleBackend {
     while (refreshing.again) {
       refreshing.again = false
       await this.readNodes(console)
+      await this.nameTerminal(console.stream.domid)
     }
     refreshing.underWay = false
   }

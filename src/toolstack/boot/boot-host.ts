@@ -13,6 +13,8 @@ import type { TellFailure } from '../run/callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
 import { Dom0Plan } from '../dom0/dom0.ts'
 import type { ControlDomain } from '../initial-domain/control-domain.ts'
+import { DEFAULT_MEBIBYTES, hardwareDomainOf, hasOwnServices } from '../initial-domain/hardware-domain.ts'
+import { HostConsole } from '../initial-domain/host-console.ts'
 import { LinuxDom0 } from '../initial-domain/linux-dom0.ts'
 import type { ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import { GuestPrograms } from '../domains/guest-programs.ts'
@@ -27,9 +29,8 @@ import { createHypervisor } from './create-hypervisor.ts'
 import { machineFor, type Ground } from './ground.ts'
 
 const MEBIBYTE = 2 ** 20
-/** MiB of dom0 where nobody says anything: of a kernel of this library, and of another. */
+/** MiB of dom0 with a kernel of this library, where nobody says anything. */
 const DEFAULT_DOM0 = 64
-const DEFAULT_LINUX = 512
 
 /** What a host consists of. */
 export interface HostParts {
@@ -70,9 +71,10 @@ function dom0Memory(
   boot: BootDescription | undefined,
 ): { readonly atBoot: number; readonly most: number } {
   const total = options.memory * MEBIBYTE
-  const otherwise = Math.min(options.dom0 === undefined ? DEFAULT_DOM0 : DEFAULT_LINUX, Math.floor(options.memory / 2))
+  const isLinux = hasOwnServices(options)
+  const otherwise = Math.min(isLinux ? DEFAULT_MEBIBYTES : DEFAULT_DOM0, Math.floor(options.memory / 2))
   const spec = boot?.xen.dom0Memory ?? {}
-  const atBoot = options.dom0?.memory ?? options.dom0Memory ?? dom0Mebibytes(spec, total, otherwise * MEBIBYTE)
+  const atBoot = (isLinux ? options.dom0?.memory : undefined) ?? options.dom0Memory ?? dom0Mebibytes(spec, total, otherwise * MEBIBYTE)
   if (atBoot < 1 || atBoot > options.memory) {
     throw new XenError('OUT_OF_MEMORY', `dom0 is to have ${atBoot} MiB, the host has ${options.memory}`, {
       details: { dom0: atBoot, host: options.memory },
@@ -126,8 +128,9 @@ export function frameOn(ground: Ground, options: ResolvedHostOptions): HostFrame
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   const loop = new RunLoop(control, clock, () => undefined)
+  const hardwareDomain = hardwareDomainOf(options)
   const xenstore = new XenStore({
-    clock,
+    clock, privilegedDomain: hardwareDomain,
     domainExists: (domid) => control.hasDomain(domid as DomId),
   })
   xenstore.events.on('listener-failed', ({ path, error }) =>
@@ -141,13 +144,14 @@ export function frameOn(ground: Ground, options: ResolvedHostOptions): HostFrame
     control, loop, pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
   }
   const seed = random.next()
-  const plan: ControlDomain = options.dom0 === undefined
+  const plan: ControlDomain = options.dom0 === undefined || hardwareDomain !== undefined
     ? new Dom0Plan({
         ...common, store: xenstore, vcpus: 1, seed, commandLine: bootDescription?.dom0?.commandLine ?? '',
         onDomainException: () => onDomainException.current(),
         onCrash: (error) => loop.stop(error),
         onCallbackFailed: (failure) => onCallbackFailed.current(failure),
         storeInterference: options.interference?.store,
+        ...(hardwareDomain === undefined ? {} : { console: new HostConsole({ control, from: hardwareDomain, now: () => clock.now(), turn: () => undefined }) }),
       })
     : new LinuxDom0({
         ...common, image: options.dom0, vcpus: options.dom0.vcpus ?? bootDescription?.xen.dom0Vcpus?.min ?? 1,

@@ -5,6 +5,7 @@ import type { XenOptions } from '../grub/xen-options.ts'
 import { checkedEntropy, type TellFailure } from '../run/callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
 import type { Ground } from './ground.ts'
+import { hardwareDomainOf } from '../initial-domain/hardware-domain.ts'
 import { MOST_VCPUS } from './machine-size.ts'
 
 /** What a hypervisor is made from. */
@@ -49,6 +50,7 @@ export function createHypervisor(settings: HypervisorSettings): MadeHypervisor {
   const { ground: { machine, before }, options, clock, random, xen, commandLine } = settings
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
+  const hardwareDomain = hardwareDomainOf(options)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
   const control = new Hypervisor({
     memory: machine.memory, clock, random, commandLine, processors: MOST_VCPUS,
@@ -59,7 +61,7 @@ export function createHypervisor(settings: HypervisorSettings): MadeHypervisor {
     tscKilohertz: Math.round(options.instructionsPerSecond / 1000),
     bootTime: BigInt(options.bootTime.getTime()) * 1_000_000n,
     ...schedulerOf(options, xen),
-    ...(before === undefined ? {} : { before }),
+    ...(before === undefined ? {} : { before }), ...(hardwareDomain === undefined ? {} : { hardwareDomain }),
     ...(options.interference?.hypervisor === undefined ? {} : { interference: options.interference.hypervisor }),
   })
   return { control, seeds }

@@ -20,6 +20,7 @@ import type { HostInterference } from '../run/host-interference.ts'
 import type { FileReader } from '../config/files.ts'
 import type { OperationStep } from '../run/operation.ts'
 import type { FileSource } from '../config/option-values.ts'
+import { DOM0_SERVICES, hasOwnServices, type Dom0Choice, type Dom0Services } from '../initial-domain/hardware-domain.ts'
 import type { Dom0Image } from '../initial-domain/linux-dom0.ts'
 import type { MemoryPolicy } from '../memory/memory-policy.ts'
 import { mostMebibytes } from './machine-size.ts'
@@ -33,13 +34,18 @@ export interface Dom0BootOptions extends Dom0Image {
   readonly memory?: number | string | undefined
   /** Its vCPUs. Default 1, or what the grub.conf says. */
   readonly vcpus?: number | undefined
+  /**
+   * Who serves XenStore, consoles and devices. `'dom0'` (default): its own daemons and drivers, as on a real host. `'host'`: this library, of
+   * whose kernel in domain 0 it is a client; it is privileged, is domain 1 by the name `dom0`, and may serve devices of others (`backend: 'dom0'`).
+   */
+  readonly services?: Dom0Services | undefined
 }
 
 /** Settings of a host; everything has a default. */
 export interface HostOptions {
   /**
    * A kernel for dom0, such as Debian's Linux with Xen's own tools: XenStore, consoles and back-ends run in it, and domains are made
-   * by its `xl`. Default: what `grubConf` names, where `files` has it, or else a kernel of this library, which serves them itself.
+   * by its `xl`, unless `services` says otherwise. Default: what `grubConf` names, where `files` has it, or else a kernel of this library, which serves them itself.
    */
   readonly dom0?: Dom0BootOptions | undefined
   /** Memory for dom0 and all guests together: MiB, or a text such as `'1G'`. Default 512, or 1024 with a kernel for dom0. */
@@ -181,6 +187,7 @@ const shape = {
     kernel: source('dom0.kernel'), ramdisk: source('dom0.ramdisk'),
     commandLine: z.optional(z.string({ error: 'dom0.commandLine must be a text' })),
     memory: z.optional(mebibytes('dom0.memory', 1)), vcpus: z.optional(whole('dom0.vcpus', 1, 128)),
+    services: z._default(z.enum(DOM0_SERVICES, { error: 'dom0.services must be "dom0" or "host"' }), 'dom0'),
   }, { error: 'dom0 must be an object with a kernel' })),
   memory: z.optional(mebibytes('memory', 8)),
   dom0Memory: z.optional(mebibytes('dom0Memory', 1)),
@@ -263,14 +270,14 @@ function parsed(options: HostOptions): ReturnType<typeof Schema.safeParse> {
 }
 
 /** Throws INVALID_CONFIG for networks that are none, or that nobody of this library is there to run. */
-function checkNetworks({ networks = {}, dom0 }: Pick<HostOptions, 'networks' | 'dom0'>): void {
+function checkNetworks({ networks = {}, dom0 }: Pick<HostOptions, 'networks'> & Dom0Choice): void {
   for (const [bridge, network] of Object.entries(networks)) {
     try {
       checkUserNetwork(network)
     } catch (error) {
       throw new XenError('INVALID_CONFIG', `host option networks.${bridge}: ${thrownMessage(error)}`, { details: { key: `networks.${bridge}` }, cause: error })
     }
-    if (dom0 !== undefined) throw new XenError('INVALID_CONFIG', `host option networks.${bridge}: a dom0 with a kernel of its own has bridges of its own`, { details: { key: 'networks' } })
+    if (hasOwnServices({ dom0 })) throw new XenError('INVALID_CONFIG', `host option networks.${bridge}: a dom0 with a kernel of its own has bridges of its own`, { details: { key: 'networks' } })
   }
 }
 

@@ -4,7 +4,7 @@
  * (destroying the domain gives everything back).
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
+import { XenError, type DomId, type EventPort, type GrantRef, type Mfn } from '../../util/index.ts'
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
@@ -25,7 +25,7 @@ export interface PvContents {
 
 /** What to build. */
 export interface PvBuild extends PvContents {
-  /** It is to be told that it is the initial domain. */
+  /** It is to be told that it is the initial domain, whose console is the hypervisor's. */
   readonly initial?: boolean | undefined
   readonly storePort: EventPort
   readonly consolePort: EventPort
@@ -99,14 +99,15 @@ function finish(control: ControlInterface, build: PvContents, { layout, writer, 
   control.setVcpuContext(domid, 0, initialContext(layout, image, topTable))
 }
 
-/** Builds the domain, which must be empty and paused. Throws OUT_OF_MEMORY or INVALID_STATE. */
+/** Builds the domain, which must be empty and paused. Throws OUT_OF_MEMORY or INVALID_STATE, and NOT_SUPPORTED for an initial domain of 32 bits. */
 export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltDomain {
-  const { domid, storePort, consolePort, servedBy, initial } = build
+  const { domid, storePort, consolePort, servedBy, initial, image } = build
+  if (initial === true && image.bits !== 64) throw new XenError('NOT_SUPPORTED', 'dom0 must be a 64-bit PV kernel', { details: { bits: image.bits } })
   const { layout, writer } = fill(control, build, 'shared')
   const storeFrame = writer.frameOf(layout.store.pfn)
   const consoleFrame = writer.frameOf(layout.console.pfn)
   finish(control, build, {
-    layout, writer, rings: { storeFrame, storePort, consoleFrame, consolePort, initial },
+    layout, writer, rings: { storeFrame, storePort, initial, ...(initial === true ? { consoleFrame: 0, consolePort: 0 } : { consoleFrame, consolePort }) },
     seed: () => {
       control.seedGrant(domid, GNTTAB_RESERVED_CONSOLE as GrantRef, { remote: servedBy, frame: consoleFrame })
       control.seedGrant(domid, GNTTAB_RESERVED_XENSTORE as GrantRef, { remote: servedBy, frame: storeFrame })

@@ -57,7 +57,7 @@ function build(plan: Plan, shell: DomainShell): ShellRings {
   const common = { domid, pages, commandLine: config.commandLine, storePort, consolePort, servedBy: 0 as DomId }
   if ('image' in kernel) {
     const { image } = kernel
-    if ('virtualBase' in image) return buildPvDomain(host.control, { ...common, image, ramdisk })
+    if ('virtualBase' in image) return buildPvDomain(host.control, { ...common, image, ramdisk, initial: host.hardwareDomain !== undefined })
     const { vcpus, maxVcpus, maxMemory } = config
     return buildPvhDomain(host.control, { ...common, image, ramdisk, vcpus, maxVcpus, maxPages: maxMemory * PAGES_PER_MEBIBYTE })
   }

@@ -39,6 +39,8 @@ export interface CreateHost extends KernelPlaces, RoomSeat {
   /** Throws DOMAIN_EXISTS when a domain has this name. */
   claimName(name: string): void
   readonly programs: GuestPrograms
+  /** What is made is the host's hardware domain, with this number: privileged, and told that it is the initial one. */
+  readonly hardwareDomain?: DomId | undefined
   /** A domain was made that has a name and no handle yet. */
   onShell(domid: DomId, name: string): void
   /** A domain that was made is gone again, as what was to make it complete has failed. */
@@ -81,10 +83,10 @@ type Undo = Pick<OperationContext<never>, 'undo'>
 const E820_RAM = 1
 
 function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell['boot']): DomId {
-  const { control, programs } = host
+  const { control, programs, hardwareDomain: domid } = host
   const seed = host.random.next()
   return control.createDomain({
-    kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
+    ...(domid === undefined ? {} : { domid, privileged: true }), kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames, maxMaptrackFrames: config.maxMaptrackFrames,
     grantVersion: config.maxGrantVersion === 1 ? 1 : 2,

@@ -14,8 +14,14 @@ import type { RunLoop } from '../run/run-loop.ts'
 import { later } from './later-part.ts'
 import { StoreService, storeServiceState } from './store-service.ts'
 
+/** The hypervisor's console, as far as dom0 has to do with it: it is saved with it, and ends with it. */
+export interface SavedConsole {
+  part(): Part
+  end(): void
+}
+
 /** What dom0 is made of. */
-export interface Dom0Options {
+export interface Dom0Options<C extends SavedConsole = SavedConsole> {
   readonly control: ControlInterface
   readonly store: XenStore
   readonly loop: RunLoop
@@ -31,6 +37,8 @@ export interface Dom0Options {
   readonly onCallbackFailed: TellFailure
   /** What comes between clients and XenStore. */
   readonly storeInterference?: StoreInterference | undefined
+  /** The hypervisor's console, where another domain reads it. */
+  readonly console?: C | undefined
 }
 
 interface StoreConnection {
@@ -72,10 +80,10 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
 }
 
 /** Dom0 on its way: what runs in the domain, and how it is booted, or loaded as it was. */
-export class Dom0Plan implements Quiescible, Savable {
+export class Dom0Plan<C extends SavedConsole = SavedConsole> implements Quiescible, Savable {
   /** XenStore, consoles and devices are this library's. */
   readonly serves = true
-  private readonly options: Dom0Options
+  private readonly options: Dom0Options<C>
   private readonly service: StoreService
   private runner: TypeScriptRunner | undefined
   private boot: BootInfo | undefined
@@ -84,7 +92,7 @@ export class Dom0Plan implements Quiescible, Savable {
   private memory: HypercallPort['memory'] | undefined
   private made: Dom0 | undefined
 
-  constructor(options: Dom0Options) {
+  constructor(options: Dom0Options<C>) {
     this.options = options
     this.service = new StoreService(options.store, options.onCallbackFailed, options.storeInterference)
   }
@@ -134,8 +142,9 @@ export class Dom0Plan implements Quiescible, Savable {
     return this.made
   }
 
-  /** Nobody reads the hypervisor's console. */
-  get console(): never {
+  /** The hypervisor's console. Throws NOT_SUPPORTED where nobody reads it. */
+  get console(): C {
+    if (this.options.console !== undefined) return this.options.console
     throw new XenError('NOT_SUPPORTED', 'dom0 is a kernel of this library, which reads no console: `dmesg` has what the hypervisor says', {
       details: { services: 'host' },
     })
@@ -163,6 +172,7 @@ export class Dom0Plan implements Quiescible, Savable {
 
   /** The host goes on as another: nothing of this dom0 reaches it any more. */
   retire(why: XenError): void {
+    this.options.console?.end()
     this.dom0.kernel.retire(why)
   }
 
@@ -210,6 +220,7 @@ export class Dom0Plan implements Quiescible, Savable {
         },
       }),
       later('consoles', () => this.dom0.consoles.part()),
+      ...(this.options.console === undefined ? [] : [this.options.console.part()]),
     ]
   }
 
@@ -334,7 +345,12 @@ export class Dom0 {
     const domid = given as DomId
     const known = this.connections.get(domid)
     try {
-      if (known === undefined) return this.open(domid, { remotePort, byRequest: true })
+      if (known === undefined) {
+        const ring = this.open(domid, { remotePort, byRequest: true })
+        // Whoever makes the domain waits until its console is served.
+        this.consoles.open(domid, { tty: `paravirt:${domid}` })
+        return ring
+      }
       const { events } = this.kernel
       let { port } = known
       if (remotePort !== known.remotePort) {
@@ -352,7 +368,11 @@ export class Dom0 {
 
   /** Lets go of the domains that only XenStore's server looks after and that are dead. */
   private forgetDead(isDead: (domid: DomId) => boolean): void {
-    for (const domid of this.requested) if (isDead(domid)) this.disconnectStore(domid)
+    for (const domid of this.requested) {
+      if (!isDead(domid)) continue
+      this.disconnectStore(domid)
+      void this.consoles.close(domid)
+    }
   }
 
   /** Lets a domain's connection to XenStore go. */

@@ -157,16 +157,16 @@ export class Guests implements Quiescible {
   /** The console of a dom0 with a kernel of its own. Throws NOT_SUPPORTED. */
   get hostConsole(): DomainConsole {
     const { plan: { console }, loop, inputs } = this.parts
-    return (this.dom0Console ??= openConsole(console, { loop, inputs, turn: () => undefined, crash: () => this.crashes.of(0 as DomId) }))
+    return (this.dom0Console ??= openConsole(console, { loop, inputs, turn: () => undefined, crash: () => this.crashes.of(console.from) }))
   }
 
-  /** Creates a domain from a description and starts it. */
-  async create(config: string | DomainOptions<KernelSource>, options: CreateOptions, context: OperationContext<CreateProgress>): Promise<Domain> {
+  /** Creates a domain from a description and starts it; the host's hardware domain where its number is given. */
+  async create(config: string | DomainOptions<KernelSource>, options: CreateOptions & Pick<CreateHost, 'hardwareDomain'>, context: OperationContext<CreateProgress>): Promise<Domain> {
     const resolved = configure(config, options, {
       kinds: this.devices.kinds, offered: () => capabilitiesOf(this.parts.control, this.devices.kinds), warn: (warning) => this.host.warnings.add(warning),
     })
     const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
-    const created = await (options.paused === true ? createDomain : createStartable)(this.createHost(), resolved, context)
+    const created = await (options.paused === true ? createDomain : createStartable)({ ...this.createHost(), hardwareDomain: options.hardwareDomain }, resolved, context)
     const made = symbols === undefined ? created : { ...created, symbols }
     context.commit()
     return this.adopt(resolved, made, {
@@ -260,8 +260,7 @@ export class Guests implements Quiescible {
     const live = { control: parts.control, store: parts.store, deviceConfigs: (domid: DomId) => this.devices.configs(domid, 'reopenable') }
     return new Lifecycle({
       control: parts.control,
-      crashOf: (domid) => crashes.of(domid),
-      now: () => parts.clock.now(),
+      crashOf: (domid) => crashes.of(domid), now: () => parts.clock.now(),
       domain: (domid) => this.handles.get(domid),
       emit: (event) => hub.emit(event),
       markCrashed: (domid, crash) => { this.fate(domid).crash = crash },
@@ -469,8 +468,9 @@ export class Guests implements Quiescible {
     const isLeft = destruction.reason === 'host-shutdown' && notDestroyable(control, id) !== undefined
     if (!isLeft && control.hasDomain(id)) control.pauseDomain(id)
     await ended
-    await this.devices.detachAll(id)
-    await dom0.consoles.close(id)
+    // On a host that stands nobody answers.
+    const closing = (loop.isStopped ? Promise.resolve() : this.devices.detachAll(id)).then(() => dom0.consoles.close(id))
+    if (!loop.isStopped) await closing
     // First its nodes, as libxl does: what XenStore finds of a domain that is gone it takes away one by one.
     removeDomainNodes(store, id, domain.uuid)
     dom0.disconnectStore(id)

@@ -40,6 +40,7 @@ import type { ByteInput } from '../stream/index.ts'
 import { checkCall, type RestoreDomainOptions } from './call-options.ts'
 import { creation, limitsOf } from './call-inputs.ts'
 import type { Domain } from './domain.ts'
+import { bootHardwareDomain } from './boot-hardware-domain.ts'
 import { Guests } from './guests.ts'
 import type { HostInsides } from './host-state.ts'
 import { profileHost, type HostProfile } from './host-profile.ts'
@@ -168,7 +169,7 @@ export class Host {
   static async boot(options: HostOptions = {}): Promise<Host> {
     const host = new Host(await bootHost(options))
     host.guests.devices.open()
-    return host
+    return bootHardwareDomain(insidesOf(host)).then(() => host, (error: unknown) => host.shutdown().then(() => { throw error }))
   }
 
   /** Boots a host from the text of a grub.conf or grub.cfg: the entry that loads Xen says how. */
@@ -292,8 +293,7 @@ export class Host {
    */
   createDomain(config: string | DomainOptions<KernelSource>, options: CreateOptions = {}): Operation<Domain, CreateProgress> {
     // Files are read meanwhile.
-    const check = (): void => checkCall('createDomain', options)
-    const settings = { name: 'creating a domain', signal: tryRead(() => options?.signal), isOutside: true, check }
+    const settings = { name: 'creating a domain', signal: tryRead(() => options?.signal), isOutside: true, check: () => checkCall('createDomain', options) }
     return this.parts.inputs.enter(() => ({ source: 'call', ...creation(config, options) }), () =>
       this.guests.operations.start<Domain, CreateProgress>(settings, (context) => this.guests.create(config, options, context)))
   }

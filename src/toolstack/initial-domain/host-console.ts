@@ -9,6 +9,8 @@ import { EventHub, XenError, part, type DomId, type EventSource, type Part } fro
 /** What it stands on. */
 export interface HostConsoleParts {
   readonly control: ControlInterface
+  /** The domain whose words it shows, beside the hypervisor's own. */
+  readonly from: DomId
   now(): number
   /** Lets JavaScript have its turn soon. */
   turn(): void
@@ -19,6 +21,8 @@ const encoded = (text: string): Uint8Array => Uint8Array.from(text, (character) 
 /** The console of a host, as a stream. */
 export class HostConsole {
   readonly domid = 0 as DomId
+  /** The domain whose words it shows. */
+  readonly from: DomId
   /** What happens on it. */
   readonly events: EventSource<ConsoleEvent>
   private readonly parts: HostConsoleParts
@@ -29,9 +33,10 @@ export class HostConsole {
 
   constructor(parts: HostConsoleParts) {
     this.parts = parts
+    this.from = parts.from
     this.events = this.hub = new EventHub<ConsoleEvent>(() => parts.now(), undefined, { names: CONSOLE_EVENTS })
     this.log = new ConsoleLog(CONSOLE_LOG_LIMIT, () => parts.turn())
-    parts.control.events.on('console', ({ domid, text }) => { if (domid === 0) this.take(encoded(text)) })
+    parts.control.events.on('console', ({ domid, text }) => { if (domid === 0 || domid === parts.from) this.take(encoded(text)) })
   }
 
   /** How often its output was taken back, because its host was brought back in place. */

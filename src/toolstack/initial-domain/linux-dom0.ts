@@ -47,7 +47,7 @@ export class LinuxDom0 implements ControlDomain {
   constructor(options: LinuxDom0Options) {
     const { control } = options
     this.options = options
-    this.console = new HostConsole({ control, now: () => options.now(), turn: () => undefined })
+    this.console = new HostConsole({ control, from: DOM0, now: () => options.now(), turn: () => undefined })
     control.events.on('domain-shutdown', ({ domid, reason }) => {
       if (domid === DOM0) options.onShutdown(shutdownReasonName(reason))
     })

@@ -155,6 +155,11 @@ export class RunLoop {
     })
   }
 
+  /** True once it has been stopped: nothing runs any more. */
+  get isStopped(): boolean {
+    return this.stopped
+  }
+
   /**
    * Keeps the guests from running until the returned function is called; resolves when none runs. Whoever waits for
    * something waits on.

@@ -34,8 +34,8 @@ export class SessionRights {
     this.store = store
     this.id = id
     this.domid = domid
-    this.privileged = !isUnprivileged(domid)
-    this.record = this.privileged ? store.domains.get(domid) : store.domains.create(domid)
+    this.privileged = !isUnprivileged(domid) || domid === store.privilegedDomain
+    this.record = isUnprivileged(domid) ? store.domains.create(domid) : store.domains.get(domid)
     this.implicit = `/local/domain/${domid}`
   }
 

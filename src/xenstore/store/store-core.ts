@@ -5,7 +5,8 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import { EventHub, type Clock, anything, callable, checkOptions, having, sameFields, sameOptional, sameState } from '../../util/index.ts'
+import { LAST_DOMID } from '../../abi/index.ts'
+import { EventHub, type Clock, anything, callable, checkOptions, having, sameFields, sameOptional, sameState, whole } from '../../util/index.ts'
 import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type DomainRecord } from './domains.ts'
 import {
   EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAt, walkUp, withNode, withoutNode,
@@ -36,6 +37,8 @@ export interface XenStoreOptions {
   readonly domainExists?: (domid: number) => boolean
   /** Limits that differ from xenstored's. */
   readonly limits?: Partial<QuotaLimits>
+  /** A domain beside 0 that may do everything, as by xenstored's option `--priv-domid`. */
+  readonly privilegedDomain?: number | undefined
 }
 
 const PRIVATE: Permissions = [{ domid: 0, access: ACCESS.NONE }]
@@ -84,6 +87,8 @@ const OPTIONAL = ['target', 'credit'] as const
 export class StoreCore {
   readonly hub: EventHub<StoreEvent>
   readonly domains: DomainTable
+  /** The domain beside 0 that may do everything, where there is one. */
+  readonly privilegedDomain: number | undefined
   readonly watches = new WatchRegistry()
   readonly rate = new WriteRate()
   /** All connections by number. */
@@ -103,11 +108,12 @@ export class StoreCore {
   private delivering = false
 
   constructor(options: XenStoreOptions = {}) {
-    checkOptions('XenStore', options, { clock: having('now'), domainExists: callable, limits: anything })
+    checkOptions('XenStore', options, { clock: having('now'), domainExists: callable, limits: anything, privilegedDomain: whole(1, LAST_DOMID) })
     checkOptions('the limits of XenStore', options.limits ?? {}, LIMIT_CHECKS)
     this.clock = options.clock ?? { now: () => 0 }
     this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, { names: STORE_EVENTS })
     this.domains = new DomainTable(options.domainExists ?? (() => true))
+    this.privilegedDomain = options.privilegedDomain
     this.domains.defaults = { ...this.domains.defaults, ...options.limits }
     // The domain that XenStore serves first of all needs nobody to introduce it.
     this.domains.create(PRIVILEGED_DOMAIN).introduced = true
