@@ -86,7 +86,7 @@ describe.each(PROCESSOR_LEVELS)('CPUID and the instructions of %s agree', (level
 
   test('every row that needs a feature which is not offered raises #UD', () => {
     const absent = own.filter(({ feature }) => feature !== undefined && !offers(feature))
-    expect(absent.length).toBeGreaterThan(55)
+    expect(absent.length).toBeGreaterThan(level === 'x86-64-v3' ? 70 : 400)
     const executed = absent.filter((row) => raised(row) !== VECTOR.UD)
     expect(executed.map(({ name, operands }) => `${name} ${operands.join()}`)).toEqual([])
   })
