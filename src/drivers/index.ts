@@ -52,7 +52,7 @@ export type {
 export { FRAMEBUFFER_TYPE, FramebufferBackend, FramebufferFrontend, GuestScreen, encodePng, joinedArea, overlapOfAreas } from './framebuffer/index.ts'
 export type { Colour, FramebufferEvent, FramebufferFrontendOptions, FramebufferStatistics, Picture, ScreenArea, ServedFramebuffer } from './framebuffer/index.ts'
 export { KEYBOARD_TYPE, KEY_CODES, KeyboardBackend, KeyboardFrontend, MAX_KEY, MAX_PLACE, keyCode, strokeOf, strokesOf } from './keyboard/index.ts'
-export type { KeyInput, KeyboardStatistics, PointerInput, ScreenInput, ServedKeyboard } from './keyboard/index.ts'
+export type { KeyInput, KeyboardStatistics, PointerInput, ScreenInput, ServedKeyboard, Stroke } from './keyboard/index.ts'
 export {
   TCP_FLAG, TCP_STATES, TcpConnection, TcpStack, UserNetwork, checkUserNetwork, decodePacket, encodePacket, hasRightChecksums, macBytes, packetText, parseIp, silentOutside,
 } from './net/index.ts'

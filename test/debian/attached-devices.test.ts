@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { debianGuests, folderCache } from '../../src/node/index.ts'
-import { linux } from '../../src/testing/index.ts'
+import { Host } from '../../src/index.ts'
+import { linux, LinuxShell } from '../../src/testing/index.ts'
 import { GUESTS_FOLDER, whyMissing } from '../support/guests.ts'
 import { LINUX_FILES } from '../support/linux.ts'
 
@@ -76,7 +77,23 @@ test.skipIf(noLinux !== undefined)(`Debian's Linux draws on a screen, byte for b
   await shell.run('head -c 1920000 /dev/zero > /dev/fb0; sleep 0.2')
   expect([new Set(screen.picture().pixels), Buffer.compare(Buffer.from(twin.picture().pixels), then)]).toEqual([new Set([0, 255]), 0])
   await branch.shutdown()
-  for (const kind of ['vfb', 'vkbd'] as const) await domain.detachDevice(kind, 0, { force: true })
-  expect(host.hypervisor.checkInvariants()).toEqual([])
+  // Saved and restored, it connects both anew.
+  await shell.run('head -c 1920000 /bin/busybox > /dev/fb0; sleep 0.2')
+  const pieces: Uint8Array[] = []
+  await domain.save({ write: (bytes) => void pieces.push(bytes.slice()) })
   await host.shutdown()
+  const target = await Host.boot({ memory: 256, dom0Memory: 16 })
+  const back = await target.restore(new Uint8Array(Buffer.concat(pieces)))
+  await target.until('both to be connected', () => back.devices().length === 2 && back.devices().every(({ frontendState, backendState }) => frontendState === 4 && backendState === 4))
+  // What Linux says of its freezing it draws into the upper half.
+  const rows = { x: 0, y: 300, width: 800, height: 300 }
+  const seen = back.screen().picture(rows).pixels
+  expect(Array.from({ length: 240_000 }, (_, at) => at).filter((at) => [0, 1, 2].some((of) => seen[at * 4 + of] !== busybox[(at + 240_000) * 4 + 2 - of]))).toEqual([])
+  const again = new LinuxShell(target, back, { terminal: 'wide' })
+  await again.run('(head -n 1 < /dev/tty1 > /more &); sleep 0.2')
+  back.screen().type('Still there\n')
+  expect(await again.run('until [ -s /more ]; do sleep 0.1; done; cat /more')).toBe('Still there')
+  for (const kind of ['vfb', 'vkbd'] as const) await back.detachDevice(kind, 0, { force: true })
+  expect(target.hypervisor.checkInvariants()).toEqual([])
+  await target.shutdown()
 })

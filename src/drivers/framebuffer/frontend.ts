@@ -30,15 +30,17 @@ interface Memory {
 
 class FramebufferDevice implements FrontendInstance {
   private readonly device: FrontendDevice
-  private readonly frontend: FramebufferFrontend
+  private readonly frontend: Pick<FramebufferFrontend, 'width' | 'height'>
+  private readonly opened: (screen: GuestScreen) => void
   memory: Memory | undefined
   private wanted = false
   /** What the ring had no room for: told when it has. */
   private readonly later: ScreenArea[] = []
 
-  constructor(device: FrontendDevice, frontend: FramebufferFrontend) {
+  constructor(device: FrontendDevice, frontend: Pick<FramebufferFrontend, 'width' | 'height'>, opened: (screen: GuestScreen) => void) {
     this.device = device
     this.frontend = frontend
+    this.opened = opened
   }
 
   async publish(): Promise<'Initialised'> {
@@ -76,7 +78,7 @@ class FramebufferDevice implements FrontendInstance {
 
   async connected(): Promise<void> {
     this.wanted = (await this.device.readOther('request-update')) === '1'
-    this.frontend.connected(this.device.id, this)
+    this.opened(openScreen(this, this.frontend))
   }
 
   disconnect(): void {
@@ -116,23 +118,31 @@ class FramebufferDevice implements FrontendInstance {
   }
 }
 
+/** Makes a screen of a device; not published. */
+let openScreen: (device: FramebufferDevice, size: { readonly width: number; readonly height: number }) => GuestScreen
+
 /** A picture that a guest in TypeScript draws. */
 export class GuestScreen {
-  private readonly device: Pick<FramebufferDevice, 'memory' | 'drawn' | 'resized'>
+  private readonly device: FramebufferDevice
   private size: { readonly width: number; readonly height: number }
   private readonly most: number
 
-  /** Made by {@link FramebufferFrontend}. */
-  constructor(device: Pick<FramebufferDevice, 'memory' | 'drawn' | 'resized'>, size: { readonly width: number; readonly height: number }) {
+  static {
+    openScreen = (device, { width, height }) => new GuestScreen(device, { width, height })
+  }
+
+  private constructor(device: FramebufferDevice, size: { readonly width: number; readonly height: number }) {
     this.device = device
     this.size = size
     this.most = size.width * size.height
   }
 
+  /** Pixels of a row. */
   get width(): number {
     return this.size.width
   }
 
+  /** Rows. */
   get height(): number {
     return this.size.height
   }
@@ -171,6 +181,7 @@ export class GuestScreen {
  */
 export class FramebufferFrontend implements FrontendDriver {
   readonly type = FRAMEBUFFER_TYPE
+  /** Pixels of each screen as it begins. */
   readonly width: number
   readonly height: number
   private readonly known = new Map<number, GuestScreen>()
@@ -184,15 +195,13 @@ export class FramebufferFrontend implements FrontendDriver {
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    return new FramebufferDevice(device, this)
+    return new FramebufferDevice(device, this, (screen) => this.connected(Number(device.id), screen))
   }
 
-  /** Called by a device that is connected. */
-  connected(id: string, device: Pick<FramebufferDevice, 'memory' | 'drawn' | 'resized'>): void {
-    const screen = new GuestScreen(device, this)
-    this.known.set(Number(id), screen)
-    const here = this.waiting.filter((one) => one.id === Number(id))
-    this.waiting = this.waiting.filter((one) => one.id !== Number(id))
+  private connected(id: number, screen: GuestScreen): void {
+    this.known.set(id, screen)
+    const here = this.waiting.filter((one) => one.id === id)
+    this.waiting = this.waiting.filter((one) => one.id !== id)
     for (const { resolve } of here) resolve(screen)
   }
 

@@ -5,6 +5,7 @@
  */
 export { KEYBOARD_TYPE, MAX_KEY, MAX_PLACE } from './protocol.ts'
 export { KEY_CODES, keyCode, strokeOf, strokesOf } from './keys.ts'
+export type { Stroke } from './keys.ts'
 export type { KeyInput, PointerInput, ScreenInput } from './protocol.ts'
 export { KeyboardBackend } from './backend.ts'
 export type { KeyboardStatistics, ServedKeyboard } from './served-keyboard.ts'

@@ -18,8 +18,11 @@ const ROWS: readonly (readonly [first: number, plain: string, shifted: string])[
   [2, '1234567890-=', '!@#$%^&*()_+'], [16, 'qwertyuiop[]', 'QWERTYUIOP{}'], [30, 'asdfghjkl;\'`', 'ASDFGHJKL:"~'], [43, '\\zxcvbnm,./', '|ZXCVBNM<>?'], [57, ' ', ' '],
 ]
 
-interface Stroke {
+/** How a key writes a character. */
+export interface Stroke {
+  /** Linux's number of the key. */
   readonly code: number
+  /** With Shift. */
   readonly isShifted: boolean
 }
 
