@@ -74,7 +74,7 @@ test('a grub.conf\'s modules are dom0 where the host\'s files have them, and are
   await expect(Host.bootFromGrub(GRUB, { memory: 64, files: new MemoryFiles({ '/vmlinuz': embeddedKernel('pv') }) })).rejects.toMatchObject({ code: 'IO' })
 })
 
-describe('a host that serves such a kernel itself', () => {
+describe('a host that serves such a kernel itself', { timeout: 30_000 }, () => {
   const boot = (): Promise<Host> => Host.boot({ memory: 64, dom0Memory: 8, dom0: { kernel: embeddedKernel('pv'), memory: 16, commandLine: 'hello', services: 'host' } })
 
   test('has it as its hardware domain: privileged, on the hypervisor\'s console, a client of the host\'s XenStore with power over others', async () => {
