@@ -134,10 +134,10 @@ export class GuestTasks {
     return found
   }
 
-  /** Whether a task is the last of its process that has not ended. */
-  isLast(task: bigint): boolean {
+  /** Whether a task's process has threads that have not ended. */
+  isAlive(task: bigint): boolean {
     const signal = this.word(task + this.at.signal)
-    return signal !== undefined && this.int(signal + this.at.live) === 1
+    return signal === undefined || this.int(signal + this.at.live) !== 0
   }
 
   /** The linear address of a task's page tables; undefined where it has none. */

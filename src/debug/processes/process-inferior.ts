@@ -1,7 +1,7 @@
 /**
  * A domain whose processes are debugged: which of its vCPUs' instructions and accesses are of which process, and what of it stops the domain. Places of a process are looked for wherever
  * their addresses are executed or accessed, and belong to it only where the task that runs is one of its own.
- * Reference: Linux, kernel/exit.c (do_exit).
+ * Reference: Linux, kernel/exit.c (do_exit), kernel/time/posix-timers.c (exit_itimers).
  */
 import type { TraceHooks, TracedAccess, TracedInstruction } from '../../machine/index.ts'
 import type { Domain, Host } from '../../toolstack/index.ts'
@@ -37,6 +37,8 @@ export class ProcessInferior implements GroundInferior, ProcessGround {
   readonly domid: DomId
   /** What runs next. */
   plan = NOTHING
+  /** What threads have left that ended last, by their processes. */
+  readonly statuses = new Map<number, number>()
   private readonly ground: InferiorGround
   private readonly wanted: readonly (number | string)[] | 'all'
   private readonly known = new Map<number, GuestProcess>()
@@ -91,6 +93,7 @@ export class ProcessInferior implements GroundInferior, ProcessGround {
   /** Asks no more for a process. */
   forget(tgid: number): void {
     this.gone.add(tgid)
+    this.statuses.delete(tgid)
     this.known.delete(tgid)
   }
 
@@ -116,7 +119,7 @@ export class ProcessInferior implements GroundInferior, ProcessGround {
     const seen = this.seenOn(host)
     if (seen === undefined || this.plan.running.size === 0) return undefined
     const running = [...this.plan.running].flatMap((tgid) => this.known.get(tgid) ?? [])
-    const ending = isBack === true ? undefined : seen.view.addressOf('do_exit')
+    const [begins, ends] = isBack === true ? [] : ['do_exit', 'exit_itimers'].map((name) => seen.view.addressOf(name))
     const watches = running.flatMap(({ places: { watchpoints } }) => [...watchpoints])
     const tell = (reason: Stop, cost = 0): 'stop' => {
       stop(reason, cost)
@@ -125,8 +128,8 @@ export class ProcessInferior implements GroundInferior, ProcessGround {
     const places = new Set(running.flatMap(({ places: { breakpoints } }) => [...breakpoints].map(signed)))
     const visit = new Visit(this, { tasks: seen.tasks, vcpu, tell, places })
     return {
-      breakpoints: ending === undefined ? places : new Set([...places, ending]),
-      breakpoint: (event) => (event.address === ending ? visit.ends(event) : visit.meets(event)),
+      breakpoints: begins === undefined || ends === undefined ? places : new Set([...places, begins, ends]),
+      breakpoint: (event) => (event.address === begins ? visit.beginsToEnd(event) : event.address === ends ? visit.ends(event) : visit.meets(event)),
       ...(isBack !== true && this.isLookedAtEach(running) && { instruction: visit.steps(this.plan.steps, (pid) => this.pcOf(pid)) }),
       ...(watches.length > 0 && {
         watchpoints: watches.map(({ address, length, kind }) => ({ space: 'linear', address: signed(address), length, kind }) as const),
@@ -241,11 +244,17 @@ class Visit {
     return undefined
   }
 
-  /** The last thread of a process ends, with what it leaves in `do_exit`'s argument. */
+  /** A thread begins to end, with a status for whoever waits. */
+  beginsToEnd(event: TracedInstruction): undefined {
+    const current = this.tasks.current(this.vcpu)
+    if (current !== undefined && this.inferior.runningProcess(current.tgid) !== undefined) this.inferior.statuses.set(current.tgid, event.registers.low(GPR.rdi) & 0xffff)
+  }
+
+  /** Timers of a process are ended behind its last thread, and as it executes another program. */
   ends(event: TracedInstruction): 'stop' | undefined {
     const current = this.tasks.current(this.vcpu)
-    if (current === undefined || this.inferior.runningProcess(current.tgid) === undefined || !this.tasks.isLast(current.task) || this.isTold(event)) return undefined
-    return this.tell({ type: 'ended', domid: this.inferior.domid, reason: 'exit', process: { number: current.tgid, status: event.registers.low(GPR.rdi) & 0xffff } })
+    if (current === undefined || this.inferior.runningProcess(current.tgid) === undefined || this.tasks.isAlive(current.task) || this.isTold(event)) return undefined
+    return this.tell({ type: 'ended', domid: this.inferior.domid, reason: 'exit', process: { number: current.tgid, status: this.inferior.statuses.get(current.tgid) ?? 0 } })
   }
 
   /** Threads that are stepped: an instruction that the kernel has begun anew counts once. */

@@ -14,15 +14,24 @@ import type { Report } from '../report.ts'
 const SEEKS = 12
 const STEPS = 5
 
-const timed = async (work: () => Promise<unknown>): Promise<number> => {
-  const begun = performance.now()
+/** Milliseconds by the wall, and of the processors: the first are what users wait for, the second tell where a machine does other things. */
+interface Taken {
+  readonly wall: number
+  readonly processor: number
+}
+
+const timed = async (work: () => Promise<unknown>): Promise<Taken> => {
+  const [begun, used] = [performance.now(), process.cpuUsage()]
   await work()
-  return performance.now() - begun
+  const { user, system } = process.cpuUsage(used)
+  return { wall: performance.now() - begun, processor: (user + system) / 1000 }
 }
 
 /** Measures it. */
 export async function measureBackwards(report: Report): Promise<void> {
   const row = (what: string, value: number, unit: string, target: number): void => report({ case: what, value, unit, baseline: '', ratio: null, target, met: value <= target })
+  const took = (what: string, { wall, processor }: Taken, target: number): void =>
+    report({ case: what, value: wall, unit: 'ms', baseline: `${processor.toFixed(0)} of processor time`, ratio: null, target, met: wall <= target })
   const shell = await (await bootLinux({ domain: { memory: 128 } })).ready()
   const { host } = shell
   const run = await recordRun(host)
@@ -37,29 +46,30 @@ export async function measureBackwards(report: Report): Promise<void> {
   row('keyframes: of the time', 100 * cost / wall, '%', 10)
   row('keyframes: memory', mebibytes, 'MiB', 100)
   const random = new SeededRandom(1)
-  let longest = 0
+  let longest: Taken = { wall: 0, processor: 0 }
   for (let i = 0; i < SEEKS; i += 1) {
     const place = Math.floor(run.instruction * random.next() / 2 ** 32)
-    longest = Math.max(longest, await timed(async () => (await run.at(place)).release()))
+    const taken = await timed(async () => (await run.at(place)).release())
+    if (taken.wall > longest.wall) longest = taken
   }
-  row('seek, the longest of twelve', longest, 'ms', 250)
+  took('seek, the longest of twelve', longest, 250)
   held.release()
   const timeline = await Timeline.of(run)
-  let step = 0
+  let step: Taken = { wall: 0, processor: 0 }
   for (let i = 0; i < STEPS; i += 1) step = await timed(() => timeline.stepBack({ domid: shell.domain.id, vcpu: 0 }))
-  row('one step back, the last of five', step, 'ms', 50)
+  took('one step back, the last of five', step, 50)
   const sleep = kernelSymbols(host, shell.domain)!.addressOf('hrtimer_nanosleep')!
   await timeline.goTo(run.instruction)
   const back = await timed(() => timeline.back({
     hooks: ({ domid }, see) => (domid !== shell.domain.id ? undefined : { breakpoints: new Set([sleep]), breakpoint: () => { see(undefined, 0); return 'stop' } }),
   }))
-  row('back over the run to a breakpoint', back, 'ms', 5000)
+  took('back over the run to a breakpoint', back, 5000)
   await timeline.release()
   const [call] = await run.calls('hrtimer_nanosleep', { domain: shell.domain, to: early, most: 1 })
   const past = await run.at(call!.instruction)
   const { user: { rsp } } = past.registers(shell.domain.id)
   await past.release()
-  row('who wrote a word last', await timed(() => run.lastWrite(shell.domain.id, rsp)), 'ms', 3000)
+  took('who wrote a word last', await timed(() => run.lastWrite(shell.domain.id, rsp)), 3000)
   await run.end()
   await host.shutdown()
 }
