@@ -7,10 +7,10 @@
 import type { DomId } from '../../util/index.ts'
 
 /** Who serves XenStore, consoles and devices where dom0 has a kernel of its own. */
-export const DOM0_SERVICES = ['dom0', 'host'] as const
+export type Dom0Services = 'dom0' | 'host'
 
-/** One of {@link DOM0_SERVICES}. */
-export type Dom0Services = (typeof DOM0_SERVICES)[number]
+/** All of them. */
+export const DOM0_SERVICES = ['dom0', 'host'] as const satisfies readonly Dom0Services[]
 
 /** The first domain behind domain 0. */
 export const HARDWARE_DOMAIN = 1 as DomId
