@@ -4,8 +4,10 @@
  * `UPDATE_GOLDEN=true` writes it anew, without them.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { embeddedKernel } from '../../src/index.ts'
+import { embeddedKernel, Host } from '../../src/index.ts'
+import { ByteCollector } from '../support/byte-collector.ts'
 import { kernelLog } from '../support/dmesg.ts'
 import { bootDisk, whyNoBootDisk } from '../support/boot-disk.ts'
 import { guestRamdisk, LOAD_DRIVERS, typeInGuest } from '../support/dom0-guests.ts'
@@ -23,13 +25,24 @@ const TIME = 1_200_000
 
 const mini = (name: string, more: string): string => `name = "${name}"\nmemory = 32\nmaxmem = 32\n${more}\n`
 
-/** Dom0's disk: Debian's kernel and GRUB as guests, what the transcripts name, small guests. */
-const files = (): Record<string, string | Uint8Array> => {
+/** A small guest that a host of ours has saved. */
+async function savedHere(): Promise<Uint8Array> {
+  await using host = await Host.boot({ memory: 64 })
+  const guest = await host.createDomain({ name: 'ours', memory: 8 })
+  await guest.console.waitFor('mini> ')
+  const file = new ByteCollector()
+  await guest.save(file)
+  return file.bytes()
+}
+
+/** Dom0's disk: Debian's kernel and GRUB as guests, what the transcripts name, small guests, and domains that were saved elsewhere. */
+const files = (ours: Uint8Array): Record<string, string | Uint8Array> => {
   const [, description = ''] = /fc4\.cfg is:\n([^]*?)\n\n/.exec(golden('xl-output'))!
   return {
     'g/vmlinuz': readFileSync(guestFile('linux')!), 'g/initrd.gz': guestRamdisk(), 'g/lib.sh': '#!/bin/sh\n',
     'root/fc4.cfg': `${description.replace('rdinit=/sbin/init', 'rdinit=/init')}\n`,
     ...Object.fromEntries(Object.entries(readDescriptions(golden('xl-errors'))).map(([name, text]) => [`root/${name}`, text])),
+    'root/ours.save': ours,
     'root/pv.elf': embeddedKernel('pv'), 'root/pvh.elf': embeddedKernel('pvh'),
     'root/b.cfg': mini('b', 'kernel = "/root/pv.elf"\nvif = [ "bridge=nobr" ]'), 'root/m.cfg': mini('m', 'kernel = "/root/pv.elf"'), 'root/p.cfg': mini('p', 'kernel = "/root/pvh.elf"\ntype = "pvh"'),
     ...(whyNoBootDisk() === undefined ? {
@@ -51,7 +64,7 @@ const explained = (): string[] => readFileSync(DIFFERENCES, 'utf8').split('\n').
 describe.skipIf(missing !== undefined)(`Xen's own tools in Debian's Linux as dom0${missing ?? ''}`, { timeout: TIME }, () => {
   let shell: Dom0Shell
   beforeAll(async () => {
-    shell = await Dom0Shell.boot({ memory: 2048, xen: XEN, files: files() })
+    shell = await Dom0Shell.boot({ memory: 2048, xen: XEN, files: files(await savedHere()) })
     await shell.run('mkdir /images /out; cd /g; truncate -s 8M disk.img; mke2fs -q -F disk.img >/dev/null; cp disk.img d2.img; cd /root')
   }, TIME)
   afterAll(() => shell?.host.shutdown())
@@ -96,7 +109,25 @@ describe.skipIf(missing !== undefined)(`Xen's own tools in Debian's Linux as dom
     await shell.run('xl create grub.cfg')
     const [line, disk] = await typeInGuest(shell, 'grub', ['cat /proc/cmdline', 'insmod /m/xen-blkfront.ko; head -c 4096 /dev/xvda | wc -c'])
     expect([line, disk]).toEqual([expect.stringContaining('from=grub.cfg'), expect.stringContaining('4096')])
+    // The guest goes on where it was: its shell knows what it was told, and its disk is connected anew.
+    await typeInGuest(shell, 'grub', ['before=saving'])
+    expect(await shell.run('xl save grub /tmp/grub.save 2>&1; xl list grub 2>&1; true')).toContain('grub is an invalid domain identifier')
+    await shell.run('xl restore /tmp/grub.save && rm /tmp/grub.save')
+    const [told, again] = await typeInGuest(shell, 'grub', ['echo "known: $before"', 'head -c 8192 /dev/xvda | tail -c 4096 | wc -c'])
+    expect([told, again]).toEqual([expect.stringContaining('known: saving'), expect.stringContaining('4096')])
     await shell.run('xl destroy grub')
+  })
+
+  test('restore a domain that our host has saved, and save one that our host restores', async () => {
+    await shell.run('xl restore /root/ours.save')
+    expect(await shell.run('timeout 2 xl console ours; true')).toContain('mini: restored')
+    await shell.run('xl destroy ours')
+    await shell.run('xl create m.cfg; sleep 1; xl save m /tmp/m.save')
+    const text = await shell.run('gzip -c /tmp/m.save | base64')
+    await using host = await Host.boot({ memory: 64 })
+    const guest = await host.restore(gunzipSync(Buffer.from(text, 'base64')))
+    await guest.console.waitFor('mini: restored')
+    expect([guest.name, guest.uuid.length]).toEqual(['m', 36])
   })
 
   test('save, restore, migrate and end small guests', async () => {
