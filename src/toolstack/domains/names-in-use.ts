@@ -1,4 +1,5 @@
 /** The names that domains of a host have, counted: a name is asked about more often than it changes hands. */
+import { XenError } from '../../util/index.ts'
 
 /** Names and how many have each. */
 export class NamesInUse {
@@ -6,6 +7,12 @@ export class NamesInUse {
 
   has(name: string): boolean {
     return this.counts.has(name)
+  }
+
+  /** Throws DOMAIN_EXISTS when a domain has this name. */
+  claim(name: string): void {
+    if (!this.has(name) && name !== 'Domain-0') return
+    throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
   }
 
   /** One more has it. */

@@ -329,7 +329,7 @@ export class Guests implements Quiescible {
       nameOf: (domid) => this.nameOf(domid),
       memoryPolicy: options.autoballoon ?? !isDom0Said ? options.memoryPolicy ?? USUAL_POLICY : undefined,
       wallSeconds: () => this.wallSeconds(), timeZoneOffset: options.timeZoneOffset,
-      claimName: (name) => this.claimName(name),
+      claimName: (name) => this.names.claim(name),
       onShell: (domid, name) => {
         this.shells.set(domid, name)
         this.names.add(name)
@@ -346,19 +346,13 @@ export class Guests implements Quiescible {
     return this.parts.options.bootTime.getTime() / 1000 + this.parts.clock.now() / 1e9
   }
 
-  /** Throws DOMAIN_EXISTS when a domain has this name. */
-  private claimName(name: string): void {
-    if (!this.names.has(name) && name !== 'Domain-0') return
-    throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
-  }
-
   /** Gives a running domain another name, as `xl rename` does. */
   private renameAnew(domid: DomId, name: string): void {
     const domain = this.known(domid)
     const before = domain.name
     this.operations.checkFree(domid, 'naming', `renaming domain ${domid}`)
     checkDomainName(name)
-    this.claimName(name)
+    this.names.claim(name)
     this.rename(domain, name)
     this.hub.emit({ type: 'domain-renamed', domid, name, before })
   }
