@@ -25,7 +25,7 @@ test('a host offers what its kinds of guests can start', () => {
     xen: '4.17.7',
     types: { pv: { kernelBits: [32, 64], maxMemory: 4096, maxVcpus: 128 }, pvh: { kernelBits: [32, 64], maxMemory: 3840, maxVcpus: 128 } },
     programs: true,
-    devices: ['vbd', 'vif', 'console', '9pfs'],
+    devices: ['vbd', 'vif', 'console', '9pfs', 'vfb', 'vkbd'],
   })
   expect(hostOf('pv')).toMatchObject({ types: { pv: { kernelBits: [64] } }, programs: false })
   expect(Object.keys(hostOf('pv').types)).toEqual(['pv'])
