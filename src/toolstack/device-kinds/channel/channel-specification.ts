@@ -2,9 +2,9 @@
  * Specifications of channels: `connection=pty|socket,name=NAME[,path=PATH][,backend=DOMAIN]`, and the same as objects.
  * Reference: xl.cfg(5), CHANNELS; tools/xl/xl_parse.c.
  */
-import { checkConfig, nearestWord, oneOf, text, XenError, type Check, type OptionChecks } from '../../../util/index.ts'
+import { checkConfig, oneOf, XenError, type OptionChecks } from '../../../util/index.ts'
 import { MAX_SPECIFICATION } from '../described-device.ts'
-import { parameters, unless } from '../parameters.ts'
+import { parameters, parametersOf, parameterText, unless } from '../parameters.ts'
 
 /** What stands at the host's end of a channel: nothing but `domain.channel(name)`, or also a Unix socket. */
 export const CHANNEL_CONNECTIONS = ['pty', 'socket'] as const
@@ -58,21 +58,14 @@ export function parseChannel(specification: string, options: ChannelOptions = {}
   const wrong = (message: string): string => `channel \`${specification}\`: ${message}`
   const fault = (message: string): XenError => new XenError('INVALID_CONFIG', wrong(message), { details: { channel: specification } })
   if (specification.length > MAX_SPECIFICATION) throw fault(`it has more than ${MAX_SPECIFICATION} characters`)
-  const found: Partial<Record<(typeof KEYS)[number], string>> = {}
-  for (const part of specification.split(',').filter((item) => item.trim() !== '')) {
-    const equals = part.indexOf('=')
-    if (equals < 0) throw fault(`\`${part.trim()}\` is no KEY=VALUE`)
-    const [key, value] = [part.slice(0, equals).trim(), part.slice(equals + 1).trim()]
-    const known = KEYS.find((name) => name === key)
-    if (known !== undefined) {
-      found[known] = value
-      continue
-    }
-    const nearest = nearestWord(key, KEYS)
-    const message = `unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`
-    if (options.onIgnored === undefined) throw fault(message)
-    options.onIgnored(wrong(message))
-  }
+  const found = parametersOf(specification, {
+    keys: KEYS,
+    malformed: (message) => { throw fault(message) },
+    unknown: (message) => {
+      if (options.onIgnored === undefined) throw fault(message)
+      options.onIgnored(wrong(message))
+    },
+  })
   const { name = '', path, backend = '0' } = found
   const connection = CHANNEL_CONNECTIONS.find((word) => word === found.connection)
   if (connection === undefined) {
@@ -81,9 +74,7 @@ export function parseChannel(specification: string, options: ChannelOptions = {}
   return checked({ name, connection, ...(connection === 'socket' && path !== undefined ? { path } : {}), backend: backend === '' ? '0' : backend }, specification)
 }
 
-/** A text that a specification could hold. */
-const word: Check = (value) => text(value) ?? ((value as string).includes(',') ? 'must be a text without a comma' : undefined)
-const DESCRIPTION_CHECKS: OptionChecks<ChannelDescription> = { name: word, connection: /* @__PURE__ */ oneOf(...CHANNEL_CONNECTIONS), path: word, backend: word }
+const DESCRIPTION_CHECKS: OptionChecks<ChannelDescription> = { name: parameterText, connection: /* @__PURE__ */ oneOf(...CHANNEL_CONNECTIONS), path: parameterText, backend: parameterText }
 
 /** A channel out of a text or an object, with its defaults. Throws INVALID_CONFIG. */
 export function resolveChannel(channel: string | ChannelDescription): ChannelConfig {

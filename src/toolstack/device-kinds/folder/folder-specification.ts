@@ -2,9 +2,9 @@
  * Specifications of folders: `tag=TAG,path=PATH,security_model=none[,backend=DOMAIN]`, and the same as objects.
  * Reference: xl.cfg(5), p9; tools/xl/xl_parse.c.
  */
-import { checkConfig, nearestWord, oneOf, text, XenError, type Check, type OptionChecks } from '../../../util/index.ts'
+import { checkConfig, oneOf, XenError, type OptionChecks } from '../../../util/index.ts'
 import { MAX_SPECIFICATION } from '../described-device.ts'
-import { parameters, unless } from '../parameters.ts'
+import { parameters, parametersOf, parameterText, unless } from '../parameters.ts'
 
 /** Whose the files are: what the guest says, as far as its host allows it. The only model that xl.cfg(5) knows. */
 export const SECURITY_MODELS = ['none'] as const
@@ -50,16 +50,8 @@ function checked(folder: FolderConfig, shown: string): FolderConfig {
 export function parseFolder(specification: string): FolderConfig {
   const fault = (message: string): XenError => new XenError('INVALID_CONFIG', `folder \`${specification}\`: ${message}`, { details: { folder: specification } })
   if (specification.length > MAX_SPECIFICATION) throw fault(`it has more than ${MAX_SPECIFICATION} characters`)
-  const found: Partial<Record<(typeof KEYS)[number], string>> = {}
-  for (const part of specification.split(',').filter((item) => item.trim() !== '')) {
-    const equals = part.indexOf('=')
-    if (equals < 0) throw fault(`\`${part.trim()}\` is no KEY=VALUE`)
-    const [key, value] = [part.slice(0, equals).trim(), part.slice(equals + 1).trim()]
-    const known = KEYS.find((name) => name === key)
-    const nearest = nearestWord(key, KEYS)
-    if (known === undefined) throw fault(`unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`)
-    found[known] = value
-  }
+  const refuse = (message: string): never => { throw fault(message) }
+  const found = parametersOf(specification, { keys: KEYS, malformed: refuse, unknown: refuse })
   const { tag, path, security_model: model, backend = '0' } = found
   const missing = KEYS.slice(0, 3).find((key) => found[key] === undefined)
   if (tag === undefined || path === undefined || missing !== undefined) throw fault(`${missing} is missing`)
@@ -68,9 +60,7 @@ export function parseFolder(specification: string): FolderConfig {
   return checked({ tag, path, securityModel, backend: backend === '' ? '0' : backend }, specification)
 }
 
-/** A text that a specification could hold. */
-const word: Check = (value) => text(value) ?? ((value as string).includes(',') ? 'must be a text without a comma' : undefined)
-const DESCRIPTION_CHECKS: OptionChecks<FolderDescription> = { tag: word, path: word, securityModel: /* @__PURE__ */ oneOf(...SECURITY_MODELS), backend: word }
+const DESCRIPTION_CHECKS: OptionChecks<FolderDescription> = { tag: parameterText, path: parameterText, securityModel: /* @__PURE__ */ oneOf(...SECURITY_MODELS), backend: parameterText }
 
 /** A folder out of a text or an object, with its defaults. Throws INVALID_CONFIG. */
 export function resolveFolder(folder: string | FolderDescription): FolderConfig {

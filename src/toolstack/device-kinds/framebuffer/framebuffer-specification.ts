@@ -2,9 +2,9 @@
  * Specifications of framebuffers: `vnc=1,vnclisten=ADDRESS[:DISPLAY],vncdisplay=NUMBER,vncunused=1,vncpasswd=PASSWORD,keymap=NAME`, and the same as objects.
  * Reference: xl.cfg(5), vfb; tools/xl/xl_parse.c; libxl_vfb.c.
  */
-import { checkConfig, flag, nearestWord, text, whole, XenError, type Check, type OptionChecks } from '../../../util/index.ts'
+import { checkConfig, flag, whole, XenError, type OptionChecks } from '../../../util/index.ts'
 import { MAX_SPECIFICATION } from '../described-device.ts'
-import { parameters, unless } from '../parameters.ts'
+import { parameters, parametersOf, parameterText, unless } from '../parameters.ts'
 
 /** One framebuffer, and who may look at it by VNC. */
 export interface FramebufferConfig {
@@ -65,23 +65,19 @@ export interface FramebufferOptions {
 /** A specification as it may be shown: without its password. */
 const withoutPassword = (specification: string): string => specification.replace(/(vncpasswd\s*=)[^,]*/g, '$1...')
 
-/** Splits a specification into its parameters. */
-function parametersOf(specification: string, { onIgnored }: FramebufferOptions): Partial<Record<(typeof KEYS)[number], string>> {
+/** Those of its parameters that have an effect; the others are passed over. */
+function effective(specification: string, { onIgnored }: FramebufferOptions): Partial<Record<(typeof KEYS)[number], string>> {
   const wrong = (message: string): string => `framebuffer \`${withoutPassword(specification)}\`: ${message}`
-  const found: Partial<Record<(typeof KEYS)[number], string>> = {}
   const pass = (message: string): void => {
     if (onIgnored === undefined) throw new XenError('INVALID_CONFIG', wrong(message), { details: { framebuffer: withoutPassword(specification) } })
     onIgnored(wrong(message))
   }
-  for (const part of specification.split(',').filter((item) => item.trim() !== '')) {
-    const equals = part.indexOf('=')
-    const [key, value] = equals < 0 ? [part.trim(), ''] : [part.slice(0, equals).trim(), part.slice(equals + 1).trim()]
-    const known = KEYS.find((name) => name === key)
-    const nearest = nearestWord(key, KEYS)
-    if (equals < 0) pass(`\`${key}\` is no KEY=VALUE`)
-    else if (known === undefined) pass(`unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`)
-    else if (!OF_WINDOWS.includes(key)) found[known] = value
-    else if (value !== '0' && value !== '') pass(`\`${key}\` is of a window of the host's own, which nobody opens here`)
+  const found = parametersOf(specification, { keys: KEYS, malformed: pass, unknown: pass })
+  for (const key of KEYS) {
+    const value = found[key]
+    if (value === undefined || !OF_WINDOWS.includes(key)) continue
+    if (value !== '0' && value !== '') pass(`\`${key}\` is of a window of the host's own, which nobody opens here`)
+    delete found[key]
   }
   return found
 }
@@ -91,7 +87,7 @@ export function parseFramebuffer(specification: string, options: FramebufferOpti
   const shown = withoutPassword(specification)
   const fault = (message: string): XenError => new XenError('INVALID_CONFIG', `framebuffer \`${shown}\`: ${message}`, { details: { framebuffer: shown } })
   if (specification.length > MAX_SPECIFICATION) throw fault(`it has more than ${MAX_SPECIFICATION} characters`)
-  const { vnc, vnclisten, vncdisplay, vncunused, vncpasswd: password, keymap } = parametersOf(specification, options)
+  const { vnc, vnclisten, vncdisplay, vncunused, vncpasswd: password, keymap } = effective(specification, options)
   const number = (value: string | undefined, name: string): number | undefined => {
     if (value !== undefined && !/^\d{1,6}$/.test(value)) throw fault(`${name}=${value} is no number`)
     return value === undefined ? undefined : Number(value)
@@ -105,10 +101,8 @@ export function parseFramebuffer(specification: string, options: FramebufferOpti
   }, shown)
 }
 
-/** A text that a specification could hold. */
-const word: Check = (value) => text(value) ?? ((value as string).includes(',') ? 'must be a text without a comma' : undefined)
 const DESCRIPTION_CHECKS: OptionChecks<FramebufferDescription & { readonly backend?: string }> = {
-  vnc: flag, listen: word, display: /* @__PURE__ */ whole(0, MAX_DISPLAY), findUnused: flag, password: word, keymap: word,
+  vnc: flag, listen: parameterText, display: /* @__PURE__ */ whole(0, MAX_DISPLAY), findUnused: flag, password: parameterText, keymap: parameterText,
   backend: (value) => (value === '0' || value === undefined ? undefined : 'must be dom0: a front-end names its pages by their frames, which no other domain may map'),
 }
 

@@ -2,9 +2,9 @@
  * Specifications of keyboards with their pointers: `backend-type=qemu,unique-id=ID,feature-abs-pointer=1,width=800,height=600,...`, and the same as objects.
  * Reference: xl.cfg(5), VKB; tools/xl/xl_parse.c, parse_vkb_config; libxl_vkb.c.
  */
-import { checkConfig, flag, nearestWord, text, whole, XenError, type Check, type OptionChecks } from '../../../util/index.ts'
+import { checkConfig, flag, whole, XenError, type OptionChecks } from '../../../util/index.ts'
 import { MAX_SPECIFICATION } from '../described-device.ts'
-import { parameters, unless } from '../parameters.ts'
+import { parameters, parametersOf, parameterText, unless } from '../parameters.ts'
 
 /** One keyboard with a pointer. */
 export interface KeyboardConfig {
@@ -52,26 +52,12 @@ function checked({ keyboard = true, pointer = true, absolute = true, width = USU
   return { keyboard, pointer, absolute, width, height, ...(uniqueId === undefined ? {} : { uniqueId }), backend }
 }
 
-/** The parameters of a specification. */
-function parametersOf(specification: string, fault: (message: string) => XenError): Partial<Record<(typeof KEYS)[number], string>> {
-  const found: Partial<Record<(typeof KEYS)[number], string>> = {}
-  for (const part of specification.split(',').filter((item) => item.trim() !== '')) {
-    const equals = part.indexOf('=')
-    if (equals < 0) throw fault(`\`${part.trim()}\` is no KEY=VALUE`)
-    const [key, value] = [part.slice(0, equals).trim(), part.slice(equals + 1).trim()]
-    const known = KEYS.find((name) => name === key)
-    const nearest = nearestWord(key, KEYS)
-    if (known === undefined) throw fault(`unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`)
-    found[known] = value
-  }
-  return found
-}
-
 /** Parses one specification. Throws INVALID_CONFIG naming it, also for a parameter that there is none of, as xl does. */
 export function parseKeyboard(specification: string): KeyboardConfig {
   const fault = (message: string): XenError => new XenError('INVALID_CONFIG', `keyboard \`${specification}\`: ${message}`, { details: { keyboard: specification } })
   if (specification.length > MAX_SPECIFICATION) throw fault(`it has more than ${MAX_SPECIFICATION} characters`)
-  const found = parametersOf(specification, fault)
+  const refuse = (message: string): never => { throw fault(message) }
+  const found = parametersOf(specification, { keys: KEYS, malformed: refuse, unknown: refuse })
   const wrong = SWITCHES.find((name) => found[name] !== undefined && !/^[01]$/.test(found[name]))
   if (wrong !== undefined) throw fault(`${wrong} is 0 or 1`)
   const missing = (['feature-raw-pointer', 'feature-multi-touch'] as const).find((name) => found[name] === '1')
@@ -84,10 +70,8 @@ export function parseKeyboard(specification: string): KeyboardConfig {
   }, specification)
 }
 
-/** A text that a specification could hold. */
-const word: Check = (value) => text(value) ?? ((value as string).includes(',') ? 'must be a text without a comma' : undefined)
 const DESCRIPTION_CHECKS: OptionChecks<KeyboardDescription> = {
-  keyboard: flag, pointer: flag, absolute: flag, width: /* @__PURE__ */ whole(1, MAX_SIDE), height: /* @__PURE__ */ whole(1, MAX_SIDE), uniqueId: word, backend: word,
+  keyboard: flag, pointer: flag, absolute: flag, width: /* @__PURE__ */ whole(1, MAX_SIDE), height: /* @__PURE__ */ whole(1, MAX_SIDE), uniqueId: parameterText, backend: parameterText,
 }
 
 /** A keyboard out of a text or an object, with its defaults. Throws INVALID_CONFIG. */
