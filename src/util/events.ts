@@ -94,6 +94,17 @@ interface Feed {
   close: (() => void) | undefined
 }
 
+/** Whether anybody listens to one of several types of events: kept up to date, so that hot paths ask for a field. */
+export interface Interest {
+  readonly isThere: boolean
+}
+
+/** An interest, and the types that it is about. */
+interface KeptInterest {
+  readonly types: readonly string[]
+  readonly interest: { isThere: boolean }
+}
+
 const ANY = '*'
 
 const FILTER_CHECKS = { types: /* @__PURE__ */ listOf(text), domid: /* @__PURE__ */ whole(0, 0x7fff), accept: callable }
@@ -125,6 +136,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   /** How many listen, by the name that they listen for. */
   private readonly listeners = new Map<string, number>()
   private hearsAny = false
+  private readonly interests: KeptInterest[] = []
 
   /**
    * `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does).
@@ -144,6 +156,13 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   wants(type: E['type']): boolean {
     // hot path: asked at every switch, hypercall and operation.
     return this.hearsAny || (this.listeners.size > 0 && this.listeners.has(type))
+  }
+
+  /** Whether somebody listens to one of these, for as long as the hub is there. */
+  interest(...types: readonly E['type'][]): Interest {
+    const kept = { types, interest: { isThere: types.some((type) => this.wants(type)) } }
+    this.interests.push(kept)
+    return kept.interest
   }
 
   /** Tells every listener. To be called last, when the state that the event speaks of is consistent. */
@@ -247,6 +266,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     if (count > 0) this.listeners.set(name, count)
     else this.listeners.delete(name)
     this.hearsAny = this.listeners.has(ANY)
+    for (const { types, interest } of this.interests) interest.isThere = types.some((type) => this.wants(type))
   }
 
   once<T extends E['type']>(

@@ -130,6 +130,7 @@ export class BlockClient {
 
   /** Sends several requests with one notification. */
   submitAll(requests: readonly BlockRequest[]): void {
+    if (requests.length === 1) return this.submit(requests[0]!)
     for (const request of requests.slice(0, -1)) {
       if (this.ended || this.broken) request.done(undefined)
       else this.waiting.push(request)

@@ -432,12 +432,20 @@ export class BlockServer implements Quiescible {
 
   private complete(okay: boolean, { write, idLow, idHigh, operation, indirect, handles, sectors }: Transfer): void {
     this.release(handles)
-    if (okay && sectors > 0) {
-      if (indirect) this.statistics.indirect += 1
-      this.statistics[write ? 'writes' : 'reads'] += 1
-      this.statistics[write ? 'sectorsWritten' : 'sectorsRead'] += sectors
-    }
+    if (okay && sectors > 0) this.count({ write, indirect, sectors })
     if (!this.stopped) this.respond(idLow, idHigh, operation, okay ? BLKIF_RSP.OKAY : BLKIF_RSP.ERROR)
+  }
+
+  private count({ write, indirect, sectors }: Pick<Transfer, 'write' | 'indirect' | 'sectors'>): void {
+    const { statistics } = this
+    if (indirect) statistics.indirect += 1
+    if (write) {
+      statistics.writes += 1
+      statistics.sectorsWritten += sectors
+    } else {
+      statistics.reads += 1
+      statistics.sectorsRead += sectors
+    }
   }
 
   private release(handles: readonly GrantHandle[]): void {

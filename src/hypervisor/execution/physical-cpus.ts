@@ -5,7 +5,7 @@
  * Reference: xen/common/sched/core.c, sched_context_switch; xen/arch/x86/domain.c, update_runstate_area.
  */
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
-import { type EventHub, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { type EventHub, type Interest, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { HypervisorEvent, VcpuName } from '../hypervisor-events.ts'
 import type { HostClock } from '../time/host-clock.ts'
@@ -47,6 +47,9 @@ export interface PhysicalCpuParts {
 export class PhysicalCpus implements Stateful<PhysicalCpusState> {
   private readonly parts: PhysicalCpuParts
   private readonly cpus: PhysicalCpu[]
+  /** In what a switch tells of, and in run states. */
+  private readonly switches: Interest
+  private readonly runstates: Interest
   /** There is only one. */
   readonly isAlone: boolean
   /** The one whose turn it is, or was last. */
@@ -54,6 +57,8 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
 
   constructor(parts: PhysicalCpuParts) {
     this.parts = parts
+    this.switches = parts.hub.interest('schedule', 'cpu-switch')
+    this.runstates = parts.hub.interest('runstate')
     this.cpus = Array.from({ length: parts.count }, (_, id) => ({
       id, time: parts.clock.now(), until: 0, current: undefined, ask: true,
     }))
@@ -159,39 +164,50 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
   switchTo(cpu: PhysicalCpu, next: Vcpu | undefined): void {
     const before = cpu.current
     if (before === next) return
-    const { clock, hub } = this.parts
     if (before !== undefined) this.switchOut(before)
     cpu.current = next
-    if (next === undefined) return this.tellSwitch(cpu.id, before, next)
+    if (next !== undefined) this.arrive(cpu, next)
+    if (this.switches.isThere) this.tellSwitch(cpu.id, before, next)
+  }
+
+  private arrive(cpu: PhysicalCpu, next: Vcpu): void {
+    const { clock } = this.parts
     // A vCPU that comes from a CPU whose time is ahead does not go back in time.
     if (!this.isAlone && next.lastRun > cpu.time) {
       cpu.time = next.lastRun
       clock.set(cpu.time)
     }
     this.switchIn(cpu, next)
-    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domid, vcpu: next.vcpu, action: 'switch' })
-    this.tellSwitch(cpu.id, before, next)
   }
 
   private tellSwitch(cpu: number, before: Vcpu | undefined, next: Vcpu | undefined): void {
     const { hub } = this.parts
+    if (next !== undefined && hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domid, vcpu: next.vcpu, action: 'switch' })
     if (hub.wants('cpu-switch')) hub.emit({ type: 'cpu-switch', cpu, from: before && nameOf(before), to: next && nameOf(next) })
   }
 
   private switchOut(vcpu: Vcpu): void {
     vcpu.runningOn = -1
     vcpu.timers.switchOut()
-    if (changeRunstate(vcpu, restingState(vcpu), this.parts)) this.writeRunstate(vcpu)
+    if (this.changeRunstate(vcpu, restingState(vcpu))) this.writeRunstate(vcpu)
   }
 
   private switchIn(cpu: PhysicalCpu, vcpu: Vcpu): void {
     const now = this.parts.clock.now()
     vcpu.runningOn = cpu.id
     vcpu.lastCpu = cpu.id
-    changeRunstate(vcpu, RUNSTATE.running, this.parts)
+    this.changeRunstate(vcpu, RUNSTATE.running)
     vcpu.timers.switchIn(now)
     this.parts.updateTime(vcpu)
     this.writeRunstate(vcpu)
+  }
+
+  /** Has a vCPU enter a run state now, and tells of it; staying in it is no change. True when it has changed. */
+  changeRunstate({ runstate, domid, vcpu }: Vcpu, to: Runstate): boolean {
+    const from = runstate.state
+    if (!runstate.change(to, this.parts.clock.now())) return false
+    if (this.runstates.isThere) this.parts.hub.emit({ type: 'runstate', domid, vcpu, from, to })
+    return true
   }
 
   /** Renews the guest's copy of its run state, where it has registered one. */
@@ -205,14 +221,6 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
 }
 
 const nameOf = ({ domid, vcpu }: Vcpu): VcpuName => ({ domid, vcpu })
-
-/** Has a vCPU enter a run state now, and tells of it; staying in it is no change. True when it has changed. */
-export function changeRunstate({ runstate, domid, vcpu }: Vcpu, to: Runstate, { clock, hub }: Pick<PhysicalCpuParts, 'clock' | 'hub'>): boolean {
-  const from = runstate.state
-  if (!runstate.change(to, clock.now())) return false
-  if (hub.wants('runstate')) hub.emit({ type: 'runstate', domid, vcpu, from, to })
-  return true
-}
 
 /** Run state of a vCPU that is on no CPU. */
 export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {

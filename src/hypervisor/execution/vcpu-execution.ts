@@ -5,7 +5,7 @@
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
 import { ERRNO, SHUTDOWN, VIRQ, VcpuInfo } from '../../abi/index.ts'
-import type { EventHub } from '../../util/index.ts'
+import type { EventHub, Interest } from '../../util/index.ts'
 import type { CrashCause, CrashReporter } from '../console/crash-reporter.ts'
 import type { CrashReport, TrapNote } from '../domains/crash-report.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
@@ -14,7 +14,7 @@ import type { VcpuEntry } from '../domains/vcpu-runner.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { changeRunstate, type PhysicalCpus, restingState } from './physical-cpus.ts'
+import { type PhysicalCpus, restingState } from './physical-cpus.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Affinity, VcpuScheduling } from '../scheduler/index.ts'
@@ -41,9 +41,11 @@ const EVENT: VcpuEntry = /* @__PURE__ */ Object.freeze({ kind: 'event' })
 /** Changes what runs. */
 export class VcpuExecution {
   private readonly parts: VcpuExecutionParts
+  private readonly scheduling: Interest
 
   constructor(parts: VcpuExecutionParts) {
     this.parts = parts
+    this.scheduling = parts.hub.interest('schedule')
   }
 
   /** Brings the scheduler in step with the vCPU's flags; to be called after any of them has changed. */
@@ -61,7 +63,7 @@ export class VcpuExecution {
         if (vcpu.runningOn >= 0) this.parts.cpus.reschedule(vcpu.runningOn)
       }
     }
-    if (vcpu.runningOn < 0) changeRunstate(vcpu, restingState(vcpu), this.parts)
+    if (vcpu.runningOn < 0) this.parts.cpus.changeRunstate(vcpu, restingState(vcpu))
   }
 
   /** The vCPU has something to do: ends blocking and polling. */
@@ -243,8 +245,7 @@ export class VcpuExecution {
   }
 
   private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield'): void {
-    const { hub } = this.parts
-    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domid, vcpu: vcpu.vcpu, action })
+    if (this.scheduling.isThere) this.parts.hub.emit({ type: 'schedule', domid: vcpu.domid, vcpu: vcpu.vcpu, action })
   }
 }
 

@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/pv/hypercall.c, pv_hypercall; xen/common/multicall.c.
  */
 import { ERRNO, type GuestAbi, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
-import { type EventHub, TWO_32 } from '../../util/index.ts'
+import { type EventHub, type Interest, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import { type Access, HYPERCALL_CLASSES, type HypercallClass } from '../domains/access.ts'
@@ -46,6 +46,7 @@ export class HypercallDispatcher implements HypercallTable {
   /** What tells of an operation that is named in a structure, by the hypercall's number. */
   private readonly asked = new Map<number, () => number>()
   private readonly hub: EventHub<HypervisorEvent>
+  private readonly interest: Interest
   private readonly meter: WorkMeter
   private readonly counts: Float64Array
   /** One call of a multicall, as the callers' ABI lays it out. */
@@ -61,6 +62,7 @@ export class HypercallDispatcher implements HypercallTable {
     this.makeRows = rows
     this.access = access
     this.hub = hub
+    this.interest = hub.interest('hypercall')
     this.counts = counts
     this.meter = meter
     this.layout = abi.of(MulticallEntry)
@@ -106,7 +108,7 @@ export class HypercallDispatcher implements HypercallTable {
   call(caller: Vcpu, number: number, args: HypercallArguments): number {
     const handler = number < NUMBERS ? (this.table ?? this.open())[number] : undefined
     const sub = args.low[0]!
-    const before = this.hub.wants('hypercall') ? args.values() : undefined
+    const before = this.interest.isThere ? args.values() : undefined
     if (handler !== undefined) this.counts[number]! += 1
     const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
     if (before !== undefined && result !== CALL_AGAIN) {

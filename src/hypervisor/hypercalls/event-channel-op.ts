@@ -127,6 +127,7 @@ export function eventChannelOp(parts: EventOpParts): HypercallRow {
   const rows = operations(parts, scratch.bytes)
   const flat = byNumber(EVTCHNOP, rows)
   const { hub } = parts
+  const interest = hub.interest('event-channel')
   const handler: HypercallHandler = (caller, args) => {
     const command = args.low[0]!
     const operation = command < flat.length ? flat[command] : undefined
@@ -134,7 +135,7 @@ export function eventChannelOp(parts: EventOpParts): HypercallRow {
     const { argument } = operation
     if (!caller.access.read(args.address(1), argument)) return -ERRNO.EFAULT
     const result = operation.run(caller, scratch.view)
-    if (hub.wants('event-channel')) {
+    if (interest.isThere) {
       const port = scratch.view.getUint32(0, true)
       hub.emit({ type: 'event-channel', domid: caller.domid, action: operation.name, port })
     }

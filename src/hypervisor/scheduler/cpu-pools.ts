@@ -53,6 +53,8 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
   private readonly pools = new Map<number, CpuPool<V>>()
   private readonly members = new Map<DomId, Member<V>>()
   private directing: Director | undefined
+  /** The scheduler of pool 0 while that is the only pool: of every vCPU. */
+  private only: Scheduler<V> | undefined
   /** The pool that each CPU is in. */
   private readonly poolOfCpu: (CpuPool<V> | undefined)[]
 
@@ -60,6 +62,7 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
     const first = { id: 0, scheduler: createScheduler<V>(scheduler, cpuCount) }
     this.cpuCount = cpuCount
     this.pools.set(0, first)
+    this.only = first.scheduler
     this.poolOfCpu = new Array<CpuPool<V> | undefined>(cpuCount).fill(first)
   }
 
@@ -103,6 +106,7 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
     pool.scheduler.setCpus([], 0)
     pool.scheduler.direct(this.directing)
     this.pools.set(id, pool)
+    this.only = undefined
     return pool
   }
 
@@ -119,6 +123,7 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
   /** Forgets a pool without CPUs and domains. */
   remove(pool: CpuPool<V>): void {
     this.pools.delete(pool.id)
+    if (this.pools.size === 1) this.only = this.pools.get(0)!.scheduler
   }
 
   /** Puts a CPU into a pool, or into none. All CPUs of both are to be asked again, and what runs on this one has left it. */
@@ -174,7 +179,8 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
 
   sleep(vcpu: V, now: number): void {
     // A domain that is being taken apart may have left already.
-    this.members.get(vcpu.domid)?.pool.scheduler.sleep(vcpu, now)
+    const scheduler = this.only ?? this.members.get(vcpu.domid)?.pool.scheduler
+    scheduler?.sleep(vcpu, now)
   }
 
   yield(vcpu: V, now: number): void {
@@ -265,7 +271,7 @@ export class CpuPools<V extends VcpuRef> implements VcpuScheduling<V>, Stateful<
   }
 
   private of(vcpu: V): Scheduler<V> {
-    return this.member(vcpu.domid).pool.scheduler
+    return this.only ?? this.member(vcpu.domid).pool.scheduler
   }
 
   private member(domid: DomId): Member<V> {

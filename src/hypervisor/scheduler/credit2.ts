@@ -138,9 +138,13 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 
   /** Puts a vCPU behind all with as much credit. */
   protected insert(entry: SchedulerUnit<V>): void {
+    // hot path: at every wake; the queue is short, and mostly empty.
     const credit = entry.numbers['credit']!
-    const at = this.queue.findIndex((other) => other.numbers['credit']! < credit)
-    this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
+    const { queue } = this
+    let at = 0
+    while (at < queue.length && queue[at]!.numbers['credit']! >= credit) at += 1
+    if (at === queue.length) queue.push(entry)
+    else queue.splice(at, 0, entry)
   }
 
   /**

@@ -3,18 +3,22 @@
  * do. In a directory of thousands of domains that is what a domain's creation costs.
  */
 import { NO_CHILDREN, type Children, type StoreNode } from '../tree/node.ts'
-import { baseName, parentPath } from '../tree/path.ts'
+import { baseName } from '../tree/path.ts'
 import type { Access } from './transaction.ts'
 
 /** One node with changes at or below its children. */
 class NodeEdit {
+  readonly name: string
   private readonly node: StoreNode
   private children: Children
   /** Changes when it gains or loses a child. */
   private generation: number
-  private below: Map<string, NodeEdit> | undefined
+  /** The first child below which there are changes: most nodes have no second one. */
+  private first: NodeEdit | undefined
+  private others: Map<string, NodeEdit> | undefined
 
-  constructor(node: StoreNode) {
+  constructor(name: string, node: StoreNode) {
+    this.name = name
     this.node = node
     this.children = node.children
     this.generation = node.generation
@@ -22,11 +26,14 @@ class NodeEdit {
 
   /** A child, below which there are changes; undefined when there is none of this name. To be asked for when no child changes any more. */
   child(name: string): NodeEdit | undefined {
+    if (this.first?.name === name) return this.first
+    const known = this.others?.get(name)
+    if (known !== undefined) return known
     const node = this.children.get(name)
     if (node === undefined) return undefined
-    const edit = new NodeEdit(node)
-    this.below ??= new Map()
-    this.below.set(name, edit)
+    const edit = new NodeEdit(name, node)
+    if (this.first === undefined) this.first = edit
+    else (this.others ??= new Map()).set(name, edit)
     return edit
   }
 
@@ -47,21 +54,22 @@ class NodeEdit {
 
   /** The node with all changes at and below its children. */
   changed(): StoreNode {
+    const { node, first, generation } = this
     let { children } = this
-    if (this.below !== undefined) for (const [name, edit] of this.below) children = children.set(name, edit.changed())
-    return this.node.with({ children, generation: this.generation })
+    if (first !== undefined) children = children.set(first.name, first.changed())
+    if (this.others !== undefined) for (const [name, edit] of this.others) children = children.set(name, edit.changed())
+    return generation === node.generation ? node.withChildren(children) : node.with({ children, generation })
   }
 }
 
 /** Changes of one tree, to be given parents before their children. */
 export class TreeEdit {
   private readonly root: NodeEdit
-  private readonly parents = new Map<string, NodeEdit>()
   /** The parent of the last change: siblings mostly come one after the other. */
   private recent: { readonly path: string; readonly edit: NodeEdit | undefined } | undefined
 
   constructor(root: StoreNode) {
-    this.root = new NodeEdit(root)
+    this.root = new NodeEdit('', root)
   }
 
   /** Makes a change, where the node above it is there. */
@@ -76,11 +84,13 @@ export class TreeEdit {
   }
 
   private find(path: string): NodeEdit | undefined {
-    if (path === '/') return this.root
-    const known = this.parents.get(path)
-    if (known !== undefined) return known
-    const found = this.find(parentPath(path))?.child(baseName(path))
-    if (found !== undefined) this.parents.set(path, found)
-    return found
+    let edit: NodeEdit | undefined = this.root
+    for (let start = 1; start < path.length && edit !== undefined;) {
+      const slash = path.indexOf('/', start)
+      const end = slash < 0 ? path.length : slash
+      edit = edit.child(path.slice(start, end))
+      start = end + 1
+    }
+    return edit
   }
 }

@@ -48,6 +48,24 @@ describe('an event hub', () => {
     expect(events.wants('started')).toBe(false)
   })
 
+  test('keeps it up to date whether somebody listens to one of several types', () => {
+    const { hub: events } = hub()
+    const stopped = events.interest('stopped')
+    const either = events.interest('started', 'stopped')
+    const seen = (): readonly boolean[] => [stopped.isThere, either.isThere]
+    expect(seen()).toEqual([false, false])
+    const ends = [events.on('started', () => undefined), events.on('started', () => undefined)]
+    expect(seen()).toEqual([false, true])
+    ends[0]!()
+    expect(seen(), 'another one still listens').toEqual([false, true])
+    ends[1]!()
+    expect(seen()).toEqual([false, false])
+    const stop = events.onAny(() => undefined)
+    expect([...seen(), events.interest('stopped').isThere]).toEqual([true, true, true])
+    stop()
+    expect(seen()).toEqual([false, false])
+  })
+
   test('waits for one event that fits', async () => {
     const { hub: events } = hub()
     const wanted = events.once('stopped', (event) => event.code === 2)
