@@ -130,6 +130,10 @@ export class FrameHost implements SaveControl, RestoreControl {
     return this.frames.get(frame)?.pfn
   }
 
+  framePfns(frames: Uint32Array): Uint32Array {
+    return frames.map((frame) => this.machineToPhys(frame as Mfn) ?? 0xffff_ffff)
+  }
+
   frameInfo(frame: Mfn): FrameInfo {
     const found = this.frames.get(frame)
     return {

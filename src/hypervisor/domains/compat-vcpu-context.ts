@@ -51,8 +51,9 @@ function decodeUser(view: DataView, base: number): VcpuUserRegisters {
 
 function decodeTraps(view: DataView, base: number): TrapInfoEntry[] {
   const { trapCtxt } = CompatVcpuGuestContext
-  return Array.from({ length: trapCtxt.count }, (_, i) => trapCtxt.element.decode(view, trapCtxt.at(base, i)))
-    .filter((trap) => trap.address !== 0n)
+  // Few of them are set.
+  return Array.from({ length: trapCtxt.count }, (_, i) => trapCtxt.at(base, i)).filter((at) => trapCtxt.element.address.get(view, at) !== 0n)
+    .map((at) => trapCtxt.element.decode(view, at))
 }
 
 /** Reads a 32-bit guest's vcpu_guest_context at `base`. Nothing is checked: `setVcpuContext` does that. */

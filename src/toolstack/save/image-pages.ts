@@ -3,11 +3,31 @@
  * hot path: one entry a page of the domain, so typed arrays instead of a map of objects.
  */
 import type { Mfn } from '../../util/index.ts'
+import { PAGE_TYPE } from '../stream/index.ts'
+import { NO_FRAME } from './p2m.ts'
 
 /** What stands for a page that the image does not hold. */
 const NONE = -1
 /** What stands for a page that is to get its frame in a moment. */
 const RESERVED = -2
+
+/** hot path: no object of a host's, as in p2m.ts. */
+function endOfAbsent(frames: Int32Array, first: number, end: number): number {
+  let at = first
+  while (at < end && frames[at] === NONE) at += 1
+  return at
+}
+
+/** hot path, as above. */
+function pick(frames: Int32Array, pfns: Uint32Array): Uint32Array {
+  const numbers = new Uint32Array(pfns.length)
+  for (let i = 0; i < pfns.length; i += 1) {
+    const pfn = pfns[i]!
+    const frame = pfn < frames.length ? frames[pfn]! : NONE
+    numbers[i] = frame < 0 ? NO_FRAME : frame
+  }
+  return numbers
+}
 
 /** Pages by pfn. */
 export class ImagePages {
@@ -44,6 +64,24 @@ export class ImagePages {
   /** The same as a number; below 0 for a page that the image does not hold. Only for numbers below the end. */
   frameNumber(pfn: number): number {
     return this.frames[pfn]!
+  }
+
+  /** Frames of pages by any numbers, in order; NO_FRAME for a page that the image does not hold. hot path: all that page tables map. */
+  numbers(pfns: Uint32Array): Uint32Array {
+    return pick(this.frames, pfns)
+  }
+
+  /** Frames of pages that follow each other, up to the last; below 0 for one that the image does not hold, and then NO_FRAME as a word, where none is to come in a moment. Shared. */
+  numbersFrom(first: number, most: number): Int32Array {
+    return this.frames.subarray(first, first + most)
+  }
+
+  /** Says of pages that follow each other that they are only named, up to the last number or to one that the image holds; how many these are, of at most `most`. */
+  nameFrom(first: number, most: number): number {
+    const { frames, types } = this
+    const end = endOfAbsent(frames, first, Math.min(first + most, frames.length))
+    types.fill(PAGE_TYPE.ALLOCATE_ONLY, first, end)
+    return end - first
   }
 
   /** Keeps a place for a page; false when it has one. `add` has to follow. */

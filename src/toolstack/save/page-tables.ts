@@ -5,6 +5,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../x86/index.ts'
+import { NO_FRAME } from './p2m.ts'
 
 /** Slots of a table, from the first to the last. */
 interface Slots {
@@ -18,8 +19,8 @@ const XEN_SLOTS: Slots = { first: 256, last: 271 }
 /** In a 32-bit guest, whose top-level table has four entries: what is behind them, and 0xf5800000 to the end. */
 const XEN_SLOTS_PAE: Readonly<Partial<Record<number, Slots>>> = { 3: { first: 4, last: 511 }, 2: { first: 428, last: 511 } }
 
-/** Maps a frame number to another; undefined when it has none. */
-export type FrameMap = (frame: number) => number | undefined
+/** Gives each of these frame numbers another, in order; NO_FRAME where it has none, as NO_FRAME itself. */
+export type FrameMap = (frames: Uint32Array) => Uint32Array
 
 /** Where a table's page lies, for errors. */
 export interface TablePlace {
@@ -39,7 +40,8 @@ function xenSlots({ level, levels }: TablePlace, isForeign: (slot: number) => bo
   return level !== 2 || isForeign(slots.first) ? slots : NO_SLOTS
 }
 
-const frameOf = (low: number, high: number): number => (high & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
+/** The frame of the entry whose low word is at `at`: up to 2^40. */
+const frameAt = (words: Uint32Array, at: number): number => (words[at + 1]! & PTE_HIGH_FRAME) * 2 ** 20 + (words[at]! >>> PAGE_SHIFT)
 
 /** What a converter does: maps frames, and says what is wrong with an entry. */
 interface Conversion {
@@ -51,24 +53,31 @@ interface Conversion {
   readonly missing: string
 }
 
-/** hot path: a table has 512 entries, and a domain a table for every 512 of its pages. Frames below 2^20, as nearly all are, take no more than 32-bit words. */
+/** hot path: a table has 512 entries, and a domain a table for every 512 of its pages. So its frames are mapped together, and no number is larger than a word. */
 function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missing }: Conversion): Uint8Array {
   const out = page.slice()
   const words = new Uint32Array(out.buffer)
   const { first, last } = xenSlots(place, (slot) =>
-    isLive && (words[slot * 2]! & PTE.PRESENT) !== 0 && map(frameOf(words[slot * 2]!, words[slot * 2 + 1]!)) === undefined)
+    isLive && (words[slot * 2]! & PTE.PRESENT) !== 0 && map(Uint32Array.of(Math.min(frameAt(words, slot * 2), NO_FRAME)))[0] === NO_FRAME)
   words.fill(0, first * 2, (last + 1) * 2)
   const refused = place.level > 1 ? PTE.LARGE : 0
+  const frames = new Uint32Array(ENTRIES_PER_TABLE)
+  const places = new Uint16Array(ENTRIES_PER_TABLE)
+  let count = 0
   for (let at = 0; at < 2 * ENTRIES_PER_TABLE; at += 2) {
     const low = words[at]!
     if ((low & PTE.PRESENT) === 0) continue
     if ((low & refused) !== 0) throw fail(at / 2, 'large pages are not for PV guests')
-    const high = words[at + 1]!
-    const frame = (high & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : frameOf(low, high)
-    const mapped = map(frame)
-    if (mapped === undefined) throw fail(at / 2, `${missing} ${frame}`, frame)
-    words[at] = (mapped << PAGE_SHIFT) | (low & 0xfff)
-    words[at + 1] = (high & ~PTE_HIGH_FRAME) | (mapped < 2 ** 20 ? 0 : Math.floor(mapped / 2 ** 20))
+    frames[count] = (words[at + 1]! & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : Math.min(frameAt(words, at), NO_FRAME)
+    places[count++] = at
+  }
+  const mapped = map(frames.subarray(0, count))
+  for (let i = 0; i < count; i += 1) {
+    const at = places[i]!
+    const number = mapped[i]!
+    if (number === NO_FRAME) throw fail(at / 2, `${missing} ${frameAt(words, at)}`, frameAt(words, at))
+    words[at] = (number << PAGE_SHIFT) | (words[at]! & 0xfff)
+    words[at + 1] = (words[at + 1]! & ~PTE_HIGH_FRAME) | (number >>> (32 - PAGE_SHIFT))
   }
   return out
 }

@@ -12,7 +12,7 @@ import { type BulkRecord, type PageBatch, type SaveStreamReader } from '../strea
 import { ImagePages } from './image-pages.ts'
 import { type ImageReader, type OnRecord, type RestoredRings, assembled, badImage as bad, readRecords } from './image-reader.ts'
 import { PageFiller } from './page-filler.ts'
-import { MAX_PFN } from './p2m.ts'
+import { MAX_PFN, NO_FRAME } from './p2m.ts'
 import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
 import { TableConverter } from './table-converter.ts'
 import { type TscRecord, tscOf } from './tsc-record.ts'
@@ -25,7 +25,7 @@ export type RestoreControl = Pick<
   | 'frameBytes'
   | 'writeFrames'
   | 'markWritten'
-  | 'machineToPhys'
+  | 'framePfns'
   | 'domainInfo'
   | 'pinTable'
   | 'unpinTable'
@@ -58,6 +58,15 @@ export interface RestoreTarget {
 
 const DOM0 = 0 as DomId
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
+
+/** Writes entries of 64 bits, of which none has an upper half but those that name no frame. hot path: no object of a host's, as in p2m.ts. */
+function widen(frames: Int32Array, words: Uint32Array): void {
+  for (let i = 0; i < frames.length; i += 1) {
+    const frame = frames[i]!
+    words[2 * i] = frame
+    words[2 * i + 1] = frame >> 31
+  }
+}
 
 /** Reads one image into one domain. */
 export class PvImageReader implements ImageReader {
@@ -167,11 +176,7 @@ export class PvImageReader implements ImageReader {
   private takePages(batch: PageBatch): void {
     if (this.filler === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
     const pages = this.filler.take(batch)
-    if (pages === 'new') {
-      // What is at any place of the list may be another.
-      this.writtenP2m.clear()
-      return
-    }
+    if (pages === 'new') return this.forgetP2m(batch.pfns)
     // The sender has begun another round, so most of what tables map is here.
     this.writeP2mEarly()
     if (this.target.hasRegisters) this.tables.convertEarly()
@@ -242,23 +247,22 @@ export class PvImageReader implements ImageReader {
     }
   }
 
+  /** These pages have frames only now, so what the list says of them is another. */
+  private forgetP2m(pfns: ArrayLike<number>): void {
+    const { writtenP2m, p2mFrames = [], perPage } = this
+    for (let i = 0; i < pfns.length && writtenP2m.size > 0; i += 1) writtenP2m.delete(p2mFrames[Math.floor(pfns[i]! / perPage)]!)
+  }
+
   private writeP2mPage(index: number, pfn: number): void {
     const { perPage, pages, abi: { word } } = this
     const frame = this.frame(pfn, 'a page of the p2m')
     this.tables.release(pfn)
     const { buffer, byteOffset } = this.control.frameBytes(this.target.domid, frame)
     // A page lies at words. What is no page has all bits set.
-    const words = new Uint32Array(buffer, byteOffset, PAGE_SIZE / 4).fill(0xffff_ffff)
-    const count = Math.min(perPage, pages.end - index * perPage)
-    for (let i = 0; i < count; i += 1) {
-      const mfn = pages.frameNumber(index * perPage + i)
-      if (mfn < 0) continue
-      if (word.size === 4) words[i] = mfn
-      else {
-        words[2 * i] = mfn
-        words[2 * i + 1] = 0
-      }
-    }
+    const words = new Uint32Array(buffer, byteOffset, PAGE_SIZE / 4).fill(NO_FRAME)
+    const frames = pages.numbersFrom(index * perPage, perPage)
+    if (word.size === 4) words.set(frames)
+    else widen(frames, words)
     this.control.markWritten(frame)
   }
 

@@ -24,7 +24,7 @@ import {
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
-import { type PhysToMachine, readP2m } from './p2m.ts'
+import { NO_FRAME, type PhysToMachine, readP2m } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
 import { inBatches, nameZeros } from './zero-frames.ts'
@@ -32,7 +32,7 @@ import { isZeroPage } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
-  | 'domainInfo' | 'blankFrames' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
+  | 'domainInfo' | 'blankFrames' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'framePfns' | 'getVcpuContext' | 'vcpuInfo'
   | 'getTscInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState' | 'getVcpuEntries'>
 
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
@@ -61,6 +61,29 @@ function withoutProcessor(): VcpuContext {
 }
 /** All zero, once somebody has asked for it: checkpoints ask all the time. */
 let unused: VcpuContext | undefined
+
+/** The entries of pages. hot path: no object of a host's, as in p2m.ts. */
+function pickEntries(entries: Uint32Array, pfns: Uint32Array): Uint32Array {
+  const picked = new Uint32Array(pfns.length)
+  for (let i = 0; i < pfns.length; i += 1) picked[i] = entries[pfns[i]!]!
+  return picked
+}
+
+/** Takes numbers away of which the list of entries does not say that they have these frames. hot path. */
+function dropUnlisted(pfns: Uint32Array, frames: Uint32Array, entries: Uint32Array): Uint32Array {
+  for (let i = 0; i < frames.length; i += 1) {
+    const pfn = pfns[i]!
+    if (pfn >= entries.length || entries[pfn] !== frames[i]) pfns[i] = NO_FRAME
+  }
+  return pfns
+}
+
+/** Pages that were sent with another type than they have. hot path. */
+function otherTypes(sent: Uint8Array, types: Uint8Array): number[] {
+  const others: number[] = []
+  for (let pfn = 0; pfn < types.length; pfn += 1) if (sent[pfn] !== 0 && sent[pfn] !== types[pfn]! + 1) others.push(pfn)
+  return others
+}
 
 /** Writes one domain's image. */
 export class PvImageWriter implements ImageWriter {
@@ -121,13 +144,7 @@ export class PvImageWriter implements ImageWriter {
    * that, nor is one that the balloon took.
    */
   retyped(): number[] {
-    const { sent, p2m } = this
-    const types = this.typesOf(p2m.entries)
-    const changed: number[] = []
-    for (let pfn = 0; pfn < p2m.maxPfn; pfn += 1) {
-      if (sent[pfn] !== 0 && sent[pfn] !== types[pfn]! + 1) changed.push(pfn)
-    }
-    return changed
+    return otherTypes(this.sent, this.typesOf(this.p2m.entries))
   }
 
   /**
@@ -188,10 +205,7 @@ export class PvImageWriter implements ImageWriter {
   }
 
   private framesOf(pfns: Uint32Array): Uint32Array {
-    const { entries } = this.p2m
-    const frames = new Uint32Array(pfns.length)
-    for (let i = 0; i < pfns.length; i += 1) frames[i] = entries[pfns[i]!]!
-    return frames
+    return pickEntries(this.p2m.entries, pfns)
   }
 
   /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
@@ -251,7 +265,7 @@ export class PvImageWriter implements ImageWriter {
   private readTable(frame: number, place: TablePlace, live: boolean): Uint8Array | undefined {
     const bytes = this.control.frameBytes(this.domid, frame as Mfn)
     try {
-      return toPseudoPhysical(bytes, place, (mfn) => this.ownPfn(mfn as Mfn))
+      return toPseudoPhysical(bytes, place, (mfns) => this.ownPfns(mfns))
     } catch (error) {
       if (live && XenError.is(error, 'INVALID_STATE')) return undefined
       throw error
@@ -268,6 +282,11 @@ export class PvImageWriter implements ImageWriter {
     if (!this.hasProcessor) return this.knownPfn(frame)
     const pfn = this.control.machineToPhys(frame)
     return pfn !== undefined && this.p2m.entries[pfn] === frame ? pfn : undefined
+  }
+
+  /** The same of many frames of a guest with registers, in order: NO_FRAME where they do not agree. hot path: all that its page tables map. */
+  private ownPfns(frames: Uint32Array): Uint32Array {
+    return dropUnlisted(this.control.framePfns(frames), frames, this.p2m.entries)
   }
 
   /** A guest in TypeScript does not keep the machine's table. */

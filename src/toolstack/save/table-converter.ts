@@ -9,10 +9,10 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import { PAGE_TYPE, PAGE_TYPE_PINNED } from '../stream/index.ts'
 import type { ImagePages } from './image-pages.ts'
-import { type FrameMap, toMachine, toPseudoPhysical } from './page-tables.ts'
+import { toMachine, toPseudoPhysical } from './page-tables.ts'
 
 /** What is used of the control interface. */
-export type TableControl = Pick<ControlInterface, 'frameBytes' | 'machineToPhys' | 'pinTable' | 'unpinTable'>
+export type TableControl = Pick<ControlInterface, 'frameBytes' | 'framePfns' | 'pinTable' | 'unpinTable'>
 
 /** Level of a table by its page type, which holds it in the low three bits; 0 for other pages. */
 export const levelOf = (type: number): number =>
@@ -89,13 +89,12 @@ export class TableConverter {
   takeBack(): void {
     this.late = true
     for (const pfn of [...this.pinned.keys()]) this.release(pfn)
-    const toPage: FrameMap = (frame) => this.control.machineToPhys(frame as Mfn)
     for (const pfn of this.converted) {
       const frame = this.pages.frame(pfn)
       const level = levelOf(this.pages.type(pfn))
       if (frame === undefined || level === 0) continue
       const bytes = this.control.frameBytes(this.domid, frame)
-      bytes.set(toPseudoPhysical(bytes, { level, pfn, levels: this.levels }, toPage))
+      bytes.set(toPseudoPhysical(bytes, { level, pfn, levels: this.levels }, (frames) => this.control.framePfns(frames)))
     }
     this.converted.clear()
   }
@@ -126,6 +125,6 @@ export class TableConverter {
 
   private convert(pfn: number, frame: Mfn, level: number): void {
     const bytes = this.control.frameBytes(this.domid, frame)
-    bytes.set(toMachine(bytes, { level, pfn, levels: this.levels }, (page) => this.pages.frame(page)))
+    bytes.set(toMachine(bytes, { level, pfn, levels: this.levels }, (pfns) => this.pages.numbers(pfns)))
   }
 }

@@ -283,6 +283,18 @@ describe('many frames at once', () => {
     expect(failure(() => hypervisor.frameKinds(domId(77), frames()))).toBe('DOMAIN_NOT_FOUND')
   })
 
+  test('have the pseudo-physical numbers that they have one by one, and none where nobody gave them one', () => {
+    const guest = PvGuest.boot()
+    const other = guest.host.guest()
+    const { hypervisor } = guest.host
+    hypervisor.setMachineToPhys(guest.domid, guest.frames[2]!, 0xffff_fffe)
+    const all = [...hypervisor.domainFrames(guest.domid), ...hypervisor.domainFrames(other.domid), hypervisor.domainInfo(guest.domid).sharedInfoFrame]
+    const expected = all.map((frame) => hypervisor.machineToPhys(frame) ?? 0xffff_ffff)
+    expect([...hypervisor.framePfns(frames(...all, 0xffff_ffff, 1 << 30))]).toEqual([...expected, 0xffff_ffff, 0xffff_ffff])
+    expect(expected).toContain(0xffff_fffe)
+    expect(expected.at(-1)).toBe(0xffff_ffff)
+  })
+
   test('are read and written in any order, and what is written is noted', () => {
     const host = new TestHost()
     const { domid, frames: own } = host.guest({ pages: 8 })

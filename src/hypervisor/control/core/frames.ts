@@ -23,6 +23,9 @@ export interface FrameParts {
   readonly silentFrames?: (() => Iterable<number>) | undefined
 }
 
+/** What is no pseudo-physical number. */
+const NO_PFN = 0xffff_ffff
+
 const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable', 'l2'] as const
 
 /** Looks at frames, reads and writes them. */
@@ -56,17 +59,13 @@ export class Frames {
    * written without a word, and no page tables: 0. hot path: nearly all frames of a domain are asked for.
    */
   blank(domain: Domain, list: Uint32Array, blank: Uint8Array): number {
-    const { memory, frames: { owner, flags, type, first, end }, silentFrames } = this.parts
+    const { memory, frames, silentFrames } = this.parts
     // Guests in TypeScript write into their frames without a word.
     if (memory.isBlank === undefined || !domain.kind.hasRegisters) return 0
-    const silent = new Uint8Array(end)
+    const silent = new Uint8Array(frames.end)
     for (const mfn of silentFrames?.() ?? []) silent[mfn] = 1
-    for (let i = 0; i < list.length; i += 1) {
-      const mfn = list[i]!
-      if (mfn < first || mfn >= end || owner[mfn] !== domain.id || silent[mfn] !== 0) continue
-      const isPlain = (flags[mfn]! & FRAME_FLAG.SHARED) === 0 && ((flags[mfn]! & FRAME_FLAG.VALIDATED) === 0 || !isTable(type[mfn]!))
-      if (isPlain && memory.isBlank(mfn)) blank[i] = 1
-    }
+    markPlain(list, blank, { frames, silent, id: domain.id })
+    markBlank(list, blank, memory as BlankMemory)
     return 0
   }
 
@@ -139,8 +138,36 @@ export class Frames {
   machineToPhys(frame: number): number {
     if (!this.parts.frames.isValid(frame)) return -ERRNO.EINVAL
     const pfn = this.parts.machineToPhys.get(frame)
-    return pfn >= 0xffff_ffff ? -ERRNO.ENOENT : pfn
+    return pfn >= NO_PFN ? -ERRNO.ENOENT : pfn
   }
+
+  /** The same of many frames, for `pfns` to hold, 2^32 - 1 where there is none: 0. hot path: all that a domain's page tables map. */
+  pfns(list: Uint32Array, pfns: Uint32Array): number {
+    const { frames: { first, end }, machineToPhys } = this.parts
+    for (let i = 0; i < list.length; i += 1) {
+      const mfn = list[i]!
+      const pfn = mfn < first || mfn >= end ? NO_PFN : machineToPhys.get(mfn)
+      pfns[i] = pfn > NO_PFN ? NO_PFN : pfn
+    }
+    return 0
+  }
+}
+
+/** A memory that knows which frames are zero. */
+type BlankMemory = Required<Pick<GuestMemory, 'isBlank'>>
+
+/** Sets those that are a domain's, neither tables nor written without a word. hot path: it knows no object of a host's, with which V8 would throw away what it has compiled. */
+function markPlain(list: Uint32Array, marks: Uint8Array, { frames: { owner, flags, type, first, end }, silent, id }: { readonly frames: FrameTable; readonly silent: Uint8Array; readonly id: DomId }): void {
+  for (let i = 0; i < list.length; i += 1) {
+    const mfn = list[i]!
+    if (mfn < first || mfn >= end || owner[mfn] !== id || silent[mfn] !== 0) continue
+    if ((flags[mfn]! & FRAME_FLAG.SHARED) === 0 && ((flags[mfn]! & FRAME_FLAG.VALIDATED) === 0 || !isTable(type[mfn]!))) marks[i] = 1
+  }
+}
+
+/** Leaves those set that are known to be zero. hot path, as above. */
+function markBlank(list: Uint32Array, marks: Uint8Array, memory: BlankMemory): void {
+  for (let i = 0; i < list.length; i += 1) if (marks[i] === 1 && !memory.isBlank(list[i]!)) marks[i] = 0
 }
 
 /** Visits neighbouring frames together. */

@@ -67,7 +67,7 @@ const ARGUMENTS: { readonly [Call in Exclude<keyof ControlInterface, Unchecked>]
   // Memory
   setMaxPages: [DOMAIN, number('pages')], claimPages: [DOMAIN, number('pages')],
   populatePhysmap: [DOMAIN, number('a count'), optional('the first frame number', anyNumber)], releaseFrames: [DOMAIN, argument('frames', listOf(anyNumber))],
-  setMachineToPhys: [DOMAIN, FRAME, number('its number')], machineToPhys: [FRAME], domainFrames: [DOMAIN], frameInfo: [FRAME], frameBytes: [DOMAIN, FRAME],
+  setMachineToPhys: [DOMAIN, FRAME, number('its number')], machineToPhys: [FRAME], framePfns: [FRAMES], domainFrames: [DOMAIN], frameInfo: [FRAME], frameBytes: [DOMAIN, FRAME],
   markWritten: [FRAME], frameKinds: [DOMAIN, FRAMES], blankFrames: [DOMAIN, FRAMES], readFrames: [DOMAIN, FRAMES, BYTES], writeFrames: [DOMAIN, FRAMES, BYTES],
   pinTable: [DOMAIN, FRAME, number('a level')], unpinTable: [DOMAIN, FRAME], writeHypercallPage: [DOMAIN, FRAME],
   setMemoryMap: [DOMAIN, argument('a memory map', listOf(fields({ address: anyNumber, size: anyNumber, type: anyNumber })))],

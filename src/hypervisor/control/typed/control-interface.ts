@@ -101,6 +101,8 @@ export interface MemoryControl {
   setMachineToPhys(domid: DomId, frame: Mfn, pfn: number): void
   /** The pseudo-physical number that the frame has (whatever the guest has written there); undefined when invalid. */
   machineToPhys(frame: Mfn): number | undefined
+  /** The same of each of many frames, in order: 2^32 - 1 where there is none, and for numbers that are no frames. */
+  framePfns(frames: Uint32Array): Uint32Array
   /** Frames that the domain owns, ascending. */
   domainFrames(domid: DomId): Mfn[]
   /** Owner, type and counts of any frame of the host; throws INVALID_ADDRESS for others. */

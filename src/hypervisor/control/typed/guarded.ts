@@ -7,7 +7,7 @@ import type { ControlInterface } from './control-interface.ts'
 const UNASKED: ReadonlySet<string> = new Set(['run', 'markWritten', 'hasDomain', 'endedDomains', 'isQuiet', 'allows'] satisfies (keyof ControlInterface)[])
 /** Calls whose first argument is no domain. */
 const OF_HOST: ReadonlySet<string> = new Set([
-  'createDomain', 'listDomains', 'machineToPhys', 'frameInfo', 'hostInfo', 'readConsole', 'cpuPools', 'createCpuPool', 'destroyCpuPool', 'addPoolCpu',
+  'createDomain', 'listDomains', 'machineToPhys', 'framePfns', 'frameInfo', 'hostInfo', 'readConsole', 'cpuPools', 'createCpuPool', 'destroyCpuPool', 'addPoolCpu',
   'removePoolCpu', 'poolParameters', 'setPoolParameters',
 ] satisfies (keyof ControlInterface)[])
 

@@ -80,7 +80,7 @@ const entryOf = ({ address, size, type }: MemoryRange): MemoryMapEntry => ({
 
 function framesFace({ hostFrames, foreignFrames, memory }: MemoryFaceParts, find: Find): Pick<
   MemoryControl,
-  'setMachineToPhys' | 'machineToPhys' | 'domainFrames' | 'frameInfo' | 'frameBytes' | 'markWritten' | 'frameKinds'
+  'setMachineToPhys' | 'machineToPhys' | 'framePfns' | 'domainFrames' | 'frameInfo' | 'frameBytes' | 'markWritten' | 'frameKinds'
   | 'blankFrames' | 'readFrames' | 'writeFrames' | 'mapForeign' | 'unmapForeign'
 > {
   /** What is wrong with a list: the first frame that is not the domain's. */
@@ -94,6 +94,11 @@ function framesFace({ hostFrames, foreignFrames, memory }: MemoryFaceParts, find
     machineToPhys(frame) {
       const pfn = hostFrames.machineToPhys(frame)
       return pfn < 0 ? undefined : pfn
+    },
+    framePfns(frames) {
+      const pfns = new Uint32Array(frames.length)
+      hostFrames.pfns(frames, pfns)
+      return pfns
     },
     domainFrames: (domid) => hostFrames.own(find(domid)),
     frameInfo: (frame) => accepted(hostFrames.info(frame), 'frameInfo', { frame }),

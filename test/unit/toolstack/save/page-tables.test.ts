@@ -19,8 +19,8 @@ function framesOf(bytes: Uint8Array): Record<number, number> {
 }
 
 /** Frames from 1000 on are the domain's. */
-const toPfn: FrameMap = (frame) => (frame >= 1000 && frame < 2000 ? frame - 1000 : undefined)
-const toMfn: FrameMap = (pfn) => (pfn < 1000 ? pfn + 1000 : undefined)
+const toPfn: FrameMap = (frames) => frames.map((frame) => (frame >= 1000 && frame < 2000 ? frame - 1000 : 0xffff_ffff))
+const toMfn: FrameMap = (pfns) => pfns.map((pfn) => (pfn < 1000 ? pfn + 1000 : 0xffff_ffff))
 const of = (level: number, levels: 3 | 4 = 4): TablePlace => ({ level, pfn: 9, levels })
 
 describe('a table on its way into a stream', () => {
@@ -46,6 +46,19 @@ describe('a table on its way into a stream', () => {
       expect(() => toPseudoPhysical(table({ [slot]: 7 }), of(level, levels), toPfn)).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
     },
   )
+})
+
+describe('a table that maps a number beyond 32 bits', () => {
+  test.each([2 ** 32 + 1005, 2 ** 32 + 7, 2 ** 40 - 1])('is refused, whatever its lower bits name: %i', (frame) => {
+    const wide = (first: number): Uint8Array => {
+      const bytes = table({ 0: first })
+      new DataView(bytes.buffer).setBigUint64(8, (BigInt(frame) << 12n) | 1n, true)
+      return bytes
+    }
+    const details = expect.objectContaining({ slot: 1, frame }) as unknown
+    expect(() => toPseudoPhysical(wide(1005), of(1), toPfn)).toThrow(expect.objectContaining({ code: 'INVALID_STATE', details }))
+    expect(() => toMachine(wide(5), of(1), toMfn)).toThrow(expect.objectContaining({ code: 'INVALID_STREAM', details }))
+  })
 })
 
 describe('a table on its way out of a stream', () => {
