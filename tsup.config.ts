@@ -24,10 +24,11 @@ function packed(bytes: Uint8Array): PackedModule {
 }
 
 /** All that are prepared. */
-export function prepareModules(): Readonly<Record<PreparedModule, PackedModule>> {
+export function prepareModules(): Readonly<Record<PreparedModule | 'index', PackedModule>> {
   const table = microTable()
   return {
     interpreter: packed(writeInterpreter(table, 64)), vector: packed(writeSingles(table, 'vector', 64)), avx: packed(writeSingles(table, 'avx', 64)),
+    index: packed(new TextEncoder().encode(JSON.stringify(table.index))),
   }
 }
 

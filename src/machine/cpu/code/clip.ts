@@ -4,7 +4,7 @@
  */
 import { invariant } from '../../../util/index.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 
 /** Makes such copies. */
 export class Clipper {
@@ -18,9 +18,10 @@ export class Clipper {
   constructor(view: DataView, table: MicroTable) {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
-    const { all } = table
-    this.single = Uint16Array.from(all, ({ pair }, number) => (pair === undefined ? number : all.indexOf(pair.first)))
-    this.branches = Uint8Array.from(all, ({ outline }) => (outline.ends === 'conditional' ? 1 : 0))
+    const { index: { ends, firsts } } = table
+    this.single = Uint16Array.from(ends, (_, number) => number)
+    for (const [pair, first] of firsts) this.single[pair] = first
+    this.branches = Uint8Array.from(ends, (end) => (end === 'conditional' ? 1 : 0))
   }
 
   /** Copies the first `count` instructions of a block to `target`: at least one, and fewer than the block has. */

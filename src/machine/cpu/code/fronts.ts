@@ -14,7 +14,7 @@
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { BLOCK, BLOCK_DEAD, RECORD } from '../layout/record.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 import { leaveChain, replaceInChain } from './block-chains.ts'
 
 /** Ends of micro-operations whose immediate is the block that they lead to. */
@@ -34,7 +34,7 @@ export class Fronts {
   constructor(memory: MachineMemory, table: MicroTable) {
     this.memory = memory
     this.nothing = table.numbers.get('nop')!
-    this.linked = Uint8Array.from(table.all, ({ facts }) => (LINKED.has(facts.ends) ? 1 : 0))
+    this.linked = Uint8Array.from(table.index.ends, (end) => (LINKED.has(end) ? 1 : 0))
     this.next = memory.layout.fronts
   }
 

@@ -7,14 +7,17 @@ import { once, type OwnBytes } from '../../../util/index.ts'
 import { compile } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import type { LaterGroup } from '../uops/micro.ts'
-import { buildMicroTable } from '../uops/table.ts'
-import type { MicroTable } from '../uops/table.ts'
+import { buildMicroTable, microTableBy } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 import { writeInterpreter } from './module.ts'
-import { preparedModule } from './prepared.ts'
+import { preparedIndex, preparedModule } from './prepared.ts'
 import type { PreparedModule } from './prepared-modules.ts'
 import { writeSingles } from './singles.ts'
 
-const table = /* @__PURE__ */ once((_: 'only') => buildMicroTable())
+const table = /* @__PURE__ */ once((_: 'only') => {
+  const index = preparedIndex()
+  return index === undefined ? buildMicroTable() : microTableBy(index)
+})
 const module = /* @__PURE__ */ once((width: AddressWidth) =>
   compile(preparedFor('interpreter', width) ?? writeInterpreter(microTable(), width)))
 const vectors = /* @__PURE__ */ once((width: AddressWidth) =>

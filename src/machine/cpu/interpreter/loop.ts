@@ -15,7 +15,7 @@ import type { BlockFunctions } from '../runtime/blocks.ts'
 import { JUMP, STATUS, State } from '../layout/state.ts'
 import type { Micro } from '../uops/micro.ts'
 import { fitsWidth } from '../uops/hot.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 
 /** What the loop calls. */
 export interface LoopFunctions {

@@ -18,7 +18,7 @@ import type { StringName } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
 import { State } from '../layout/state.ts'
 import { LATER_GROUPS } from '../uops/micro.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 import { writeLoop } from './loop.ts'
 import { defineAbsent, defineSingles, singleType } from './singles.ts'
 

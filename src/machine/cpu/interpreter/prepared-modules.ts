@@ -12,5 +12,5 @@ export interface PackedModule {
   readonly packed: string
 }
 
-/** Those that there are. */
-export const PREPARED_MODULES: Readonly<Partial<Record<PreparedModule, PackedModule>>> = {}
+/** Those that there are, and the index of the micro-operations, as JSON. */
+export const PREPARED_MODULES: Readonly<Partial<Record<PreparedModule | 'index', PackedModule>>> = {}

@@ -3,6 +3,7 @@
  * thirty. Reference: the description of LZ4 blocks.
  */
 import type { OwnBytes } from '../../../util/index.ts'
+import type { MicroIndex } from '../uops/micro-table.ts'
 import { PREPARED_MODULES, type PackedModule, type PreparedModule } from './prepared-modules.ts'
 
 /** Least length of a repetition. */
@@ -14,6 +15,12 @@ const GOES_ON = 15
 export function preparedModule(name: PreparedModule): OwnBytes | undefined {
   const found = PREPARED_MODULES[name]
   return found === undefined ? undefined : unpackModule(found)
+}
+
+/** The index of the micro-operations; undefined where none was prepared. */
+export function preparedIndex(): MicroIndex | undefined {
+  const found = PREPARED_MODULES.index
+  return found === undefined ? undefined : JSON.parse(new TextDecoder().decode(unpackModule(found))) as MicroIndex
 }
 
 /** What a packed module unpacks to; it comes from our own build. */

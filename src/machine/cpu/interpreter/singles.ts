@@ -9,7 +9,7 @@ import { ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { FullBinder } from '../emit/full-binder.ts'
 import type { SlowFunctions } from '../emit/full-binder.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 import type { LaterGroup, Micro, MicroGroup } from '../uops/micro.ts'
 import { pushNumber } from './loop.ts'
 

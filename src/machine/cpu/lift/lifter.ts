@@ -15,7 +15,7 @@ import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { operandAccess } from '../uops/facts.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
-import type { MicroTable } from '../uops/table.ts'
+import { pairKey, type MicroTable } from '../uops/micro-table.ts'
 import { sizedNames } from './names.ts'
 import { RecordFields } from './record-fields.ts'
 
@@ -123,7 +123,7 @@ export class Lifter {
     const { view, at, instruction, fields } = this
     // Few begin a pair, and those that do are looked up.
     if (this.mayPair) {
-      const pair = this.table.pairs.get(this.last * 65_536 + number)
+      const pair = this.table.pairs.get(pairKey(this.last, number))
       if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
     }
     this.last = number
@@ -365,10 +365,10 @@ export class Lifter {
 
   /** Writes a memory micro-operation in the shorter form where it has one. */
   emitMemory(name: string): void {
-    const forms = this.table.memory.get(name)
-    if (forms === undefined) throw new Error(`no micro-operation ${name} uses memory`)
-    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(operandAccess(forms.micro.facts)!))
-    const number = forms.numbers[form - 1]!
+    const numbers = this.table.memory.get(name)
+    if (numbers === undefined) throw new Error(`no micro-operation ${name} uses memory`)
+    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(operandAccess(this.table.all[numbers[1]]!.facts)!))
+    const number = numbers[form - 1]!
     this.write(this.segmented ? this.inSegments(number) : number)
   }
 

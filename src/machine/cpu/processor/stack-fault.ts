@@ -13,15 +13,15 @@ import { RECORD } from '../layout/record.ts'
 import { State } from '../layout/state.ts'
 import { decodeAt } from '../tracing/code-at-rip.ts'
 import { operandAccess, usesStack } from '../uops/facts.ts'
-import type { MicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 
 /** Tells which records' accesses go through the stack segment. */
 export class StackFaults {
-  private readonly all: MicroTable['all']
+  private readonly table: MicroTable
   private readonly level: ProcessorLevel
 
-  constructor({ all }: MicroTable, level: ProcessorLevel) {
-    this.all = all
+  constructor(table: MicroTable, level: ProcessorLevel) {
+    this.table = table
     this.level = level
   }
 
@@ -30,7 +30,7 @@ export class StackFaults {
     const { view, base } = core.registers
     const at = (slot: number): boolean => core.registers.low(slot) === State.faultAddress.low(view, base) &&
       core.registers.high(slot) === State.faultAddress.high(view, base)
-    const { group, facts } = this.all[view.getUint16(record + RECORD.number, true)]!
+    const { group, facts } = this.table.all[view.getUint16(record + RECORD.number, true)]!
     // Those that work on offsets have had their limits checked. POP to memory uses both; its own read is at the stack pointer.
     if (group === 'common' && usesStack(facts) && (operandAccess(facts) === undefined || at(GPR.rsp * 8))) return true
     if (group === 'common' && facts.ends === 'handler' && STACK_USING.has(view.getUint32(record + RECORD.immediate, true))) return true

@@ -1,11 +1,11 @@
 /** All micro-operations, numbered: 0 ends a block, those of the interpreter's loop come first, the others follow. */
-import type { Condition } from '../../../x86/index.ts'
 import { defineArithmeticFamily } from './arithmetic.ts'
 import { defineBitFamily } from './bits.ts'
 import { defineBitManipulation } from './bmi.ts'
 import { endsBlock } from './facts.ts'
 import { hotOf } from './hot.ts'
 import { MicroList } from './micro.ts'
+import { MicroTable, pairKey, type MicroIndex } from './micro-table.ts'
 import type { Micro } from './micro.ts'
 import { defineMoveFamily } from './move.ts'
 import { defineMultiplyFamily } from './multiply.ts'
@@ -22,31 +22,6 @@ import { defineVectorSystem } from './sse-system.ts'
 import { defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
 import { defineDerived, defineWidening } from './vex.ts'
-
-/** A micro-operation in both forms of an address. */
-export interface MemoryForms {
-  /** Numbers for the shorter form (or the longer one, where that is the only one) and for the longer. */
-  readonly numbers: readonly [number, number]
-  /** The longer form. */
-  readonly micro: Micro
-}
-
-/** Micro-operations by number, and what lifters find them by. */
-export interface MicroTable {
-  readonly all: readonly Micro[]
-  /** Those below this number are in the loop. */
-  readonly hotCount: number
-  /** Numbers by the names that lifters ask for. */
-  readonly numbers: ReadonlyMap<string, number>
-  /** Those with an address, by the same names without the address's form. */
-  readonly memory: ReadonlyMap<string, MemoryForms>
-  /** Numbers of the twins for code whose segments are not flat. */
-  readonly twins: ReadonlyMap<number, number>
-  /** For each pair: the number that two consecutive records are given, by `first * 65536 + second`. */
-  readonly pairs: ReadonlyMap<number, number>
-  /** 1 for each number that some pair begins with. */
-  readonly beginsPair: Uint8Array
-}
 
 function defineAll(): MicroList {
   const list = new MicroList()
@@ -78,49 +53,55 @@ function defineAll(): MicroList {
   return list
 }
 
-/** Numbers of both forms by the name that they share. */
-function memoryForms(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>): Map<string, MemoryForms> {
+/** Numbers of both forms of each that has an address. */
+function memoryForms(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>): (readonly [number, number])[] {
   const isUsual = ({ form, pair, twinOf }: Micro): boolean => form !== 0 && pair === undefined && twinOf === undefined
-  const forms = new Map<string, MemoryForms>()
-  const shorter = new Map(all.filter((micro) => isUsual(micro) && micro.form === 1).map((micro) => [micro.parts, micro]))
+  const shorter = new Map(all.filter((micro) => isUsual(micro) && micro.form === 1).map((micro) => [micro.parts, numberOf.get(micro)!]))
   // The longer form always exists.
-  for (const micro of all.filter((other) => isUsual(other) && other.form === 2)) {
+  return all.filter((micro) => isUsual(micro) && micro.form === 2).map((micro) => {
     const long = numberOf.get(micro)!
-    const short = shorter.get(micro.parts)
-    const numbers = [short === undefined ? long : numberOf.get(short)!, long] as const
-    forms.set(micro.parts.join('.'), { numbers, micro })
-  }
-  return forms
+    return [shorter.get(micro.parts) ?? long, long]
+  })
 }
 
-function pairNumbers(
-  all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>, jumps: ReadonlyMap<Condition, Micro>,
-): Map<number, number> {
+function pairNumbers(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>, { jumps }: MicroList): Map<number, number> {
   const numbers = new Map<number, number>()
   // Those that take the condition from the record come first, so that those made for one condition override them.
   for (const isSelected of [true, false]) {
     all.forEach(({ pair }, number) => {
       if (pair?.isSelected !== isSelected) return
-      const first = numberOf.get(pair.first)! * 65_536
+      const first = pairKey(numberOf.get(pair.first)!, 0)
       for (const condition of pair.conditions) numbers.set(first + numberOf.get(jumps.get(condition)!)!, number)
     })
   }
   return numbers
 }
 
+/** All of them, in the order of their numbers, and how many of them are in the loop. */
+function numbered({ all: defined }: MicroList): { readonly all: readonly Micro[]; readonly hotCount: number } {
+  const hot = hotOf(defined)
+  const inLoop = new Set(hot)
+  return { all: [...hot, ...defined.filter((micro) => micro.isKept && !inLoop.has(micro))], hotCount: hot.length }
+}
+
+function indexOf(list: MicroList, { all, hotCount }: ReturnType<typeof numbered>): MicroIndex {
+  const names = all.map(({ name }) => name)
+  if (new Set(names).size !== all.length) throw new Error('two micro-operations have the same name')
+  const numberOf = new Map(all.map((micro, number) => [micro, number]))
+  return {
+    names, hotCount, ends: all.map(({ outline }) => outline.ends), memory: memoryForms(all, numberOf),
+    firsts: all.flatMap(({ pair }, number) => (pair === undefined ? [] : [[number, numberOf.get(pair.first)!] as const])),
+    twins: all.flatMap(({ twinOf }, number) => (twinOf === undefined ? [] : [[numberOf.get(twinOf)!, number] as const])),
+    pairs: [...pairNumbers(all, numberOf, list)],
+  }
+}
+
 /** Builds the table. */
 export function buildMicroTable(): MicroTable {
   const list = defineAll()
-  const hot = hotOf(list.all)
-  const inLoop = new Set(hot)
-  const all = [...hot, ...list.all.filter((micro) => micro.isKept && !inLoop.has(micro))]
-  const numberOf = new Map(all.map((micro, number) => [micro, number]))
-  const numbers = new Map(all.map(({ name }, number) => [name, number]))
-  if (numbers.size !== all.length) throw new Error('two micro-operations have the same name')
-  const twins = new Map(all.flatMap(({ twinOf }, number) =>
-    (twinOf === undefined ? [] : [[numberOf.get(twinOf)!, number] as const])))
-  const pairs = pairNumbers(all, numberOf, list.jumps)
-  const beginsPair = new Uint8Array(all.length)
-  for (const key of pairs.keys()) beginsPair[Math.floor(key / 65_536)] = 1
-  return { all, hotCount: hot.length, numbers, twins, memory: memoryForms(all, numberOf), pairs, beginsPair }
+  const made = numbered(list)
+  return new MicroTable(indexOf(list, made), () => made.all)
 }
+
+/** The table by its index; the micro-operations themselves are made when one of them is asked for. */
+export const microTableBy = (index: MicroIndex): MicroTable => new MicroTable(index, () => numbered(defineAll()).all)

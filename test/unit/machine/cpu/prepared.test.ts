@@ -1,8 +1,10 @@
-/** The modules that the build prepares are those that would be written. */
+/** What the build prepares is what would be written. */
 import { expect, test } from 'vitest'
 import { microTable } from '../../../../src/machine/cpu/interpreter/compiled.ts'
 import { writeInterpreter } from '../../../../src/machine/cpu/interpreter/module.ts'
-import { preparedModule, unpackModule } from '../../../../src/machine/cpu/interpreter/prepared.ts'
+import { preparedIndex, preparedModule, unpackModule } from '../../../../src/machine/cpu/interpreter/prepared.ts'
+import { microTableBy } from '../../../../src/machine/cpu/uops/table.ts'
+import type { MicroIndex } from '../../../../src/machine/cpu/uops/micro-table.ts'
 import { writeSingles } from '../../../../src/machine/cpu/interpreter/singles.ts'
 import { prepareModules } from '../../../../tsup.config.ts'
 
@@ -16,4 +18,18 @@ test('modules are packed by the build and unpacked as they were, and from source
     expect(WebAssembly.validate(unpackModule(each))).toBe(true)
   }
   expect(preparedModule('interpreter')).toBe(undefined)
+})
+
+test('the index of the micro-operations is packed with them, and the table by it is the table', () => {
+  const table = microTable()
+  const index = JSON.parse(new TextDecoder().decode(unpackModule(prepareModules().index))) as MicroIndex
+  expect(index).toEqual(table.index)
+  const byIndex = microTableBy(index)
+  expect(byIndex.count).toBe(table.all.length)
+  for (const part of ['hotCount', 'numbers', 'memory', 'twins', 'pairs', 'beginsPair'] as const) expect(byIndex[part]).toEqual(table[part])
+  expect(byIndex.all.map(({ name }) => name)).toEqual(table.all.map(({ name }) => name))
+  // What is told of each by its number is so: how it ends, by all of its facts, and the first half of a pair.
+  expect(table.all.map(({ facts }) => facts.ends)).toEqual(index.ends)
+  expect(table.all.flatMap(({ pair }, number) => (pair === undefined ? [] : [[number, table.all.indexOf(pair.first)]]))).toEqual(index.firsts)
+  expect(preparedIndex()).toBe(undefined)
 })

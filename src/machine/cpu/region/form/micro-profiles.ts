@@ -7,7 +7,7 @@ import { ARITHMETIC_FLAGS } from '../../layout/flag-word.ts'
 import { RECORD } from '../../layout/record.ts'
 import type { MicroFacts } from '../../uops/facts.ts'
 import type { Emit, Micro } from '../../uops/micro.ts'
-import type { MicroTable } from '../../uops/table.ts'
+import type { MicroTable } from '../../uops/micro-table.ts'
 import type { BlockEnd } from './region.ts'
 
 /** How a basic block ends behind a micro-operation, or that no region carries it out. */
@@ -65,7 +65,7 @@ export class MicroProfiles {
 
   constructor(table: MicroTable) {
     this.table = table
-    this.known = table.all.map(() => undefined)
+    this.known = new Array<MicroProfile | undefined>(table.count).fill(undefined)
   }
 
   /** The profile of a number. */

@@ -2,7 +2,7 @@
 import { instantiate } from '../../../../wasm/index.ts'
 import type { MachineMemory } from '../../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../../interpreter/module.ts'
-import type { MicroTable } from '../../uops/table.ts'
+import type { MicroTable } from '../../uops/micro-table.ts'
 import { Discoverer, type DiscoverOptions } from '../form/discover.ts'
 import { MicroProfiles } from '../form/micro-profiles.ts'
 import { writeFlagHelpers } from '../write/flag-helpers.ts'
