@@ -73,6 +73,9 @@ function listOfNumbers(numbers: Uint32Array): number[] {
   return list
 }
 
+const listsOf = ({ unused, used, holes }: Pick<FramesState, 'unused' | 'used' | 'holes'>): PageLists =>
+  ({ unused: listOfNumbers(unused), used: new Set(used), holes: listOfNumbers(holes) })
+
 /** The guest's p2m and its free list, which is made when the first page is asked for: many guests ask for none. Pages come zeroed. */
 export class FrameAllocator {
   /** Called when a page was released: a balloon that was short of pages goes on. */
@@ -83,6 +86,8 @@ export class FrameAllocator {
   private own: (Mfn | undefined)[] = []
   private readonly reserved: readonly Mfn[]
   private made: PageLists | undefined
+  /** What the lists are to be made of, where they were loaded: thousands of pages, of which a guest may ask for none. */
+  private loaded: Pick<FramesState, 'unused' | 'used' | 'holes'> | undefined
   /** Numbers of frames, where they do not lie in a row. */
   private index: Map<Mfn, number> | undefined
   /** What was saved last, while it is still so: there may be thousands of pages, of which few come and go. */
@@ -108,7 +113,7 @@ export class FrameAllocator {
   }
 
   private get lists(): PageLists {
-    return (this.made ??= this.makeLists())
+    return (this.made ??= this.loaded === undefined ? this.makeLists() : listsOf(this.loaded))
   }
 
   private makeLists(): PageLists {
@@ -160,17 +165,19 @@ export class FrameAllocator {
     takeNumbers(holes, { frames, seen, areThere: false })
     if (unused.length + used.length + holes.length < frames.length) throw badState('a page is neither free nor in use')
     this.saved = undefined
-    this.made = { unused: listOfNumbers(unused), used: new Set(used), holes: listOfNumbers(holes) }
+    this.made = undefined
+    this.loaded = { unused, used, holes }
   }
 
   /** Pages that are free. */
   get free(): number {
-    return this.made?.unused.length ?? this.total - this.reserved.filter((frame) => this.owns(frame)).length
+    return this.made?.unused.length ?? this.loaded?.unused.length ?? this.total - this.reserved.filter((frame) => this.owns(frame)).length
   }
 
   /** Pages that the guest has, free or not. */
   get total(): number {
-    return this.made === undefined ? this.frames.filter((frame) => frame !== undefined).length : this.made.unused.length + this.made.used.size
+    if (this.made !== undefined) return this.made.unused.length + this.made.used.size
+    return this.loaded === undefined ? this.frames.filter((frame) => frame !== undefined).length : this.loaded.unused.length + this.loaded.used.length
   }
 
   /** True for a frame of this guest. */
