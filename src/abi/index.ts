@@ -137,5 +137,6 @@ export {
 } from './io/netif.ts'
 export { IO_PROTO_ABI } from './io/protocols.ts'
 export { Xen9pfsDataIntf, flexRingSize } from './io/ninepfs.ts'
+export { VCHAN_NOTIFY, VchanInterface } from './io/vchan.ts'
 export { XENFB, XENFB_TYPE, XenfbPage, XenfbRefreshPeriod, XenfbResize, XenfbUpdate } from './io/fbif.ts'
 export { XENKBD, XENKBD_TYPE, XenkbdKey, XenkbdMotion, XenkbdPage, XenkbdPosition } from './io/kbdif.ts'

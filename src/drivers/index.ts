@@ -61,3 +61,5 @@ export type {
   OutsideAddress, OutsideFailure, OutsideInput, OutsideListener, OutsideSocket, OutsideSocketHears, OutsideStream, OutsideStreamHears, Packet, PortForward,
   TcpCounts, TcpEnd, TcpEnds, TcpHears, TcpLimits, TcpOptions, TcpPacket, TcpSegment, TcpStackOptions, TcpState, UdpPacket, UnreachablePacket, UserNetworkOptions,
 } from './net/index.ts'
+export { VCHAN_RING_LIMIT, Vchan, attachVchan, openVchanClient, openVchanServer, vchanState } from './vchan/index.ts'
+export type { VchanClientOptions, VchanOptions, VchanRole, VchanServerOptions, VchanStanding, VchanState, VchanStatistics } from './vchan/index.ts'

@@ -3,7 +3,7 @@
  * tags and types of its answers are checked, and rings that contradict themselves end the connection.
  */
 import type { HypercallPort } from '../../guest/index.ts'
-import { FlexConsumer, FlexProducer, type FlexPlace } from '../../rings/index.ts'
+import { ScatteredConsumer, ScatteredProducer, flexRing, type FlexPlace } from '../../rings/index.ts'
 import { XenError } from '../../util/index.ts'
 import { FILE_ERRORS, type FileErrorName } from './file-errors.ts'
 import { fileError } from './file-store.ts'
@@ -35,8 +35,8 @@ interface Waiting {
 }
 
 interface ClientRing {
-  readonly requests: FlexProducer
-  readonly answers: FlexConsumer
+  readonly requests: ScatteredProducer
+  readonly answers: ScatteredConsumer
   /** Messages that have no room yet. */
   readonly queue: Uint8Array[]
 }
@@ -57,7 +57,7 @@ export class FileClient {
 
   constructor(options: FileClientOptions) {
     this.options = options
-    this.rings = options.rings.map((place) => ({ requests: new FlexProducer(place, 'out'), answers: new FlexConsumer(place, 'in'), queue: [] }))
+    this.rings = options.rings.map((place) => ({ requests: new ScatteredProducer(flexRing(place, 'out')), answers: new ScatteredConsumer(flexRing(place, 'in')), queue: [] }))
     for (let tag = MOST_TAGS - 1; tag >= 0; tag -= 1) this.free.push(tag)
   }
 

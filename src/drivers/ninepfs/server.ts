@@ -10,7 +10,7 @@
  */
 import { PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
-import { FlexConsumer, FlexProducer, flexConsumerState, flexProducerState, type FlexPlace } from '../../rings/index.ts'
+import { ScatteredConsumer, ScatteredProducer, flexRing, scatteredIndexState, type FlexPlace } from '../../rings/index.ts'
 import { badState, shape, type Quiescible, type StateOf } from '../../util/index.ts'
 import type { Answer, FileStore, OpenFile } from './file-store.ts'
 import type { FileCounts } from './fids.ts'
@@ -29,7 +29,7 @@ const PAGE_COST = 1000
 /** Where the rings are, answers that wait for room, and the session. */
 export const fileServerState = /* @__PURE__ */ shape.record({
   rings: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
-    taken: flexConsumerState, written: flexProducerState, waiting: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MESSAGE)),
+    taken: scatteredIndexState, written: scatteredIndexState, waiting: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MESSAGE)),
   }), MAX_RINGS),
   session: sessionState,
   broken: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(200)),
@@ -61,8 +61,8 @@ export interface FileServerOptions {
 }
 
 interface ServedRing {
-  readonly requests: FlexConsumer
-  readonly answers: FlexProducer
+  readonly requests: ScatteredConsumer
+  readonly answers: ScatteredProducer
   /** An answer that has no room yet. */
   waiting: Uint8Array | undefined
 }
@@ -82,7 +82,7 @@ export class FileServer implements Quiescible {
 
   constructor(options: FileServerOptions) {
     this.options = options
-    this.rings = options.rings.map((place) => ({ requests: new FlexConsumer(place, 'out'), answers: new FlexProducer(place, 'in'), waiting: undefined }))
+    this.rings = options.rings.map((place) => ({ requests: new ScatteredConsumer(flexRing(place, 'out')), answers: new ScatteredProducer(flexRing(place, 'in')), waiting: undefined }))
     this.session = new Session({
       store: options.store, mostBytes: Math.min(...this.rings.map(({ requests }) => requests.size)), onStoreFailed: (error) => options.onStoreFailed?.(error),
     })

@@ -6,6 +6,7 @@
  * Reference: Debian package libxen-dev.
  */
 import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import * as abi from '../../../src/abi/index.ts'
 import type { Fields, Layout } from '../../../src/util/index.ts'
 import { COMPAT_CONSTANTS, COMPAT_GROUPS, COMPAT_STRUCTURES, NATIVE_STRUCTURES, STRUCTURES } from './c-names.ts'
@@ -50,7 +51,7 @@ ${questions().join('\n')}
 
 /** Compiles for i386, and reads the answers. */
 export function askCompatCompiler(): Answers {
-  const assembly = execFileSync('gcc', ['-m32', '-ffreestanding', '-w', '-S', '-o', '-', '-x', 'c', '-'], {
+  const assembly = execFileSync('gcc', ['-m32', '-ffreestanding', '-I', join(import.meta.dirname, 'freestanding'), '-w', '-S', '-o', '-', '-x', 'c', '-'], {
     input: program(), encoding: 'utf8', maxBuffer: 16 << 20,
   })
   const answers: Answers = {}

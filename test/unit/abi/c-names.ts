@@ -280,6 +280,10 @@ export const STRUCTURES: Readonly<Record<string, CStructure>> = {
   HvmOneMsr: { c: 'struct hvm_one_msr' },
   Sring: { c: 'struct blkif_sring' },
   Xen9pfsDataIntf: { c: 'struct xen_9pfs_data_intf' },
+  VchanInterface: {
+    c: 'struct vchan_interface',
+    fields: { leftCons: 'left.cons', leftProd: 'left.prod', rightCons: 'right.cons', rightProd: 'right.prod' },
+  },
   XenconsInterface: { c: 'struct xencons_interface' },
   XenfbPage: { c: 'struct xenfb_page' },
   XenfbRefreshPeriod: { c: 'struct xenfb_refresh_period' },
@@ -456,6 +460,7 @@ export const GROUPS: Readonly<Record<string, CGroup>> = {
   XENSTORE: { prefix: 'XENSTORE_' },
   XSD_ERROR: { prefix: 'XEN_' },
   XENBUS_STATE: { prefix: 'XenbusState' },
+  VCHAN_NOTIFY: { prefix: 'VCHAN_NOTIFY_' },
   XENFB: { prefix: 'XENFB_' },
   XENFB_TYPE: { prefix: 'XENFB_TYPE_' },
   XENKBD: { prefix: 'XENKBD_' },

@@ -20,7 +20,7 @@ export const HEADERS = [
   'xen', 'errno', 'event_channel', 'grant_table', 'memory', 'sched', 'vcpu', 'physdev', 'version', 'features',
   'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'trace', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'hvm/params', 'hvm/hvm_vcpu', 'hvm/save', 'arch-x86/hvm/start_info', 'pmu', 'kexec', 'xenoprof', 'tmem',
   'hypfs', 'argo', 'xsm/flask_op', 'arch-x86/xen-mca', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
-  'io/protocols', 'io/9pfs', 'io/fbif', 'io/kbdif',
+  'io/protocols', 'io/9pfs', 'io/fbif', 'io/kbdif', 'io/libxenvchan',
 ]
 
 /** Names of blkif.h that get a second, 32-bit life: there, 64-bit numbers are aligned to 4 bytes. */
