@@ -75,6 +75,30 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(anna.host, ['two'])
   })
 
+  test.skipIf(disked.reason !== undefined)(`gives each domain a UUID and addresses that no other has, though its hosts were booted with one seed, and the same ones wherever it is started${disked.reason ?? ''}`, async () => {
+    const store = memoryStore()
+    const fleet = new Fleet({ store })
+    const options = { files: new MemoryFiles({ '/kernel': readFileSync(disked.path!) }) }
+    const [anna, bert] = [await join(store, 'anna', { options }), await join(store, 'bert', { options })]
+    const description = 'kernel = "/kernel"\nvif = ["bridge=xenbr0", "mac=00:16:3e:00:00:01"]'
+    for (const name of ['one', 'two']) await fleet.define({ name, memory: 8, apart: 'pair', description })
+    await expect.poll(() => [anna, bert].map(({ host }) => names(host).length), { timeout: 10_000 }).toEqual([1, 1])
+    const all = () => [anna, bert].flatMap(({ host }) => host.domains())
+    const who = (name: string) => {
+      const { uuid, config } = all().find((domain) => domain.name === name)!
+      return { uuid, macs: config.nics.map(({ mac }) => mac) }
+    }
+    const [one, two] = [who('one'), who('two')]
+    expect(new Set([one.uuid, two.uuid, one.macs[0], two.macs[0]]).size).toBe(4)
+    expect([one.macs[1], two.macs[1]]).toEqual(['00:16:3e:00:00:01', '00:16:3e:00:00:01'])
+    const [other, gone] = anna.host.domains().some(({ name }) => name === 'one') ? [bert, anna] : [anna, bert]
+    await fleet.stop('two')
+    await has(other.host, [])
+    await gone.agent.stop()
+    await has(other.host, ['one'])
+    expect(who('one')).toEqual(one)
+  })
+
   test('moves a domain with its memory where both hosts can, and starts it anew where it is to be so', async () => {
     const store = memoryStore()
     const fleet = new Fleet({ store })

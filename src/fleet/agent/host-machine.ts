@@ -47,8 +47,10 @@ export function hostMachine(host: Host, { memory, capabilities = [], storages = 
   const domainOf = (name: string) => host.domains().find((domain) => domain.name === name && own.has(name))
   const create = ({ name, memory: size, vcpus, description }: FleetDomain): Promise<Domain> => {
     const kernel = kernels[description]
-    if (description === '' || kernel !== undefined) return host.createDomain({ name, memory: size, vcpus, ...(kernel === undefined ? {} : { kernel }) }, { paused: true })
-    return host.createDomain(description, { paused: true, overrides: [`name="${name}"`, `memory=${size}`, `vcpus=${vcpus}`] })
+    // Hosts make up who a domain is by their seed, which several of a fleet may have in common; and it is to be the same wherever it is started.
+    const identity = `the fleet's ${name}`
+    if (description === '' || kernel !== undefined) return host.createDomain({ name, memory: size, vcpus, ...(kernel === undefined ? {} : { kernel }) }, { paused: true, identity })
+    return host.createDomain(description, { paused: true, identity, overrides: [`name="${name}"`, `memory=${size}`, `vcpus=${vcpus}`] })
   }
   return {
     facts: () => facts,

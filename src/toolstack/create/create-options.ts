@@ -7,7 +7,9 @@ import { parseDescription, type ConfigWarning, type DescriptionOptions } from '.
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { FileSource } from '../config/option-values.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { randomMac } from '../device-kinds/nic/nic.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
+import { randomOf, randomUuid } from '../domains/random-names.ts'
 import type { OperationOptions } from '../run/operation.ts'
 
 /** How a domain is created. */
@@ -18,6 +20,11 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
   readonly kernel?: KernelSource
   /** ELF file with the kernel's symbols, by which a crash names functions; default: those of the kernel's own file. */
   readonly symbols?: FileSource | undefined
+  /**
+   * What the domain's UUID and the addresses of its network interfaces follow from where nobody gives them, in place of the host's seed: the same on every host. For
+   * whoever starts a domain now on this host and now on that, such as a fleet.
+   */
+  readonly identity?: string | undefined
 }
 
 /** What reading a configuration needs of its host. */
@@ -38,7 +45,16 @@ export function configure(
   const resolved =
     typeof config === 'string' ? fromText(config, options, host) : resolveDomainOptions<KernelSource>(config, options.era, host.kinds)
   // Who brings a kernel along wants no boot loader to find another one.
-  return options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
+  const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
+  return options.identity === undefined ? chosen : identified(chosen, options.identity)
+}
+
+/** Who the domain is, where its configuration leaves that open. */
+function identified(config: DomainConfig<KernelSource>, identity: string): DomainConfig<KernelSource> {
+  return {
+    ...config, uuid: config.uuid ?? randomUuid(randomOf(`uuid of ${identity}`)),
+    nics: config.nics.map((nic, i) => ({ ...nic, mac: nic.mac ?? randomMac(randomOf(`interface ${i} of ${identity}`)) })),
+  }
 }
 
 /** What of a creation's options is about the text. */

@@ -1,5 +1,5 @@
-/** Identifiers that a toolstack makes up: UUIDs of domains and MAC addresses of their NICs, names of those that stay behind. */
-import { fillRandom, type Random } from '../../util/index.ts'
+/** Identifiers that a toolstack makes up: UUIDs of domains, names of those that stay behind; and chance that follows from a text. */
+import { fillRandom, hashState, type Random } from '../../util/index.ts'
 
 const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 
@@ -17,11 +17,11 @@ export function randomUuid(random: Random): string {
 export const uuidBytes = (uuid: string): Uint8Array =>
   Uint8Array.from(uuid.replaceAll('-', '').match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
 
-/** A random address in the range that is assigned to Xen. */
-export function randomMac(random: Random): string {
-  const bytes = new Uint8Array(3)
-  fillRandom(random, bytes)
-  return ['00', '16', '3e', ...Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0'))].join(':')
+/** Numbers that follow from a text, and from it alone. */
+export function randomOf(text: string): Random {
+  let drawn = 0
+  // The lower half of a hash of 64 bits.
+  return { next: () => Number.parseInt(hashState([text, drawn++]).slice(8), 16) }
 }
 
 /**

@@ -114,7 +114,7 @@ const store = /* @__PURE__ */ having('read', 'write', 'flush', 'close')
 const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> } = {
   createDomain: {
     signal, paused: flag, kernel, symbols: file, source: text, overrides: /* @__PURE__ */ listOf(text),
-    era: /* @__PURE__ */ oneOf('xl', 'xm'), strict: flag,
+    era: /* @__PURE__ */ oneOf('xl', 'xm'), strict: flag, identity: text,
   },
   restore: { signal, paused: flag, kernel, symbols: file, rename: callable, trust, cpuPolicy },
   receiveMigration: { signal, kernel, trust, cpuPolicy, peerTimeout: timeLimit },

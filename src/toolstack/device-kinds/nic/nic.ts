@@ -10,7 +10,7 @@ import { parseNic, type NicConfig } from './nic-specification.ts'
 const MAC_PREFIX = '00:16:3e'
 
 /** An address out of Xen's range; the first byte of the rest stays below 0x80, as libxl leaves it. */
-function randomMac(random: Random): string {
+export function randomMac(random: Random): string {
   const rest = [below(random, 0x80), below(random, 0x100), below(random, 0x100)]
   return [MAC_PREFIX, ...rest.map((byte) => byte.toString(16).padStart(2, '0'))].join(':')
 }

@@ -4,7 +4,8 @@ import { SeededRandom } from '../../../../src/util/index.ts'
 import { MemoryFiles } from '../../../../src/toolstack/config/files.ts'
 import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/boot/host-options.ts'
 import { MOST_VCPUS, machineBytes, mostMebibytes } from '../../../../src/toolstack/boot/machine-size.ts'
-import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/domains/random-names.ts'
+import { randomMac } from '../../../../src/toolstack/device-kinds/nic/nic.ts'
+import { randomOf, randomUuid, uuidBytes } from '../../../../src/toolstack/domains/random-names.ts'
 
 test.each<[HostOptions, object]>([
   [
@@ -73,4 +74,13 @@ test('made-up names have the right form and follow the seed', () => {
   expect(randomUuid(new SeededRandom(6))).not.toBe(uuid)
   expect(uuidBytes('00112233-4455-6677-8899-aabbccddeeff')).toEqual(Uint8Array.from({ length: 16 }, (_, i) => i * 17))
   expect(randomMac(new SeededRandom(1))).toMatch(/^00:16:3e(:[0-9a-f]{2}){3}$/)
+})
+
+test('chance that follows from a text is the same for that text, and another for every other', () => {
+  const texts = Array.from({ length: 2000 }, (_, i) => `domain ${i}`)
+  const uuids = texts.map((text) => randomUuid(randomOf(text)))
+  expect(texts.map((text) => randomUuid(randomOf(text)))).toEqual(uuids)
+  expect(new Set(uuids).size).toBe(texts.length)
+  // All of it is used, not only the bytes of the first draw.
+  for (const part of [0, 1, 3, 4]) expect(new Set(uuids.map((uuid) => uuid.split('-')[part])).size).toBeGreaterThan(1800)
 })
