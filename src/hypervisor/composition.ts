@@ -12,6 +12,8 @@ import { type ControlHypercallParts, controlHypercalls } from './control/control
 import { ForeignFrames } from './control/core/foreign-frames.ts'
 import { DomainLifecycle } from './control/core/lifecycle.ts'
 import { Reservation } from './control/core/reservation.ts'
+import { CalendarClock } from './devices/calendar-clock.ts'
+import { IntervalTimer } from './devices/interval-timer.ts'
 import { Access } from './domains/access.ts'
 import type { Vcpu } from './domains/domain.ts'
 import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
@@ -91,7 +93,9 @@ function composeCore(options: HypervisorOptions): CoreParts {
   const timers = new TimerQueue()
   const tsc = new TscScale(options.tscKilohertz ?? 1_000_000)
   const timeRecords = new TimeRecords(memory, tsc)
-  const wallClock = new WallClock(options.bootTime ?? 0n)
+  const bootTime = options.bootTime ?? 0n
+  const wallClock = new WallClock(bootTime)
+  const devices = { calendarClock: new CalendarClock(clock, bootTime), intervalTimer: new IntervalTimer(clock) }
   const guestTime = makeGuestTime(interference)
   const updateTime = timeWriter({ timeRecords, clock, memory, guestTime })
   const cpus = new PhysicalCpus({
@@ -105,7 +109,7 @@ function composeCore(options: HypervisorOptions): CoreParts {
   const reservation = new Reservation({ ...base, hub })
   const trace = makeTrace({ ...base, hub, clock, tsc, console, cpus, filled: () => events.raiseGlobalVirq(VIRQ.TBUF, hardware) })
   const shared = {
-    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, guestTime, updateTime, cpus, console, events, execution, trace,
+    ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, wallClock, devices, guestTime, updateTime, cpus, console, events, execution, trace,
     grants, reservation, access, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
   const hypercallCounts = new Float64Array(NUMBERS)

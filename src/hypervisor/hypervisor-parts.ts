@@ -7,6 +7,7 @@ import type { EventHub, Random } from '../util/index.ts'
 import type { Finding } from './checks/recount.ts'
 import type { HypervisorConsole } from './console/console.ts'
 import type { ForeignFrames } from './control/core/foreign-frames.ts'
+import type { MachineDevices } from './devices/machine-ports.ts'
 import type { DomainLifecycle } from './control/core/lifecycle.ts'
 import type { Reservation } from './control/core/reservation.ts'
 import type { Access } from './domains/access.ts'
@@ -66,6 +67,8 @@ export interface CoreParts extends MemoryParts {
   readonly tsc: TscScale
   readonly timeRecords: TimeRecords
   readonly wallClock: WallClock
+  /** What is behind I/O ports. */
+  readonly devices: MachineDevices
   readonly console: HypervisorConsole
   readonly cpus: PhysicalCpus
   readonly trace: TraceBuffers

@@ -111,6 +111,13 @@ export class Dom0Shell {
     return output
   }
 
+  /** The same shell on a host that has begun where this one's was. */
+  at(host: Host): Dom0Shell {
+    const shell = new Dom0Shell(host)
+    shell.asked = this.asked
+    return shell
+  }
+
   /** Ends its host, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.host.shutdown()

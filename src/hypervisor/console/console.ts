@@ -49,6 +49,13 @@ export interface ConsoleParts {
   typed(): void
 }
 
+/** A character a byte, whatever it is. A decoder of latin1 is one of windows-1252, which has other characters for 0x80 to 0x9f. */
+function characters(bytes: Uint8Array): string {
+  let text = ''
+  for (const byte of bytes) text += String.fromCharCode(byte)
+  return text
+}
+
 /** Text of guests and hypervisor. */
 export class HypervisorConsole implements Stateful<ConsoleState> {
   private readonly parts: ConsoleParts
@@ -57,7 +64,6 @@ export class HypervisorConsole implements Stateful<ConsoleState> {
   private written = 0
   private readonly spent = new Map<DomId, { second: number; bytes: number }>()
   private readonly lines = new Map<DomId, string>()
-  private readonly decoder = new TextDecoder('latin1')
 
   constructor(parts: ConsoleParts) {
     this.parts = parts
@@ -65,7 +71,7 @@ export class HypervisorConsole implements Stateful<ConsoleState> {
 
   /** Takes text of a domain; false when it has written too much and the rest is dropped. */
   write(domid: DomId, bytes: Uint8Array): boolean {
-    const text = this.decoder.decode(bytes)
+    const text = characters(bytes)
     const privileged = this.parts.domains.get(domid)?.privileged === true
     if (!privileged && !this.allow(domid, bytes.length)) return false
     // A privileged domain's own lines go out as they are, and are not kept: its log is its own, as with Xen's `console_to_ring=false`.

@@ -46,7 +46,7 @@ export const vcpuShape = /* @__PURE__ */ shape.record({
 export type VcpuState = StateOf<typeof vcpuShape>
 
 const toolsShape = /* @__PURE__ */ shape.record({
-  hasVcpus: shape.flag, isDebugged: shape.flag, isXenstore: shape.flag, pagingBytes: /* @__PURE__ */ shape.whole(0, 2 ** 52),
+  hasVcpus: shape.flag, isDebugged: shape.flag, isXenstore: shape.flag, pagingBytes: /* @__PURE__ */ shape.whole(0, 2 ** 52), clockPorts: /* @__PURE__ */ shape.whole(0, 3),
 })
 
 /** What a saved domain looks like. */

@@ -45,8 +45,13 @@ export interface ToolSettings {
   isXenstore: boolean
   /** What the hypervisor may spend on its physical map, where it has one: a wish, nothing is kept aside. */
   pagingBytes: number
+  /** Which of the calendar clock's two ports it may reach: a bit each. */
+  clockPorts: number
 }
 
+
+/** Both ports of the calendar clock. */
+const BOTH_CLOCK_PORTS = 3
 /** What of a saved domain, and of a saved vCPU, is no field as it lies. */
 const DOMAIN_APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['vcpus', 'watchdogs', 'cpuPolicy', 'abi', 'tsc'])
 const VCPU_APART: ReadonlySet<string> = /* @__PURE__ */ new Set(['runstate', 'timers'])
@@ -105,7 +110,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   /** Frames are watched for writes. */
   logDirty = false
   /** What toolstacks have set of it. */
-  readonly tools: ToolSettings = { hasVcpus: true, isDebugged: false, isXenstore: false, pagingBytes: 0 }
+  readonly tools: ToolSettings
   /** How it sees the time-stamp counter. */
   readonly tsc = new DomainTsc()
   private isDying = false
@@ -116,6 +121,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     this.kind = facts.kind
     this.hasPae = facts.kind.pageTableLevels === 3
     this.privileged = facts.privileged
+    this.tools = { hasVcpus: true, isDebugged: false, isXenstore: false, pagingBytes: 0, clockPorts: facts.privileged ? BOTH_CLOCK_PORTS : 0 }
     this.handle = facts.handle
     this.vcpuCount = facts.vcpuCount
     this.maxPort = facts.maxPort

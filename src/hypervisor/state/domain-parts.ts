@@ -53,7 +53,7 @@ export function registryPart(parts: DomainStateParts, createRunner: (domid: numb
 
 /** What each domain is. */
 export function domainsPart({ domains, domainMemory }: DomainStateParts): Part {
-  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 6, shape: domainShape }, {
+  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 7, shape: domainShape }, {
     save: () => domain.save(),
     load: (state) => {
       domain.load(state)

@@ -8,6 +8,9 @@ import type { Finding } from '../checks/recount.ts'
 import { consoleShape, type HypervisorConsole } from '../console/console.ts'
 import type { ForeignFrames } from '../control/core/foreign-frames.ts'
 import { lifecycleShape, type DomainLifecycle } from '../control/core/lifecycle.ts'
+import { calendarClockShape } from '../devices/calendar-clock.ts'
+import { intervalTimerShape } from '../devices/interval-timer.ts'
+import type { MachineDevices } from '../devices/machine-ports.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { GuestKinds } from '../domains/guest-kind.ts'
@@ -31,6 +34,7 @@ export interface StateParts extends DomainStateParts {
   readonly random: Random
   readonly timers: TimerQueue
   readonly wallClock: WallClock
+  readonly devices: MachineDevices
   readonly lifecycle: DomainLifecycle
   readonly scheduler: CpuPools<Vcpu>
   readonly events: EventChannels
@@ -71,10 +75,12 @@ const usedFramesShape = /* @__PURE__ */ shape.record({ used: /* @__PURE__ */ sha
 /** The tree of a hypervisor's parts. */
 export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Part {
   const { createRunner = () => undefined, rows, trusted = false } = options
-  return partTree({ name: 'hypervisor', version: 3 }, [
+  return partTree({ name: 'hypervisor', version: 4 }, [
     part({ name: 'clock', version: 1, shape: clockShape }, inPlace(parts.clock)),
     randomPart(parts.random),
     part({ name: 'wall-clock', version: 1, shape: wallClockShape }, inPlace(parts.wallClock)),
+    part({ name: 'calendar-clock', version: 1, shape: calendarClockShape }, inPlace(parts.devices.calendarClock)),
+    part({ name: 'interval-timer', version: 1, shape: intervalTimerShape }, inPlace(parts.devices.intervalTimer)),
     part({ name: 'timers', version: 1, shape: timerQueueShape }, inPlace(parts.timers)),
     part({ name: 'lifecycle', version: 1, shape: lifecycleShape }, inPlace(parts.lifecycle)),
     registryPart(parts, createRunner),

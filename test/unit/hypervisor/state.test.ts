@@ -85,7 +85,7 @@ describe('a hypervisor is not saved or loaded', () => {
 
   test('while a domain is taken apart', () => {
     const { host: { hypervisor }, guests } = new BusyGuests({ portion: 1 })
-    expect(hypervisor.save().version).toBe(3)
+    expect(hypervisor.save().version).toBe(4)
     const { domid } = guests[0]!
     while (!hypervisor.dismantleDomain(domid)) {
       expect(() => hypervisor.save()).toThrow(expect.objectContaining({ code: 'BUSY', details: { domid } }))

@@ -1,11 +1,12 @@
 /**
- * Operations of domctl on devices: who may have which, on a host that has none beside those that the hypervisor itself makes; and
- * those that Xen refuses where it is built as Debian builds it.
+ * Operations of domctl on devices: who may have which, on a host that has a calendar clock, and none else beside those that the hypervisor itself
+ * makes; and those that Xen refuses where it is built as Debian builds it.
  * Reference: xen/common/domctl.c; xen/arch/x86/domctl.c; xen/drivers/passthrough/iommu.c; xen/arch/x86/psr.c.
  */
 import {
   DomctlIomemPermission, DomctlIoportPermission, DomctlIrqPermission, DomctlMemoryMapping, DomctlSetTarget, DomctlSetVirqHandler, ERRNO,
 } from '../../../abi/index.ts'
+import { clockPortsIn } from '../../devices/machine-ports.ts'
 import { partial, refused } from '../../domains/hypercall-rows.ts'
 import { refusing, silent } from '../binary/control-call.ts'
 import { DOMCTL_ARGUMENT, type DomctlCall, type DomctlParts } from './domctl-call.ts'
@@ -21,10 +22,13 @@ const isRange = (first: number, count: number, end: number): number => (count >=
 function permissions() {
   const noDevices = partial('no device is there to be reached: the permission is taken, and nothing follows from it')
   return {
-    ioport_permission: silent(({ view }: DomctlCall) => {
-      const { firstPort, nrPorts } = DomctlIoportPermission.decode(view, DOMCTL_ARGUMENT)
-      return isRange(firstPort, nrPorts, PORTS)
-    }, noDevices),
+    ioport_permission: silent(({ domain, view }: DomctlCall) => {
+      const { firstPort, nrPorts, allowAccess } = DomctlIoportPermission.decode(view, DOMCTL_ARGUMENT)
+      const result = isRange(firstPort, nrPorts, PORTS)
+      const ports = result === 0 ? clockPortsIn(firstPort, nrPorts) : 0
+      domain.tools.clockPorts = allowAccess === 0 ? domain.tools.clockPorts & ~ports : domain.tools.clockPorts | ports
+      return result
+    }, partial('the calendar clock (0x70, 0x71) is all that a permission gives; no other port has a device to be reached by one')),
     iomem_permission: silent(({ view }: DomctlCall) => {
       const { firstMfn, nrMfns } = DomctlIomemPermission
       return isRange(firstMfn.number(view, DOMCTL_ARGUMENT), nrMfns.number(view, DOMCTL_ARGUMENT), MOST_FRAMES * 4096)

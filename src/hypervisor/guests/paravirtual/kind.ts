@@ -11,6 +11,7 @@ import type { FrameTable } from '../../frames/frame-table.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
+import type { MachineDevices } from '../../devices/machine-ports.ts'
 import { writeHypercallPage } from '../../control/core/hypercall-page.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
@@ -39,6 +40,7 @@ export interface ParavirtualKindParts {
   readonly hub: EventHub<HypervisorEvent>
   readonly execution: VcpuExecution
   readonly processors: Processors
+  readonly devices: MachineDevices
   /** The hypercalls of all kinds with some that are the kind's own, for callers of one ABI; the native one unless given. */
   tableOf(own: () => readonly HypercallRow[], abi?: GuestAbi): HypercallTable
   readonly options: { readonly cpuidPolicy?: CpuidPolicy }
@@ -76,8 +78,9 @@ export interface PrivilegedFlavour {
 
 /** What carries out a kind's privileged instructions. */
 export function composePrivileged(parts: ParavirtualKindParts, mmu: MmuExtended, flavour: PrivilegedFlavour): PrivilegedOperations {
-  const { clock, tsc, memory } = parts
+  const { clock, tsc, memory, devices } = parts
   return new PrivilegedOperations({
+    devices,
     hasLongMode: flavour.hasLongMode, view: flavour.view, tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: (vcpu) => vcpu.owner.tsc.countAt(clock.now(), tsc),

@@ -1,7 +1,6 @@
 /**
- * Instructions that a PV guest may not execute, and what the hypervisor does in their place: some get their meaning,
- * I/O
- * finds no device, the others fault as #GP. Interrupt flags have no meaning; the guest masks events instead.
+ * Instructions that a PV guest may not execute, and what the hypervisor does in their place: some get their meaning, I/O
+ * finds the devices that the machine has for a privileged domain, the others fault as #GP. Interrupt flags have no meaning; the guest masks events instead.
  * Reference: xen/arch/x86/pv/emul-priv-op.c.
  */
 import { VMASST_TYPE } from '../../../abi/index.ts'
@@ -9,6 +8,7 @@ import { signedFromParts } from '../../../util/index.ts'
 import { CPUID_BITS, CR0, CR4, type CpuidAnswer, GPR, PAGE_SHIFT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
+import { type MachineDevices, readPort, writePort } from '../../devices/machine-ports.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { CpuidReader } from '../../domains/domain-kind.ts'
@@ -22,6 +22,8 @@ import { type ParavirtualVcpu, setEntry } from './paravirtual-vcpu.ts'
 export interface PrivilegedHost extends MsrHost, CpuidSubject {
   /** Makes a frame the top-level table of the vCPU's kernel: 0, a negative error number, or CALL_AGAIN. */
   setKernelTable(vcpu: Vcpu, mfn: number): number
+  /** What is behind I/O ports. */
+  readonly devices: MachineDevices
 }
 
 /** CR0 as every PV guest sees it, but for TS. */
@@ -247,19 +249,14 @@ export class PrivilegedOperations {
     return setDebugRegister(pv, register, registers.low(general), registers.high(general)) === 0
   }
 
-  /**
-   * No port has a device: reads are all ones, writes are lost. Nor has a timer (0x40 to 0x43, 0x61): Xen gives one only to a
-   * domain that is made with XEN_X86_EMU_PIT, and libxl makes PV domains without. So Linux cannot measure the time stamp
-   * counter by it ("Fast TSC calibration failed") and takes the frequency from Xen.
-   * Reference: xen/arch/x86/domain.c, arch_domain_create; emul-i8254.c, pv_pit_handler; libxl_x86.c,
-   * libxl__arch_domain_prepare_config.
-   */
   private port(vcpu: Vcpu, pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     if (!mayUsePorts(vcpu, pv) && !this.isInBitmap(vcpu, pv, request)) return false
-    if (request.operation === 'out') return true
     const { registers } = pv.processor
-    if (request.size === 4) registers.set(GPR.rax, 0xffff_ffff, 0)
-    else registers.set(GPR.rax, (registers.low(GPR.rax) | (request.size === 1 ? 0xff : 0xffff)) >>> 0, registers.high(GPR.rax))
+    const { port, size } = request
+    const before = registers.low(GPR.rax)
+    const kept = size === 4 ? 0 : -1 << (8 * size)
+    if (request.operation === 'out') writePort(this.host.devices, vcpu.owner, { port, size, value: before & ~kept })
+    else registers.set(GPR.rax, ((before & kept) | readPort(this.host.devices, vcpu.owner, { port, size })) >>> 0, size === 4 ? 0 : registers.high(GPR.rax))
     return true
   }
 

@@ -1,7 +1,7 @@
 /** domctl and sysctl, called by a privileged domain: what tools need, and what they are refused. */
 import { beforeEach, describe, expect, test } from 'vitest'
 import {
-  DOMCTL, DOMINF, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlMaxMem, DomctlMaxVcpus, DomctlSchedulerOp,
+  DOMCTL, DOMINF, DomctlAddressSize, DomctlCreatedomain, DomctlGetdomaininfo, DomctlGetvcpuinfo, DomctlIoportPermission, DomctlMaxMem, DomctlMaxVcpus, DomctlSchedulerOp,
   DomctlTscInfo, DomctlVcpuaffinity, ERRNO, HVMOP, HVM_PARAM, HYPERVISOR, SCHEDULER, SYSCTL, SysctlCpupoolOp, SysctlGetdomaininfolist, SysctlPhysinfo, SysctlReadconsole, SysctlSchedId, XENMEM,
   XenHvmParam, XenMemAcquireResource, XenMemoryReservation,
 } from '../../../../src/abi/index.ts'
@@ -314,6 +314,16 @@ describe('hostile arguments', () => {
     host.hypervisor.unmapForeign(domid as DomId, frame!)
     expect(tools.domctl('destroydomain', domid).result).toBe(-ESRCH)
     expect(host.problems()).toEqual([])
+  })
+
+  test('a domain is permitted the ports of the calendar clock, one by one, and loses them again', () => {
+    const domid = create()
+    const allow = (firstPort: number, nrPorts: number, allowAccess: number): unknown => {
+      const { result } = tools.domctl('ioport_permission', domid, (view, at) => DomctlIoportPermission.encode(view, at, { firstPort, nrPorts, allowAccess }))
+      return [result, host.parts.domains.get(domid)!.tools.clockPorts]
+    }
+    expect([allow(0x70, 1, 1), allow(0x60, 0x20, 1), allow(0x71, 1, 0), allow(0x3f8, 8, 1), allow(0xffff, 2, 1)])
+      .toEqual([[0, 1], [0, 3], [0, 1], [0, 1], [-EINVAL, 1]])
   })
 
   test('two toolstacks at once neither mix their domains up nor end one twice', () => {
