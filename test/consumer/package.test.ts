@@ -31,8 +31,8 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * for processes and stacks as debuggers see them: 15 in debuggers; for vchans: 10 in drivers.
  */
 const budgets: Record<string, number> = {
-  '.': 1925, './abi': 45, './machine': 530, './hypervisor': 506, './xenstore': 110, './guest': 108, './drivers': 270,
-  './toolstack': 1930, './testing': 2015, './decompress': 7, './debug': 2030, './xapi': 1898, './fleet': 74, './browser': 1952,
+  '.': 1925, './abi': 45, './machine': 530, './hypervisor': 512, './xenstore': 110, './guest': 108, './drivers': 270,
+  './toolstack': 1930, './testing': 2024, './decompress': 7, './debug': 2030, './xapi': 1898, './fleet': 74, './browser': 1952,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
 const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')
