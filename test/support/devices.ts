@@ -26,7 +26,7 @@ export interface DeviceOwners {
 }
 
 /** Kinds of devices that tests seed. */
-export type SeededKind = 'vbd' | 'vif' | '9pfs' | 'vfb' | 'vkbd'
+export type SeededKind = 'vbd' | 'vif' | 'console' | '9pfs' | 'vfb' | 'vkbd'
 
 /** Where the two halves of a device stand. */
 export function devicePaths(kind: SeededKind, id: string, { front = 1, back = 0 }: DeviceOwners = {}): { readonly front: string; readonly back: string } {
@@ -79,6 +79,16 @@ export function seedFolder(store: Seeder, { device = '0', tag = 'shared', ...own
     [`${front}/backend`]: back, [`${front}/backend-id`]: String(owners.back ?? 0), [`${front}/state`]: '1', [`${front}/tag`]: tag,
     [`${back}/frontend`]: front, [`${back}/frontend-id`]: String(owners.front ?? 1), [`${back}/online`]: '1', [`${back}/state`]: '1',
     [`${back}/path`]: '/srv/shared', [`${back}/security_model`]: 'none',
+  }, permissions(paths, owners))
+}
+
+/** A channel. */
+export function seedChannel(store: Seeder, { device = '1', name = 'org.example', ...owners }: DeviceOwners & { readonly device?: string; readonly name?: string } = {}): void {
+  const paths = devicePaths('console', device, owners)
+  const { front, back } = paths
+  store.seed({
+    [`${front}/backend`]: back, [`${front}/backend-id`]: String(owners.back ?? 0), [`${front}/state`]: '1', [`${front}/name`]: name,
+    [`${back}/frontend`]: front, [`${back}/frontend-id`]: String(owners.front ?? 1), [`${back}/online`]: '1', [`${back}/state`]: '1', [`${back}/name`]: name,
   }, permissions(paths, owners))
 }
 
