@@ -23,4 +23,16 @@ declare module 'ws' {
     close(): void
     addEventListener(type: 'open' | 'message' | 'close' | 'error', listener: (event: { readonly data?: unknown }) => void): void
   }
+  /** A connection as a server has it. */
+  export interface ServedSocket {
+    send(bytes: Uint8Array): void
+    close(): void
+    on(event: 'message', heard: (bytes: Uint8Array) => void): void
+    on(event: 'close', heard: () => void): void
+  }
+  export class WebSocketServer {
+    constructor(options: { readonly server: import('node:http').Server })
+    on(event: 'connection', heard: (socket: ServedSocket) => void): void
+    close(): void
+  }
 }

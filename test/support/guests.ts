@@ -31,7 +31,7 @@ export const GUEST_SETS = {
   metrics: ['prometheus'],
   dom0: DOM0_PACKAGES,
   etcd: ['etcd-server'],
-  vnc: ['vncsnapshot', 'libjpeg62-turbo', 'libjpeg-turbo-progs'],
+  vnc: ['vncsnapshot', 'libjpeg62-turbo', 'libjpeg-turbo-progs', 'novnc'],
   afl: ['afl++', 'libpython3.11'],
   arm64: ['libgcc-s1-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross', 'libc6-arm64-cross', 'qemu-user-static'],
 } as const satisfies Record<string, readonly string[]>
@@ -113,6 +113,8 @@ const PLACES = {
   /** A viewer of screens by VNC that writes a JPEG file, the library that it is linked with, and what reads such files. */
   vncsnapshot: { set: 'vnc', package: 'vncsnapshot', folder: 'usr/bin', name: 'vncsnapshot' },
   jpegLibrary: { set: 'vnc', package: 'libjpeg62-turbo', folder: 'usr/lib/x86_64-linux-gnu', name: /^libjpeg\.so\.62/ },
+  /** Folder of a viewer for browsers. */
+  novnc: { set: 'vnc', package: 'novnc', folder: 'usr/share', name: 'novnc' },
   djpeg: { set: 'vnc', package: 'libjpeg-turbo-progs', folder: 'usr/bin', name: 'djpeg' },
   /** The fuzzer afl-fuzz, and the folder of the Python that it is linked with. */
   aflFuzz: { set: 'afl', package: 'afl++', folder: 'usr/bin', name: 'afl-fuzz' },
