@@ -112,6 +112,14 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
     await shell.run('rm /mnt/own /mnt/absolute /mnt/sub/relative')
   })
 
+  test('keeps its host from being saved as it stands by a mounted folder of this machine, which is named, and goes on', async () => {
+    await shell.run('exec 6>/mnt/open; echo before >&6')
+    await expect(shell.host.checkpoint()).rejects.toMatchObject({ code: 'BUSY', message: expect.stringMatching(/the folder (?:shared|fixed) of domain 1/) as string })
+    await shell.run('echo behind >&6; exec 6>&-; sync')
+    expect(readFileSync(join(shared, 'open'), 'utf8')).toBe('before\nbehind\n')
+    await shell.run('rm /mnt/open')
+  })
+
   test('is counted, and lets a folder go and takes another while it runs', async () => {
     const { domain } = shell
     const [first] = domain.devices().filter(({ kind }) => kind === '9pfs')
