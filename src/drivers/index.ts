@@ -50,9 +50,9 @@ export type {
   OpenFile, OpenHow, ServedFolder, TreeNode,
 } from './ninepfs/index.ts'
 export { FRAMEBUFFER_TYPE, FramebufferBackend, FramebufferFrontend, GuestScreen, encodePng, joinedArea, overlapOfAreas } from './framebuffer/index.ts'
-export type { Colour, FramebufferEvent, FramebufferFrontendOptions, FramebufferStatistics, Picture, ScreenArea, ServedFramebuffer } from './framebuffer/index.ts'
+export type { Colour, FramebufferBackendOptions, FramebufferEvent, FramebufferFrontendOptions, FramebufferInterference, FramebufferStatistics, UpdateFacts, Picture, ScreenArea, ServedFramebuffer } from './framebuffer/index.ts'
 export { KEYBOARD_TYPE, KEY_CODES, KeyboardBackend, KeyboardFrontend, MAX_KEY, MAX_PLACE, keyCode, strokeOf, strokesOf } from './keyboard/index.ts'
-export type { KeyInput, KeyboardStatistics, PointerInput, ScreenInput, ServedKeyboard, Stroke } from './keyboard/index.ts'
+export type { InputEffect, InputFacts, KeyInput, KeyboardBackendOptions, KeyboardInterference, KeyboardStatistics, PointerInput, ScreenInput, ServedKeyboard, Stroke } from './keyboard/index.ts'
 export {
   TCP_FLAG, TCP_STATES, TcpConnection, TcpStack, UserNetwork, checkUserNetwork, decodePacket, encodePacket, hasRightChecksums, macBytes, packetText, parseIp, silentOutside,
 } from './net/index.ts'

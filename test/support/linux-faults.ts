@@ -75,6 +75,28 @@ const whileAttaching = (fault: FaultSpec, first: 'fails' | 'is right'): LinuxFau
   },
 })
 
+/** Gives Linux a screen, and waits until it has it. */
+async function withScreen({ shell }: LinuxUnderFaults): Promise<void> {
+  await shell.domain.attachDevice('vkbd', {})
+  await shell.domain.attachDevice('vfb', 'vnc=0')
+  await shell.run('mount -t devtmpfs dev /dev 2>/dev/null; until [ -c /dev/fb0 ] && grep -q "Xen Virtual Keyboard" /proc/bus/input/devices; do sleep 0.1; done')
+}
+
+/** What comes out of Linux's text console where three letters are typed under a fault. */
+const onScreen = (fault: FaultSpec, line: string): LinuxFaultRow => ({
+  run: async (setting) => {
+    const { host, shell } = setting
+    await withScreen(setting)
+    await shell.run('(head -n 1 < /dev/tty1 > /typed) & sleep 0.2')
+    const remove = host.faults.add(fault)
+    shell.domain.screen().type('abc')
+    await host.advance('500ms')
+    remove()
+    shell.domain.screen().type('\n')
+    expect(await shell.run('until [ -s /typed ]; do sleep 0.1; done; cat /typed')).toBe(line)
+  },
+})
+
 /** Pings Linux so often, and tells which answers came. */
 async function pinged(peer: NetworkPeer, count: number): Promise<string[]> {
   const answers: string[] = []
@@ -235,6 +257,21 @@ export const LINUX_FAULTS: Readonly<Record<string, LinuxFaultRow>> = {
     const began = host.now()
     expect(await shell.run('cat /mnt/told')).toBe('told')
     expect(host.now() - began).toBeGreaterThan(3e8)
+  } },
+  'input-loss': onScreen({ fault: 'input-loss', input: 'key', nth: 3, count: 2 }, 'ac'),
+  'input-latency': onScreen({ fault: 'input-latency', input: 'key', delay: '50ms' }, 'abc'),
+  'screen-update-loss': { run: async (setting) => {
+    const { host, shell } = setting
+    await withScreen(setting)
+    const screen = shell.domain.screen()
+    await shell.run('echo 0 > /sys/class/graphics/fbcon/cursor_blink; sleep 1')
+    const before = screen.statistics!.updates
+    host.faults.add({ fault: 'screen-update-loss' })
+    await shell.run('head -c 1920000 /dev/zero > /dev/fb0; sleep 0.3')
+    expect([screen.statistics!.updates, screen.picture().pixels.some((byte, at) => at % 4 < 3 && byte !== 0)]).toEqual([before, false])
+    host.faults.quiet()
+    await shell.run('printf x > /dev/tty1; sleep 0.3')
+    expect(screen.statistics!.updates).toBeGreaterThan(before)
   } },
   'net-delay': onNetwork({ fault: 'net-delay', delay: '50ms' }, [0, 0]),
   'net-loss': onNetwork({ fault: 'net-loss', nth: 1, count: 2 }, [1, 2]),

@@ -2,12 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import { FRAMEBUFFER_TYPE, FramebufferFrontend, KEYBOARD_TYPE, KeyboardBackend, KeyboardFrontend, type GuestScreen } from '../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
-import { formatDescription, narrow, parseDescription, type Domain, type Host, type XenError } from '../../src/index.ts'
+import { formatDescription, narrow, parseDescription, transportPair, type Domain, type Host, type XenError } from '../../src/index.ts'
 import { FRAMEBUFFER } from '../../src/toolstack/device-kinds/framebuffer/framebuffer.ts'
 import { KEYBOARD } from '../../src/toolstack/device-kinds/keyboard/keyboard.ts'
 import { configFromJson, configToJson } from '../../src/toolstack/index.ts'
 import { feedInputs, recordInputs } from '../../src/toolstack/host/feed-input.ts'
 import type { InputRecord } from '../../src/toolstack/run/inputs.ts'
+import { migrateBetween } from '../../src/testing/index.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 64, dom0Memory: 8 })
@@ -162,6 +163,23 @@ describe('screens that come along', () => {
     expect([pixel(restored, 0, 0), pixel(restored, 20, 20)]).toEqual([[255, 0, 0, 255], [0, 0, 255, 255]])
     restored.screen().press('Enter')
     await restored.console.waitFor('"code":28,"pressed":false')
+    expect([host.hypervisor.checkInvariants(), target.hypervisor.checkInvariants()]).toEqual([[], []])
+  })
+
+  test('with a domain that moves while it runs, and stays with one whose move is cut', async () => {
+    const [host, target] = [await boot(), await boot({ seed: 2 })]
+    const domain = await create(host)
+    expect(await migrateBetween(host, target, domain, { cutAt: 100_000 })).toMatchObject({ where: 'stayed' })
+    domain.screen().press('Tab')
+    await domain.console.waitFor('"code":15,"pressed":false')
+    expect([pixel(domain, 0, 0), target.domains()]).toEqual([[255, 0, 0, 255], []])
+    const { ends: [near, far] } = transportPair()
+    const [moved] = await Promise.all([target.receiveMigration(far, { kernel: painter }), domain.migrate(near)])
+    await moved.console.waitFor('painted')
+    await target.settled()
+    expect([host.domains(), pixel(moved, 0, 0), pixel(moved, 20, 20)]).toEqual([[], [255, 0, 0, 255], [0, 0, 255, 255]])
+    moved.screen().press('Enter')
+    await moved.console.waitFor('"code":28,"pressed":false')
     expect([host.hypervisor.checkInvariants(), target.hypervisor.checkInvariants()]).toEqual([[], []])
   })
 

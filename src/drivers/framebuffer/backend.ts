@@ -6,8 +6,15 @@
  */
 import type { BackendDevice, BackendDriver, BackendInstance, DriverState } from '../../guest/index.ts'
 import type { DomId } from '../../util/index.ts'
+import type { FramebufferInterference } from './interference.ts'
 import { FRAMEBUFFER_TYPE } from './protocol.ts'
 import { FramebufferInstance, servedFramebufferState, type ServedFramebuffer, type ServedFramebufferState } from './served-framebuffer.ts'
+
+/** What a back-end of framebuffers is made with. */
+export interface FramebufferBackendOptions {
+  /** Comes between what is drawn and whoever looks. */
+  readonly interference?: FramebufferInterference | undefined
+}
 
 /**
  * The driver for `vfb` devices of other domains, to be registered with the guest kit's `BackendBus`.
@@ -19,6 +26,7 @@ import { FramebufferInstance, servedFramebufferState, type ServedFramebuffer, ty
  */
 export class FramebufferBackend implements BackendDriver {
   readonly type = FRAMEBUFFER_TYPE
+  private readonly options: FramebufferBackendOptions
   private readonly instances = new Map<string, FramebufferInstance>()
 
   readonly state: DriverState = {
@@ -31,6 +39,10 @@ export class FramebufferBackend implements BackendDriver {
     },
   }
 
+  constructor(options: FramebufferBackendOptions = {}) {
+    this.options = options
+  }
+
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {
     return this.open(device)
@@ -39,7 +51,7 @@ export class FramebufferBackend implements BackendDriver {
   private open(device: BackendDevice): FramebufferInstance {
     // Whoever listens does so behind a host that is brought back, too.
     const hub = this.instances.get(device.path)?.hub
-    const instance = new FramebufferInstance(device, { over: () => this.instances.delete(device.path), hub })
+    const instance = new FramebufferInstance(device, { over: () => this.instances.delete(device.path), hub, interference: this.options.interference })
     this.instances.set(device.path, instance)
     return instance
   }

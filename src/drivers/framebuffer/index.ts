@@ -5,6 +5,8 @@
  */
 export { FRAMEBUFFER_TYPE } from './protocol.ts'
 export { FramebufferBackend } from './backend.ts'
+export type { FramebufferBackendOptions } from './backend.ts'
+export type { FramebufferInterference, UpdateFacts } from './interference.ts'
 export type { FramebufferEvent, FramebufferStatistics, ServedFramebuffer } from './served-framebuffer.ts'
 export { FramebufferFrontend, GuestScreen } from './frontend.ts'
 export type { Colour, FramebufferFrontendOptions } from './frontend.ts'

@@ -9,6 +9,7 @@ import { LAST_DOMID, PAGE_SIZE, XENFB_TYPE, XenfbPage, XenfbResize, XenfbUpdate 
 import { mapForeignPage, type BackendDevice, type BackendInstance, type Page } from '../../guest/index.ts'
 import { EventConsumer, eventRingState } from '../../rings/index.ts'
 import { badState, EventHub, shape, XenError, type DomId, type EventPort, type EventSource, type StateOf } from '../../util/index.ts'
+import type { FramebufferInterference } from './interference.ts'
 import { clipped, geometryFault, geometryState, readArea, type Geometry, type Picture, type ScreenArea } from './picture.ts'
 import { MAX_VIDEO_MEMORY, OUT_RING, numbersPerPage, wordOf } from './protocol.ts'
 
@@ -81,13 +82,17 @@ interface Connection {
 export class FramebufferInstance implements BackendInstance, ServedFramebuffer {
   readonly hub: EventHub<FramebufferEvent>
   private readonly device: BackendDevice
+  private readonly interference: FramebufferInterference | undefined
   private readonly over: () => void
   private counted: FramebufferStatistics = { updates: 0, pixels: 0, resizes: 0, refused: 0 }
   private connection: Connection | undefined
 
   /** `hub` is that of the instance in whose place it comes. */
-  constructor(device: BackendDevice, { over, hub }: { readonly over: () => void; readonly hub: EventHub<FramebufferEvent> | undefined }) {
+  constructor(device: BackendDevice, { over, hub, interference }: {
+    readonly over: () => void; readonly hub: EventHub<FramebufferEvent> | undefined; readonly interference: FramebufferInterference | undefined
+  }) {
     this.device = device
+    this.interference = interference
     this.over = over
     this.hub = hub ?? new EventHub<FramebufferEvent>(() => device.kernel.now())
   }
@@ -255,6 +260,7 @@ export class FramebufferInstance implements BackendInstance, ServedFramebuffer {
 
   private drawn(area: ScreenArea | undefined): void {
     if (area === undefined) return this.count({ refused: 1 })
+    if (this.interference?.isLost({ domid: this.domid, framebuffer: this.id }) === true) return
     this.count({ updates: 1, pixels: area.width * area.height })
     this.emit({ type: 'drawn', area })
   }

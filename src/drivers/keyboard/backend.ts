@@ -5,8 +5,15 @@
  */
 import type { BackendDevice, BackendDriver, BackendInstance, DriverState } from '../../guest/index.ts'
 import type { DomId } from '../../util/index.ts'
+import type { KeyboardInterference } from './interference.ts'
 import { KEYBOARD_TYPE } from './protocol.ts'
 import { KeyboardInstance, servedKeyboardState, type ServedKeyboard, type ServedKeyboardState } from './served-keyboard.ts'
+
+/** What a back-end of keyboards is made with. */
+export interface KeyboardBackendOptions {
+  /** Comes between what is done at them and their guests. */
+  readonly interference?: KeyboardInterference | undefined
+}
 
 /**
  * The driver for `vkbd` devices of other domains, to be registered with the guest kit's `BackendBus`.
@@ -18,6 +25,7 @@ import { KeyboardInstance, servedKeyboardState, type ServedKeyboard, type Served
  */
 export class KeyboardBackend implements BackendDriver {
   readonly type = KEYBOARD_TYPE
+  private readonly options: KeyboardBackendOptions
   private readonly instances = new Map<string, KeyboardInstance>()
 
   readonly state: DriverState = {
@@ -30,13 +38,17 @@ export class KeyboardBackend implements BackendDriver {
     },
   }
 
+  constructor(options: KeyboardBackendOptions = {}) {
+    this.options = options
+  }
+
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {
     return this.open(device)
   }
 
   private open(device: BackendDevice): KeyboardInstance {
-    const instance = new KeyboardInstance(device, () => this.instances.delete(device.path))
+    const instance = new KeyboardInstance(device, { over: () => this.instances.delete(device.path), interference: this.options.interference })
     this.instances.set(device.path, instance)
     return instance
   }

@@ -8,6 +8,7 @@ import { LAST_DOMID, PAGE_SIZE } from '../../abi/index.ts'
 import { mapForeignPage, type BackendDevice, type BackendInstance, type MappedPage, type Page } from '../../guest/index.ts'
 import { EventProducer, eventRingState } from '../../rings/index.ts'
 import { shape, XenError, type DomId, type EventPort, type GrantRef, type StateOf } from '../../util/index.ts'
+import type { InputFacts, KeyboardInterference } from './interference.ts'
 import { eventOf, IN_RING, inputState, MAX_PLACE, WAITING_LIMIT, waitingOf, type PointerPlace, type ScreenInput, type WaitingInput } from './protocol.ts'
 
 /** What has gone to a front-end. */
@@ -60,15 +61,19 @@ interface Connection {
 export class KeyboardInstance implements BackendInstance, ServedKeyboard {
   private readonly device: BackendDevice
   private readonly over: () => void
+  private readonly interference: KeyboardInterference | undefined
+  /** Until then nothing goes out. */
+  private heldUntil = 0
   private keys = 0
   private moves = 0
   private last: PointerPlace = { x: 0, y: 0 }
   private waiting: WaitingInput[] = []
   private connection: Connection | undefined
 
-  constructor(device: BackendDevice, over: () => void) {
+  constructor(device: BackendDevice, { over, interference }: { readonly over: () => void; readonly interference: KeyboardInterference | undefined }) {
     this.device = device
     this.over = over
+    this.interference = interference
   }
 
   get domid(): DomId {
@@ -96,14 +101,27 @@ export class KeyboardInstance implements BackendInstance, ServedKeyboard {
     if (waiting.length + inputs.length > WAITING_LIMIT) {
       throw new XenError('OUT_OF_RESOURCES', `domain ${otherEnd} does not take what is done at its keyboard ${id}`, { details: { waiting: waiting.length, limit: WAITING_LIMIT } })
     }
-    waiting.push(...inputs.map(waitingOf))
+    waiting.push(...inputs.filter((input) => this.arrives(input.type)).map(waitingOf))
     kernel.post(() => this.pump())
+  }
+
+  /** Whether an input comes at all; it may hold up all that is done from then on. */
+  private arrives(kind: InputFacts['kind']): boolean {
+    const effect = this.interference?.input({ domid: this.domid, keyboard: this.id, kind })
+    if (effect?.delay !== undefined) this.hold(effect.delay)
+    return effect?.isLost !== true
+  }
+
+  private hold(delay: number): void {
+    const { kernel } = this.device
+    this.heldUntil = Math.max(this.heldUntil, kernel.now() + delay)
+    kernel.after(this.heldUntil - kernel.now(), () => this.pump())
   }
 
   /** Puts into the ring what there is room for. */
   private pump(): void {
     const { connection, device: { kernel } } = this
-    if (connection === undefined || connection.broken !== undefined) return
+    if (connection === undefined || connection.broken !== undefined || kernel.now() < this.heldUntil) return
     let done = 0
     for (const input of this.waiting) {
       const added = connection.ring.add(eventOf(input, { isAbsolute: connection.isAbsolute, last: this.last }))

@@ -1,5 +1,5 @@
-/** Faults of disks, folders and networks. */
-import type { FileErrorName } from '../../drivers/index.ts'
+/** Faults of disks, folders, screens and networks. */
+import type { FileErrorName, InputFacts } from '../../drivers/index.ts'
 import { below, oneOf, text } from '../../util/index.ts'
 import { atSeam, type DiskFacts, type FaultContext, type FaultParameter, type FaultRow, type FolderFacts, type FrameOpportunity } from './fault-row.ts'
 import type { FaultParameters } from './fault-spec.ts'
@@ -85,6 +85,26 @@ const FOLDERS: readonly FaultRow[] = [
   }),
 ]
 
+const inputKind: FaultParameter = { name: 'input', text: 'key (also a button), pointer, or any', check: oneOf('key', 'pointer', 'any'), otherwise: 'any' }
+const isOfInput = ({ kind }: InputFacts, parameters: FaultParameters): boolean => parameters['input'] === 'any' || parameters['input'] === kind
+
+/** The rows of screens. */
+const SCREENS: readonly FaultRow[] = [
+  atSeam('keyboard', {
+    name: 'input-loss', family: 'Screens', where: 'a key, a button or a move of the pointer: it never comes to the guest', parameters: [inputKind],
+    peer: 'cannot know; a key whose release is lost stays pressed until it is struck again', accepts: isOfInput,
+    act: ({ kind, keyboard }) => ({ effect: { isLost: true }, text: `a ${kind} of keyboard ${keyboard} was lost` }),
+  }),
+  atSeam('keyboard', {
+    name: 'input-latency', family: 'Screens', where: 'a key, a button or a move of the pointer: it comes later, and those behind it wait', parameters: [inputKind, lengthOfTime('delay', 'how much later', 1e7)],
+    peer: 'takes them in their order', accepts: isOfInput, act: ({ kind, keyboard }, { delay }) => ({ effect: { delay: Number(delay) }, text: `a ${kind} of keyboard ${keyboard} came ${delay} ns later` }),
+  }),
+  atSeam('framebuffer', {
+    name: 'screen-update-loss', family: 'Screens', where: 'an update of a framebuffer: whoever looks is not told of it', parameters: [],
+    peer: 'goes on; its picture is right, and viewers have it with the next update of the same place', act: ({ framebuffer }) => ({ effect: true, text: `an update of framebuffer ${framebuffer} was overlooked` }),
+  }),
+]
+
 /** The rows of networks. */
 const NETWORKS: readonly FaultRow[] = [
   atSeam('net', {
@@ -123,4 +143,4 @@ const NETWORKS: readonly FaultRow[] = [
 ]
 
 /** The rows. */
-export const DEVICE_FAULTS: readonly FaultRow[] = [...DISKS, ...FOLDERS, ...NETWORKS]
+export const DEVICE_FAULTS: readonly FaultRow[] = [...DISKS, ...FOLDERS, ...SCREENS, ...NETWORKS]

@@ -259,6 +259,8 @@ export class FaultInjector {
       folder: {
         message: (request, kind) => (this.isIdle ? undefined : this.ask('folder', { domid: request.domid, folder: request.tag, kind })?.effect),
       },
+      keyboard: { input: (facts) => (this.isIdle ? undefined : this.ask('keyboard', facts)?.effect) },
+      framebuffer: { isLost: (facts) => !this.isIdle && this.ask('framebuffer', facts) !== undefined },
       net: this.netFace(),
       underWay: () => this.underWay(),
     }

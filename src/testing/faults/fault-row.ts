@@ -2,7 +2,7 @@
  * What a fault of the catalogue is: where it comes between, what it does there, with which parameters, and what a right peer makes of it.
  * The rows are all that there is to know: checks, the injector and docs/faults.md come from them.
  */
-import type { FolderEffect, FolderRequestKind } from '../../drivers/index.ts'
+import type { FolderEffect, FolderRequestKind, InputEffect, InputFacts, UpdateFacts } from '../../drivers/index.ts'
 import type { EventFacts, GrantFacts, HypercallFacts, InterferenceSeat } from '../../hypervisor/index.ts'
 import type { Host } from '../../toolstack/index.ts'
 import type { Check, Random } from '../../util/index.ts'
@@ -71,6 +71,8 @@ export interface SeamFacts {
   readonly disk: DiskFacts
   readonly net: FrameOpportunity
   readonly folder: FolderFacts
+  readonly keyboard: InputFacts
+  readonly framebuffer: UpdateFacts
   readonly migration: MigrationFacts
 }
 
@@ -89,6 +91,8 @@ export interface SeamEffects {
   readonly disk: DiskEffect
   readonly net: NetEffect
   readonly folder: FolderEffect
+  readonly keyboard: InputEffect
+  readonly framebuffer: true
   /** Bytes behind which the pipe is cut. */
   readonly migration: number
 }

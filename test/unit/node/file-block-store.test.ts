@@ -1,9 +1,13 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { FileBlockStore } from '../../../src/node/index.ts'
 import { describeBlockStore } from '../../support/block-store-contract.ts'
+import { whyNoProgram } from '../../support/programs.ts'
+
+const whyNoFallocate = whyNoProgram('fallocate', '--version')
 
 const folder = mkdtempSync(join(tmpdir(), 'disk-'))
 const file = join(folder, 'disk.img')
@@ -46,6 +50,19 @@ test('a discard of a sparse file takes no room on the disk that it lies on, and 
   store.read(0, bytes)
   expect(bytes.every((byte) => byte === 0)).toBe(true)
   store.close()
+})
+
+test.skipIf(whyNoFallocate !== undefined)(`what was discarded is given back by util-linux's fallocate once nobody has the file as a disk${whyNoFallocate ?? ''}`, () => {
+  const full = join(folder, 'full.img')
+  writeFileSync(full, Buffer.alloc(8 << 20, 7))
+  const store = new FileBlockStore(full)
+  store.discard(1 << 20, 6 << 20)
+  store.close()
+  const { size, blocks } = statSync(full)
+  execFileSync('fallocate', ['--dig-holes', full])
+  expect(statSync(full).size).toBe(size)
+  expect(blocks - statSync(full).blocks).toBeGreaterThan((5 << 20) / 512)
+  expect([...readFileSync(full).subarray((1 << 20) - 2, (1 << 20) + 2), ...readFileSync(full).subarray((7 << 20) - 2, (7 << 20) + 2)]).toEqual([7, 7, 0, 0, 0, 0, 7, 7])
 })
 
 test('a file that is not there, or that shrinks meanwhile, is an error of kind IO', () => {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { BlockFrontend, FolderFrontend, MemoryBlockStore, MemoryFileStore, type BlockFrontendOptions } from '../../../src/drivers/index.ts'
+import { BlockFrontend, FolderFrontend, FramebufferFrontend, KeyboardFrontend, MemoryBlockStore, MemoryFileStore, type BlockFrontendOptions } from '../../../src/drivers/index.ts'
 import { FrontendBus } from '../../../src/guest/index.ts'
 import { XenError, type Domain, type GuestProgram } from '../../../src/index.ts'
 import { FAULTS, FaultInjector, expectSector, migrateBetween, networkPeer, testHost, type FaultPlan, type FaultSpec, type TestHost } from '../../../src/testing/index.ts'
@@ -110,6 +110,46 @@ const folderWorker: GuestProgram = async (kernel) => {
   }
   kernel.console!.log(`took ${Math.floor((kernel.now() - began) / 1e6)} ms\ndone`)
 }
+
+/** Draws a row for each key that goes down, and says what it hears, and when. */
+const deskWorker: GuestProgram = async (kernel) => {
+  const screens = new FramebufferFrontend({ width: 16, height: 16 })
+  const bus = new FrontendBus(kernel)
+  await bus.register(screens)
+  const screen = await screens.screen(0)
+  let row = 0
+  await bus.register(new KeyboardFrontend((input) => {
+    kernel.console!.log(input.type === 'key' ? `${input.pressed ? '+' : '-'}${input.code} at ${Math.floor(kernel.now() / 1e6)}` : `at ${input.x},${input.y}`)
+    if (input.type === 'key' && input.pressed) screen.fill({ x: 0, y: row++, width: 16, height: 1 }, [255, 255, 255])
+  }))
+  kernel.console!.log('ready')
+}
+
+/** What a guest hears of three keys and a click under a fault of its screen, how many milliseconds that takes, and how many rows are told of and drawn. */
+async function atDesk(fault: FaultSpec): Promise<{ readonly heard: string; readonly took: number; readonly told: number; readonly drawn: number }> {
+  let found: Awaited<ReturnType<typeof atDesk>> | undefined
+  await under({ domain: 'desk', ...fault }, async ({ host }) => {
+    const domain = await host.createDomain({ name: 'desk', memory: 4, kernel: deskWorker, framebuffers: [{ vnc: false }] })
+    await domain.console.expect(/^ready/, { timeout: '5s' })
+    await host.until('the keyboard', () => domain.devices().every(({ frontendState }) => frontendState === 4), { timeout: '5s' })
+    let told = 0
+    domain.screen().events.onAny(({ type }) => { if (type === 'drawn') told += 1 })
+    const began = Math.floor(host.now() / 1e6)
+    domain.screen().type('abc')
+    domain.screen().point(3, 4)
+    await host.advance('300ms')
+    const lines = domain.console.text().split('\n').filter((line) => /^[+-]|^at/.test(line))
+    const { pixels } = domain.screen().picture()
+    const ends = lines.flatMap((line) => /at (\d+)$/.exec(line)?.[1] ?? []).map(Number)
+    found = {
+      heard: lines.map((line) => line.replace(/ at \d+$/, '')).join(' '), took: Math.max(...ends) - began, told,
+      drawn: Array.from({ length: 16 }, (_, row) => pixels[row * 64]!).filter((byte) => byte === 255).length,
+    }
+  })
+  return found!
+}
+const ofDesk = (fault: FaultSpec, expected: object): (() => Promise<void>) => async () => expect(await atDesk(fault)).toMatchObject(expected)
+const ALL_KEYS = '+30 -30 +48 -48 +46 -46 at 3,4'
 
 /** What a worker's rounds are under a fault of its folder, and how long they take at least. */
 const ofFolder = (fault: FaultSpec, expected: string, least = 0): (() => Promise<void>) => () =>
@@ -272,6 +312,12 @@ const TESTS: Readonly<Record<string, () => Promise<void>>> = {
   'disk-latency': ofDisk({ fault: 'disk-latency', request: 'read', delay: '40ms' }, SAME, ({ domain }) => expect(domain.console.text()).toMatch(/0 same 40 ms/)),
   'folder-error': ofFolder({ fault: 'folder-error', request: 'write', error: 'ENOSPC', nth: 2, count: 1 }, 'same ENOSPC same'),
   'folder-latency': ofFolder({ fault: 'folder-latency', request: 'read', delay: '40ms' }, 'same same same', 160),
+  'input-loss': ofDesk({ fault: 'input-loss', input: 'key', nth: 2 }, { heard: '+30 +48 -48 +46 -46 at 3,4', told: 3, drawn: 3 }),
+  'input-latency': async () => {
+    const { heard, took } = await atDesk({ fault: 'input-latency', input: 'key', nth: 3, count: 1, delay: '40ms' })
+    expect([heard, took >= 40, took < 100]).toEqual([ALL_KEYS, true, true])
+  },
+  'screen-update-loss': ofDesk({ fault: 'screen-update-loss', nth: 2 }, { heard: ALL_KEYS, told: 2, drawn: 3 }),
   'net-delay': ofNetwork({ fault: 'net-delay', delay: '10ms' }, (pings) => {
     for (const ping of pings) expect(ping).toBeGreaterThanOrEqual(20)
   }),

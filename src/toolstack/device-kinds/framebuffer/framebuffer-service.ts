@@ -11,8 +11,8 @@ export interface FramebufferService extends DeviceService {
   served(domid: DomId, id: number): ServedFramebuffer | undefined
 }
 
-function serveFramebuffers(_host: BackendHost<FramebufferConfig>): FramebufferService {
-  const driver = new FramebufferBackend()
+function serveFramebuffers({ interference }: BackendHost<FramebufferConfig>): FramebufferService {
+  const driver = new FramebufferBackend({ interference: interference?.framebuffer })
   return {
     driver,
     served: (domid, id) => driver.framebuffer(domid, id),

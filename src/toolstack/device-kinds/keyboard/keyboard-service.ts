@@ -11,8 +11,8 @@ export interface KeyboardService extends DeviceService {
   served(domid: DomId, id: number): ServedKeyboard | undefined
 }
 
-function serveKeyboards(_host: BackendHost<KeyboardConfig>): KeyboardService {
-  const driver = new KeyboardBackend()
+function serveKeyboards({ interference }: BackendHost<KeyboardConfig>): KeyboardService {
+  const driver = new KeyboardBackend({ interference: interference?.keyboard })
   return {
     driver,
     served: (domid, id) => driver.keyboard(domid, id),
