@@ -29,16 +29,16 @@ export type {
   VirtualDevice, WriteObserver,
 } from './block/index.ts'
 export {
-  ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,
+  ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, MulticastFilter, NetBackend,
   NetFrontend, Nic, RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort,
-  captureBridge, completeChecksum, formatMac, parseMac,
+  captureBridge, completeChecksum, formatMac, noStatistics, parseMac,
 } from './net/index.ts'
 export type { DiskInterference, DiskServices } from './block/index.ts'
 export type { FrameFacts, NetInterference, NetServices } from './net/index.ts'
 export type { FlexPlace, RingOverrun } from '../rings/index.ts'
 export type {
-  BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
-  NetStatistics, OutputHold, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
+  BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, FrameHandler, NetBackendOptions, NetFrame, NetFrontendOptions, NetPort,
+  NetStatistics, NicFeatures, OutputHold, ReceiveFeatures, RingServices, SendOptions, ServedNic, TransmitOptions, UserPortOptions,
 } from './net/index.ts'
 export {
   FILE_ERRORS, FileClient, FolderBackend, FolderFrontend, MemoryFileStore, MessageReader, MessageWriter, MountedFolder, NINEPFS_TYPE, checkFileStore, errnoOf,

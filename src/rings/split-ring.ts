@@ -310,10 +310,10 @@ export class BackRing extends RingSide {
     return mustNotify(Sring.rspEvent.get(this.view, this.base), old, this.produced)
   }
 
-  /** Before going to sleep: asks to be woken by the next request; true when one is there already. */
-  finalCheckForRequests(): boolean {
-    if (this.unconsumedRequests() > 0) return true
-    Sring.reqEvent.set(this.view, this.base, advance(this.consumed, 1))
-    return this.unconsumedRequests() > 0
+  /** Before going to sleep: asks to be woken when `count` requests wait, by the next one unless told otherwise; true when they do already. */
+  finalCheckForRequests(count = 1): boolean {
+    if (this.unconsumedRequests() >= count) return true
+    Sring.reqEvent.set(this.view, this.base, advance(this.consumed, count))
+    return this.unconsumedRequests() >= count
   }
 }

@@ -6,6 +6,7 @@
  *
  * A port for user code gives its reader bytes of its own, which takes most of its time; a guest reads a frame in its
  * own page. Two more rows show what that makes: readers that keep every frame, and a bridge's bare ports.
+ * The part `linux` is a TCP stream of Debian's Linux, with what xen-netfront can negotiate and without.
  */
 import type { Nic } from '../../src/drivers/index.ts'
 import { Bridge, NetBackend, NetFrontend, parseMac } from '../../src/drivers/index.ts'
@@ -14,6 +15,7 @@ import { BackendBus, FrontendBus } from '../../src/guest/index.ts'
 import { Host } from '../../src/index.ts'
 import { seedNic, seeder } from '../support/devices.ts'
 import type { Report } from './report.ts'
+import { linuxStream } from './support/linux-stream.ts'
 import { bestRates, type Work } from './support/rates.ts'
 
 /** Frames of one round: a few tenths of a second. */
@@ -138,8 +140,13 @@ function betweenBarePorts(size: number): Work {
   }
 }
 
-/** Measures and reports. */
-export async function run(report: Report): Promise<void> {
+/** Measures and reports; `parts` are `guest` and `linux`, both where none is named. */
+export async function run(report: Report, parts: readonly string[] = []): Promise<void> {
+  if (parts.length === 0 || parts.includes('guest')) await betweenGuests(report)
+  if (parts.length === 0 || parts.includes('linux')) await linuxStream(report)
+}
+
+async function betweenGuests(report: Report): Promise<void> {
   const setup = await setUp()
   for (const [size, target] of [[1500, 0.95], [500, 0.86]] as const) {
     const kept: Uint8Array[] = []

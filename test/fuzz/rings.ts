@@ -4,18 +4,19 @@
  * be left mapped, granted or thrown. A failing sequence is repeated by its number.
  */
 import {
-  BLKIF_OP, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF,
-  NetifRxRequest, NetifRxResponse, NetifTxRequest, Sring,
+  BLKIF_OP, BlkifRequest, BlkifRequestDiscard, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETIF_EXTRA_TYPE, NETRXF, NETTXF,
+  NetifExtraInfo, NetifRxRequest, NetifRxResponse, NetifTxRequest, Sring,
 } from '../../src/abi/index.ts'
 import type { BlockRequest } from '../../src/drivers/index.ts'
 import {
-  BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, NetFrontend, ReceiveServer, Staging, TransmitServer,
+  BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, MulticastFilter, NetFrontend, ReceiveServer, Staging, TransmitServer, noStatistics,
 } from '../../src/drivers/index.ts'
 import { framesOf } from '../../src/drivers/net/staging.ts'
 import type { FrontendDevice, GuestKernel } from '../../src/guest/index.ts'
 import type { DomId } from '../../src/util/index.ts'
 import { SeededRandom, below } from '../../src/util/index.ts'
 import { type FakeDomain, FakeHypervisor } from '../../src/testing/index.ts'
+import { blankTcp } from '../support/tcp-frames.ts'
 
 /** What is fuzzed: the driver, and the half that is real. */
 export type Target = 'block back-end' | 'block front-end' | 'net transmit' | 'net receive' | 'net front-end'
@@ -273,7 +274,16 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
 }
 
 const marksOf = (random: SeededRandom): number =>
-  rarely(random, 40) ? odd(random) & 0xffff : rarely(random, 12) ? NETTXF.more_data : rarely(random, 4) ? NETTXF.csum_blank : 0
+  (rarely(random, 40) ? odd(random) & 0xffff : rarely(random, 12) ? NETTXF.more_data : rarely(random, 4) ? NETTXF.csum_blank : 0) | (rarely(random, 8) ? NETTXF.extra_info : 0)
+
+/** Extra information that is nearly right. */
+function writeExtra({ random, hub: { view } }: Attack, at: number): void {
+  const kinds = [NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.MCAST_ADD, NETIF_EXTRA_TYPE.MCAST_DEL, NETIF_EXTRA_TYPE.HASH]
+  NetifExtraInfo.type.set(view, at, rarely(random, 60) ? odd(random) & 0xff : kinds[below(random, kinds.length)]!)
+  NetifExtraInfo.flags.set(view, at, rarely(random, 30) ? odd(random) & 0xff : 0)
+  NetifExtraInfo.gsoSize.set(view, at, rarely(random, 60) ? odd(random) & 0xffff : 1 + below(random, 1500))
+  NetifExtraInfo.gsoType.set(view, at, rarely(random, 60) ? odd(random) & 0xff : 1 + below(random, 2))
+}
 
 function netTransmit({ hub, back, front, reached }: FuzzHost, random: SeededRandom, staging: Staging): void {
   const pages = granted(front.kernel, BACK, 6)
@@ -281,25 +291,33 @@ function netTransmit({ hub, back, front, reached }: FuzzHost, random: SeededRand
   hub.bytes.fill(0, ring, ring + 4096)
   const bridge = new Bridge({ now: () => hub.clock.now() })
   let frames = 0
-  bridge.open({ onFrame: () => { frames += 1 } })
-  const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  // One port takes what the guest sends as it is, the other has it cut.
+  bridge.attach({ deliver: () => { frames += 1 }, flush: () => undefined, takesLarge: () => true })
+  bridge.open()
+  pages.bases.slice(1).forEach((base, index) => hub.bytes.set(blankTcp({ version: index % 2 === 0 ? 4 : 6, data: new Uint8Array(1000) }), base))
+  const statistics = noStatistics()
   const link = bridge.attach({ deliver: () => undefined, flush: () => undefined })
   const services = { grants: back.kernel.hypercalls, domid: FRONT, staging, statistics }
-  const server = new TransmitServer(services, ring, { link, notify: () => undefined })
+  const groups = new MulticastFilter()
+  const server = new TransmitServer(services, ring, { link, groups, notify: () => undefined })
   const attack: Attack = { random, hub, ring, entrySize: NetifTxRequest.size, entries: 256, producer: 'reqProd' }
   for (let step = 0; step < 24; step += 1) {
     const count = below(random, 24)
     for (let i = 0; i < count; i += 1) {
       const at = entryOf(attack, i)
       NetifTxRequest.gref.set(hub.view, at, rarely(random, 20) ? odd(random) : pages.refs[below(random, pages.refs.length)]!)
-      NetifTxRequest.offset.set(hub.view, at, rarely(random, 20) ? odd(random) & 0xffff : below(random, 2000))
-      NetifTxRequest.flags.set(hub.view, at, i === count - 1 && !rarely(random, 20) ? 0 : marksOf(random))
+      const flags = i === count - 1 && !rarely(random, 20) ? 0 : marksOf(random)
+      const hasHeaders = (flags & (NETTXF.extra_info | NETTXF.csum_blank)) !== 0 && !rarely(random, 8)
+      NetifTxRequest.offset.set(hub.view, at, rarely(random, 20) ? odd(random) & 0xffff : hasHeaders ? 0 : below(random, 2000))
+      NetifTxRequest.flags.set(hub.view, at, flags)
       NetifTxRequest.packetSize.set(hub.view, at, rarely(random, 10) ? odd(random) & 0xffff : 14 + below(random, 1500))
+      if ((flags & NETTXF.extra_info) !== 0 && i + 1 < count) writeExtra(attack, entryOf(attack, (i += 1)))
     }
     produce(attack, count)
     disturb(attack)
     server.serve()
   }
+  if (groups.save().groups.length > 64) throw new Error('more groups are kept than may be')
   reached.served += statistics.framesIn
   reached.refused += statistics.errors
   reached.broken += server.broken ? 1 : 0
@@ -312,9 +330,9 @@ function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRando
   const pages = granted(front.kernel, BACK, 6)
   const ring = pages.bases[0]!
   hub.bytes.fill(0, ring, ring + 4096)
-  const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  const statistics = noStatistics()
   const services = { grants: back.kernel.hypercalls, domid: FRONT, staging, statistics }
-  const features = { scatter: below(random, 2) === 0, checksumBlank: below(random, 2) === 0, checksumBlankIpv6: below(random, 2) === 0 }
+  const features = { scatter: below(random, 2) === 0, checksumBlank: below(random, 2) === 0, checksumBlankIpv6: below(random, 2) === 0, large: below(random, 2) === 0, largeIpv6: below(random, 2) === 0 }
   const server = new ReceiveServer(services, ring, { features, notify: () => undefined })
   const attack: Attack = { random, hub, ring, entrySize: NetifRxRequest.size, entries: 256, producer: 'reqProd' }
   for (let step = 0; step < 24; step += 1) {
@@ -331,7 +349,7 @@ function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRando
       const isStaged = below(random, 3) === 0
       if (isStaged) staged.resize(14 + below(random, 1500))
       const bytes = isStaged ? staged.bytes : new Uint8Array(14 + below(random, below(random, 8) === 0 ? 60_000 : 1500))
-      server.deliver(isStaged ? staged : { bytes, checksumBlank: below(random, 4) === 0, validated: false })
+      server.deliver(isStaged ? staged : { bytes, checksumBlank: below(random, 4) === 0, validated: false, ...(rarely(random, 4) ? { segmentSize: 1 + below(random, 0xffff) } : {}) })
     }
     server.serve()
   }
@@ -352,7 +370,7 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
     close: async () => { closed += 1 },
   }
   // The interface uses these members of a device and no others.
-  const driver = new NetFrontend()
+  const driver = new NetFrontend({ large: below(random, 2) === 0 })
   const instance = driver.probe(device as unknown as FrontendDevice)
   const nic = driver.nics[0]!
   await instance.publish()
@@ -379,10 +397,14 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
       NetifRxResponse.offset.set(hub.view, at, rarely(random, 80) ? odd(random) & 0xffff : 0)
       NetifRxResponse.flags.set(hub.view, at, rarely(random, 10) ? odd(random) & 0xffff : 0)
       NetifRxResponse.status.set(hub.view, at, rarely(random, 10) ? (odd(random) << 16) >> 16 : below(random, 1514))
+      if (rarely(random, 10) && i + 1 < count) {
+        NetifRxResponse.flags.set(hub.view, at, NETRXF.extra_info | (rarely(random, 3) ? NETRXF.more_data : 0))
+        writeExtra(attack, entryOf(attack, (i += 1)))
+      }
     }
     produce(attack, count)
     if (rarely(random, 4)) disturb(attack)
-    if (nic.connected && below(random, 2) === 0 && !nic.send(new Uint8Array(60))) reached.refused += 1
+    if (nic.connected && below(random, 2) === 0 && !nic.send(new Uint8Array(rarely(random, 4) ? below(random, 9000) : 60))) reached.refused += 1
     front.setPending(Number(nodes['event-channel-rx']))
     front.runner.run(1_000_000)
   }

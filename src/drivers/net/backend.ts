@@ -6,18 +6,17 @@
  * Reference: public/io/netif.h; the captures of Linux and xl on Xen 4.17.
  */
 import type { XenbusStateName } from '../../abi/index.ts'
-import { RateLimit, mappedPageState, rateLimitState, type Rate } from '../../guest/index.ts'
-import type { BackendDevice, BackendDriver, BackendInstance, DriverState, GuestKernel, MappedPage } from '../../guest/index.ts'
-import { type DomId, type EventPort, type GrantRef, type Part, type StateOf, sameState } from '../../util/index.ts'
-import { badState, part, shape, XenError } from '../../util/index.ts'
+import { RateLimit, rateLimitState, readNumber, type Rate } from '../../guest/index.ts'
+import type { BackendDevice, BackendDriver, BackendInstance, DriverState, GuestKernel } from '../../guest/index.ts'
+import { badState, part, sameState, shape, XenError, type DomId, type Part, type StateOf } from '../../util/index.ts'
 import type { Bridge, BridgeLink, NetPort } from './bridge.ts'
 import { parseMac, type NetFrame } from './frame.ts'
-import type { ReceiveFeatures } from './receive.ts'
-import { ReceiveServer, receiveState } from './receive.ts'
-import { Staging, stagingState } from './staging.ts'
 import { HeldOutput, type FrameTarget, type OutputHold } from './held-output.ts'
-import type { NetStatistics } from './transmit.ts'
-import { TransmitServer, transmitState } from './transmit.ts'
+import { MulticastFilter, multicastFilterState } from './multicast-filter.ts'
+import { NetConnection, netConnectionState, readFeatures, readQueues, type ConnectionServices } from './net-connection.ts'
+import { MAX_NIC_QUEUES, USUAL_NIC_QUEUES } from './protocol.ts'
+import { Staging, stagingState } from './staging.ts'
+import { noStatistics, type NetStatistics } from './transmit.ts'
 
 /** How the back-end is made. */
 export interface NetBackendOptions {
@@ -34,6 +33,8 @@ export interface ServedNic {
   readonly statistics: NetStatistics
   /** True while a front-end is connected. */
   readonly connected: boolean
+  /** How many queues the front-end has; 0 while none is connected. */
+  readonly queues: number
   /** True when the front-end broke one of its rings. */
   readonly broken: boolean
   /** How much the guest may send: bytes in an interval; undefined where there is no limit. */
@@ -48,39 +49,25 @@ export interface ServedNic {
   holdOutput(): OutputHold
 }
 
-interface Connection {
-  readonly transmit: TransmitServer
-  readonly receive: ReceiveServer
-  readonly link: BridgeLink
-  readonly rings: OpenRings
-  readonly features: ReceiveFeatures
-  release(): void
+/** What the back-end offers of what it has. */
+interface Offer {
+  readonly queues: number
+  /** Frames whose TCP is cut later. */
+  readonly large: boolean
 }
 
-/** A front-end's rings, mapped, and the ports by which they are told of. */
-interface OpenRings {
-  readonly transmitPage: MappedPage
-  readonly receivePage: MappedPage
-  readonly transmitPort: EventPort
-  /** The same port where the front-end uses one for both rings. */
-  readonly receivePort: EventPort
-}
-
-const netConnectionState = /* @__PURE__ */ shape.record({
-  transmitPage: mappedPageState, receivePage: mappedPageState, transmitPort: shape.word, receivePort: shape.word,
-  features: /* @__PURE__ */ shape.record<ReceiveFeatures>({ scatter: shape.flag, checksumBlank: shape.flag, checksumBlankIpv6: shape.flag }),
-  /** Its number on the bridge. */
-  link: shape.time,
-  transmit: transmitState, receive: receiveState,
-})
 const count = shape.time
 const instanceState = /* @__PURE__ */ shape.record({
   mac: /* @__PURE__ */ shape.text(64),
   bridge: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(256)),
   statistics: /* @__PURE__ */ shape.record<NetStatistics>({
     framesIn: count, bytesIn: count, framesOut: count, bytesOut: count, errors: count, dropped: count,
+    largeIn: count, largeOut: count, filtered: count,
   }),
-  connection: /* @__PURE__ */ shape.optional(netConnectionState),
+  /** The connection, and its number on the bridge. */
+  connection: /* @__PURE__ */ shape.optional(netConnectionState), link: /* @__PURE__ */ shape.optional(shape.time),
+  groups: multicastFilterState,
+  offer: /* @__PURE__ */ shape.record<Offer>({ queues: /* @__PURE__ */ shape.whole(1, MAX_NIC_QUEUES), large: shape.flag }),
   limit: /* @__PURE__ */ shape.optional(rateLimitState), isUp: shape.flag,
 })
 type InstanceState = StateOf<typeof instanceState>
@@ -92,15 +79,6 @@ function rateOf(text: string | undefined): Rate | undefined {
   return rate.amount >= 1 && rate.interval >= 1 ? rate : undefined
 }
 
-/** Where the front-end's rings are. */
-interface RingNodes {
-  readonly transmit: GrantRef
-  readonly receive: GrantRef
-  readonly transmitPort: EventPort
-  /** The same port where the front-end uses one for both rings. */
-  readonly receivePort: EventPort
-}
-
 /** What an interface needs of its back-end. */
 interface NetServices extends NetBackendOptions {
   /** The pages through which frames pass. */
@@ -110,12 +88,16 @@ interface NetServices extends NetBackendOptions {
 }
 
 class NetInstance implements BackendInstance, ServedNic, NetPort {
-  readonly statistics: NetStatistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  readonly statistics: NetStatistics = noStatistics()
   mac = ''
   private readonly device: BackendDevice
   private readonly backend: NetServices
   private bridge: Bridge | undefined
-  private connection: Connection | undefined
+  private connection: NetConnection | undefined
+  /** Its place on the bridge while a front-end is connected. */
+  private link: BridgeLink | undefined
+  private readonly groups = new MulticastFilter()
+  private offer: Offer = { queues: USUAL_NIC_QUEUES, large: true }
   private limit: RateLimit | undefined
   private held: HeldOutput | undefined
   isUp = true
@@ -137,6 +119,10 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     return this.connection !== undefined
   }
 
+  get queues(): number {
+    return this.connection?.size ?? 0
+  }
+
   get rate(): Rate | undefined {
     return this.limit?.rate
   }
@@ -145,7 +131,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     this.limit?.stop()
     this.limit = rate && new RateLimit(rate, this.device.kernel, this.onTransmit)
     if (this.connection === undefined) return
-    this.connection.transmit.limit = this.limit
+    this.connection.setLimit(this.limit)
     // Within the kernel, whose timers are set behind its own steps.
     this.device.kernel.post(this.onTransmit)
   }
@@ -162,19 +148,19 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 
   setUp(isUp: boolean): void {
     this.isUp = isUp
-    this.connection?.transmit.setLink(this.output(this.connection.link))
+    this.connection?.setTarget(this.output)
   }
 
   /** Where the guest's frames go. */
-  private output(link: BridgeLink): FrameTarget {
-    return this.held ?? (this.isUp ? link : this.noLink)
+  private get output(): FrameTarget {
+    return this.held ?? (this.isUp ? this.link : undefined) ?? this.noLink
   }
 
   holdOutput(): OutputHold {
     if (this.held !== undefined) throw new XenError('BUSY', `the output of interface ${this.handle} of domain ${this.domid} is kept back already`, { details: { domid: this.domid, doing: 'kept back' } })
-    const held = new HeldOutput(() => (this.isUp ? this.connection?.link : undefined), () => void (this.statistics.dropped += 1))
+    const held = new HeldOutput(() => (this.isUp ? this.link : undefined), () => void (this.statistics.dropped += 1))
     const { kernel } = this.device
-    const relink = (): void => this.connection?.transmit.setLink(this.output(this.connection.link))
+    const relink = (): void => this.connection?.setTarget(this.output)
     this.held = held
     relink()
     return {
@@ -203,14 +189,23 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   private readonly noLink = { send: (): void => void (this.statistics.dropped += 1), flush: (): void => undefined }
 
   get broken(): boolean {
-    return this.connection !== undefined && (this.connection.transmit.broken || this.connection.receive.broken)
+    return this.connection?.broken === true
+  }
+
+  /** Reads what its description has the back-end offer. */
+  private async readOffer(): Promise<Offer> {
+    const number = (name: string, maximum: number): Promise<number | undefined> => readNumber(this.device.store, `${this.device.path}/${name}`, { minimum: 0, maximum })
+    const [queues = 0, gso = 1] = await Promise.all([number('queues', MAX_NIC_QUEUES), number('gso', 1)])
+    return { queues: queues === 0 ? USUAL_NIC_QUEUES : queues, large: gso === 1 }
   }
 
   async announce(): Promise<void> {
+    const { queues, large } = this.offer = await this.readOffer()
     await this.device.writeTogether({
-      'feature-sg': '1', 'feature-ipv6-csum-offload': '1', 'feature-rx-copy': '1', 'feature-rx-flip': '0',
+      'feature-sg': '1', ...(large ? { 'feature-gso-tcpv4': '1', 'feature-gso-tcpv6': '1' } : {}), 'feature-ipv6-csum-offload': '1', 'feature-rx-copy': '1',
+      'feature-rx-flip': '0', 'feature-multicast-control': '1', 'feature-dynamic-multicast-control': '1',
     })
-    await this.device.write({ 'feature-split-event-channels': '1', 'multi-queue-max-queues': '1' })
+    await this.device.write({ 'feature-split-event-channels': '1', 'multi-queue-max-queues': String(queues) })
   }
 
   /** Finds the bridge, as the hotplug script would. */
@@ -219,6 +214,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     this.mac = (await device.read('mac')) ?? ''
     this.setRate(rateOf(await device.read('rate')))
     await device.watch(this.ratePath, this.rateChanged)
+    await device.watch(this.filterPath, this.sampleFilter)
     const name = await device.read('bridge')
     this.bridge = name === undefined ? undefined : this.backend.bridge(name)
     if (this.bridge === undefined) {
@@ -233,157 +229,97 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     const { device, bridge } = this
     if (frontend !== 'Connected' || bridge === undefined) return false
     this.disconnect()
-    const flag = async (name: string): Promise<boolean> => (await device.readOtherNumber(name)) === 1
-    const queues = (await device.readOtherNumber('multi-queue-num-queues')) ?? 1
-    if (!(await flag('request-rx-copy')) || queues !== 1) {
-      throw new XenError('NOT_SUPPORTED', 'only receiving by copy over one queue was offered', { details: { queues } })
-    }
-    const features: ReceiveFeatures = {
-      scatter: await flag('feature-sg'), checksumBlank: !(await flag('feature-no-csum-offload')),
-      checksumBlankIpv6: await flag('feature-ipv6-csum-offload'),
-    }
-    this.map(await this.ringNodes(), features, bridge)
+    const features = await readFeatures(device)
+    const { large } = this.offer
+    const queues = await readQueues(device, this.offer.queues)
+    await this.sampleFilter()
+    // The pages before the port on the bridge, as they may be short.
+    this.backend.staging(device)
+    const connection = NetConnection.map(this.services, { queues, features: large ? features : { ...features, large, largeIpv6: large }, target: this.noLink })
+    this.take(connection, bridge.attach(this))
     return true
   }
 
-  private async ringNodes(): Promise<RingNodes> {
-    const { device } = this
-    const shared = await device.readOtherNumber('event-channel', { minimum: 1 })
-    const port = async (name: string): Promise<EventPort> =>
-      (shared ?? await device.requireOther(name, { minimum: 1 })) as EventPort
-    return {
-      transmit: (await device.requireOther('tx-ring-ref')) as GrantRef,
-      receive: (await device.requireOther('rx-ring-ref')) as GrantRef,
-      transmitPort: await port('event-channel-tx'), receivePort: await port('event-channel-rx'),
-    }
+  private get services(): ConnectionServices {
+    return { device: this.device, staging: this.backend.staging(this.device), statistics: this.statistics, groups: this.groups }
   }
 
-  private map(nodes: RingNodes, features: ReceiveFeatures, bridge: Bridge): void {
-    const { kernel, otherEnd: domid } = this.device
-    const undo: (() => void)[] = []
-    const release = (): void => { for (const step of undo.splice(0).reverse()) step() }
-    const mapped = (ref: GrantRef): MappedPage => {
-      const page = kernel.grants.map(domid, ref)
-      undo.push(() => kernel.grants.unmap(page))
-      return page
-    }
-    const bound = (remote: EventPort, handler: () => void): EventPort => {
-      const port = kernel.events.keep(kernel.events.bindInterdomain(domid, remote, handler))
-      undo.push(() => kernel.events.close(port))
-      return port
-    }
-    try {
-      const transmitPage = mapped(nodes.transmit)
-      const receivePage = mapped(nodes.receive)
-      const split = nodes.transmitPort !== nodes.receivePort
-      const transmitPort = bound(nodes.transmitPort, split ? this.onTransmit : this.onBoth)
-      const receivePort = split ? bound(nodes.receivePort, this.onReceive) : transmitPort
-      // The pages before the port on the bridge, as they may be short.
-      this.backend.staging(this.device)
-      const link = bridge.attach(this)
-      undo.push(() => link.detach())
-      this.serve({ transmitPage, receivePage, transmitPort, receivePort }, { features, link, release })
-    } catch (error) {
-      release()
-      throw error
-    }
+  private take(connection: NetConnection, link: BridgeLink): void {
+    this.link = link
+    this.connection = connection
+    connection.setLimit(this.limit)
+    connection.setTarget(this.output)
   }
 
-  private serve(rings: OpenRings, rest: Pick<Connection, 'features' | 'link' | 'release'>): Connection {
-    const { kernel, otherEnd: domid } = this.device
-    const { features, link } = rest
-    const services = { grants: kernel.hypercalls, domid, staging: this.backend.staging(this.device), statistics: this.statistics }
-    const transmit = new TransmitServer(services, rings.transmitPage.base, {
-      link, notify: () => void kernel.events.notify(rings.transmitPort),
-    })
-    const receive = new ReceiveServer(services, rings.receivePage.base, {
-      features, notify: () => void kernel.events.notify(rings.receivePort),
-    })
-    transmit.limit = this.limit
-    transmit.setLink(this.output(link))
-    return (this.connection = { transmit, receive, rings, ...rest })
+  private get filterPath(): string {
+    return `${this.device.otherPath}/request-multicast-control`
+  }
+
+  /** Whether the front-end wants to be spared the groups that it has not joined: it may say so at any time. */
+  private readonly sampleFilter = async (): Promise<void> => {
+    this.groups.isOn = (await this.device.readOtherNumber('request-multicast-control')) === 1
   }
 
   // State
 
   underWay(): string | undefined {
-    return this.held === undefined ? this.connection?.receive.underWay() : 'frames that are kept back'
+    return this.held === undefined ? this.connection?.underWay() : 'frames that are kept back'
   }
 
   save(): InstanceState {
-    const { connection, mac, bridge, statistics } = this
-    const place = ({ frame, handle }: MappedPage): StateOf<typeof mappedPageState> => ({ frame, handle })
+    const { connection, mac, bridge, statistics, link } = this
     return {
-      mac, bridge: bridge?.name, statistics: { ...statistics }, limit: this.limit?.save(), isUp: this.isUp,
-      connection: connection && {
-        transmitPage: place(connection.rings.transmitPage), receivePage: place(connection.rings.receivePage),
-        transmitPort: connection.rings.transmitPort, receivePort: connection.rings.receivePort,
-        features: { ...connection.features }, link: connection.link.number,
-        transmit: connection.transmit.save(), receive: connection.receive.save(),
-      },
+      mac, bridge: bridge?.name, statistics: { ...statistics }, limit: this.limit?.save(), isUp: this.isUp, connection: connection?.save(), link: link?.number,
+      groups: this.groups.save(), offer: { ...this.offer },
     }
   }
 
-  load({ mac, bridge, statistics, connection, limit, isUp }: InstanceState): void {
+  load({ mac, bridge, statistics, connection, link, limit, isUp, groups, offer }: InstanceState): void {
     this.mac = mac
+    this.offer = offer
     this.isUp = isUp
+    this.groups.load(groups)
     if (limit !== undefined) {
       this.limit = new RateLimit({ amount: limit.amount, interval: limit.interval }, this.device.kernel, this.onTransmit)
       this.limit.load(limit, this.device.kernel.attachments)
     }
     this.device.attachWatch(this.ratePath, this.rateChanged)
+    this.device.attachWatch(this.filterPath, this.sampleFilter)
     this.bridge = bridge === undefined ? undefined : this.backend.bridge(bridge)
     Object.assign(this.statistics, statistics)
-    if (connection === undefined) return
+    if (connection === undefined || link === undefined) return
     if (this.bridge === undefined) throw badState('a connected interface is on no bridge')
-    const { kernel } = this.device
-    const { attachPage, attachPort } = kernel.attachments
-    const split = connection.transmitPort !== connection.receivePort
-    const transmitPort = attachPort(connection.transmitPort, split ? this.onTransmit : this.onBoth)
-    const rings = {
-      transmitPage: attachPage(connection.transmitPage), receivePage: attachPage(connection.receivePage), transmitPort,
-      receivePort: split ? attachPort(connection.receivePort, this.onReceive) : transmitPort,
-    }
-    const link = this.bridge.reattach(this, connection.link)
-    const release = (): void => {
-      link.detach()
-      for (const port of new Set([rings.receivePort, rings.transmitPort])) kernel.events.close(port)
-      for (const page of [rings.receivePage, rings.transmitPage]) kernel.grants.unmap(page)
-    }
-    const { transmit, receive } = this.serve(rings, { features: connection.features, link, release })
-    transmit.load(connection.transmit)
-    receive.load(connection.receive)
+    this.take(NetConnection.load(this.services, connection, this.noLink), this.bridge.reattach(this, link))
   }
 
   // Frames
 
   /** Takes a frame from the bridge. */
   deliver(frame: NetFrame): void {
-    if (this.isUp) this.connection?.receive.deliver(frame)
-    else this.statistics.dropped += 1
+    if (!this.isUp) this.statistics.dropped += 1
+    else if (this.groups.isOn && this.groups.keepsOut(frame.bytes)) this.statistics.filtered += 1
+    else this.connection?.deliver(frame)
+  }
+
+  takesLarge(frame: NetFrame): boolean {
+    return this.connection?.takesLarge(frame) === true
   }
 
   /** Sends on what the bridge has delivered. */
   flush(): void {
-    this.connection?.receive.serve()
+    this.connection?.flush()
   }
 
   private readonly onTransmit = (): void => {
-    this.connection?.transmit.serve()
-  }
-
-  private readonly onReceive = (): void => {
-    this.connection?.receive.serve()
-  }
-
-  private readonly onBoth = (): void => {
-    this.onTransmit()
-    this.onReceive()
+    this.connection?.serveTransmit()
   }
 
   disconnect(): void {
-    const { connection } = this
+    const { connection, link } = this
     this.connection = undefined
+    this.link = undefined
+    this.groups.load({ isOn: false, groups: [] })
+    link?.detach()
     connection?.release()
   }
 
@@ -424,7 +360,7 @@ export class NetBackend implements BackendDriver {
   // State
 
   readonly state: DriverState = {
-    version: 3,
+    version: 4,
     shape: instanceState,
     load: (device, state) => {
       const instance = new NetInstance(device, this.services)

@@ -18,6 +18,7 @@ import { FrameQueue, frameQueueState } from './frame-queue.ts'
 import type { NetFrame } from './frame.ts'
 import type { NetInterference, NetServices } from './interference.ts'
 import { ETHERNET_HEADER, addressAt, completeChecksum, isGroupAddress } from './frame.ts'
+import { cutSegments } from './segments.ts'
 
 /** The seam to whatever takes frames from a bridge: a guest's interface, user code, a tunnel. */
 export interface NetPort {
@@ -25,6 +26,11 @@ export interface NetPort {
   deliver(frame: NetFrame): void
   /** The batch is over: send on what was delivered. */
   flush(): void
+  /**
+   * True where the port takes this frame as it is, although its TCP is still to be cut into segments (`segmentSize`). A port that does not, or does not
+   * say, gets the segments, each with a whole checksum and of the bridge's size.
+   */
+  takesLarge?(frame: NetFrame): boolean
 }
 
 /** A port that has been attached to a bridge. */
@@ -146,12 +152,15 @@ export class Bridge implements Quiescible {
     const services: NetServices = { now: () => this.options.now(), after: (nanoseconds, act) => this.options.after?.(nanoseconds, act) }
     return (frame) => {
       if (interference.asks === false) return this.forward(port, frame)
-      let isNow = true
-      interference.frame({ bridge: this.name, port: number, frame }, (passed) => {
-        this.forward(port, passed)
-        if (!isNow) this.flush()
-      }, services)
-      isNow = false
+      // What is lost or spoilt on a wire is a segment.
+      for (const one of frame.segmentSize === undefined ? [frame] : cutSegments(frame, this.mtu)) {
+        let isNow = true
+        interference.frame({ bridge: this.name, port: number, frame: one }, (passed) => {
+          this.forward(port, passed)
+          if (!isNow) this.flush()
+        }, services)
+        isNow = false
+      }
     }
   }
 
@@ -249,8 +258,19 @@ export class Bridge implements Quiescible {
     if (!isGroupAddress(bytes, 6)) this.learn(bytes, source)
     const known = isGroupAddress(bytes, 0) ? undefined : this.table.find(bytes, 0)
     if (known === source) return
+    if (frame.segmentSize !== undefined) return this.forwardLarge(source, known, frame)
     if (known !== undefined) this.hand(known, frame)
     else for (const port of this.ports) if (port !== source) this.hand(port, frame)
+  }
+
+  /** Hands on a frame whose TCP is still to be cut: as it is to ports that take it so, in its segments to the others. */
+  private forwardLarge(source: NetPort, known: NetPort | undefined, frame: NetFrame): void {
+    let cut: readonly NetFrame[] | undefined
+    for (const port of known === undefined ? this.ports : [known]) {
+      if (port === source) continue
+      if (port.takesLarge?.(frame) === true) this.hand(port, frame)
+      else for (const segment of cut ??= cutSegments(frame, this.mtu)) this.hand(port, segment)
+    }
   }
 
   private hand(port: NetPort, frame: NetFrame): void {

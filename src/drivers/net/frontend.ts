@@ -4,8 +4,9 @@
  * Reference: public/io/netif.h.
  */
 import type { FrontendDevice, FrontendDriver, FrontendInstance } from '../../guest/index.ts'
-import { checkArgument, whole } from '../../util/index.ts'
-import { openNic, type Nic } from './nic.ts'
+import { checkArgument, checkOptions, flag, whole } from '../../util/index.ts'
+import { openNic, type NetFrontendOptions, type Nic } from './nic.ts'
+import { MAX_NIC_QUEUES } from './protocol.ts'
 
 /**
  * The driver for `vif` devices of a guest, to be registered with the guest kit's `FrontendBus`.
@@ -19,11 +20,18 @@ import { openNic, type Nic } from './nic.ts'
 export class NetFrontend implements FrontendDriver {
   readonly type = 'vif'
   private readonly known = new Map<string, Nic>()
+  private readonly options: NetFrontendOptions
   private waiting: { readonly id: string; readonly resolve: (nic: Nic) => void }[] = []
+
+  /** Throws INVALID_ARGUMENT for options that are wrong. */
+  constructor(options: NetFrontendOptions = {}) {
+    checkOptions('NetFrontend', options, { maxQueues: whole(1, MAX_NIC_QUEUES), large: flag, multicastControl: flag })
+    this.options = options
+  }
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    const { nic, instance } = openNic(device, this.known.get(device.id))
+    const { nic, instance } = openNic(device, this.options, this.known.get(device.id))
     this.known.set(nic.id, nic)
     for (const { resolve } of this.waiting.filter(({ id }) => id === nic.id)) resolve(nic)
     this.waiting = this.waiting.filter(({ id }) => id !== nic.id)

@@ -4,7 +4,7 @@
  * Reference: the qdisc sch_plug of Linux, which libxl's Remus uses for this.
  */
 import type { BridgeLink } from './bridge.ts'
-import type { NetFrame } from './frame.ts'
+import { withOwnBytes, type NetFrame } from './frame.ts'
 
 /** Where frames go. */
 export type FrameTarget = Pick<BridgeLink, 'send' | 'flush'>
@@ -42,9 +42,10 @@ export class HeldOutput implements FrameTarget {
   }
 
   /** Keeps a copy. */
-  send({ bytes, checksumBlank, validated }: NetFrame): void {
+  send(frame: NetFrame): void {
+    const { bytes } = frame
     if (this.bytes + bytes.length > MOST_BYTES) return this.onDropped()
-    this.open.push({ bytes: bytes.slice(), checksumBlank, validated })
+    this.open.push(withOwnBytes(frame))
     this.frames += 1
     this.bytes += bytes.length
   }

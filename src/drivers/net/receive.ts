@@ -7,12 +7,14 @@
  * transmit.ts.
  * Reference: public/io/netif.h.
  */
-import { GNTST, NETIF_RSP, NetifRxRequest, NetifRxResponse, NETRXF, PAGE_SIZE } from '../../abi/index.ts'
+import {
+  GNTST, NETIF_EXTRA_TYPE, NETIF_GSO_TYPE, NETIF_RSP, NetifExtraInfo, NetifRxRequest, NetifRxResponse, NETRXF, PAGE_SIZE,
+} from '../../abi/index.ts'
 import type { GrantCopy } from '../../guest/index.ts'
 import { BackRing, ringState } from '../../rings/index.ts'
 import { badState, shape, type GrantRef, type StateOf, type Quiescible } from '../../util/index.ts'
 import type { NetFrame } from './frame.ts'
-import { completeChecksum, isIpv6 } from './frame.ts'
+import { completeChecksum, isIpv6, withOwnBytes } from './frame.ts'
 import { RX_ENTRY } from './protocol.ts'
 import type { CopyOut } from './staging.ts'
 import { RECEIVE_PAGES, copyOut } from './staging.ts'
@@ -28,6 +30,7 @@ export const receiveState = /* @__PURE__ */ shape.record({
   ring: ringState,
   queue: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
     bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, RECEIVE_QUEUE_BYTES), checksumBlank: shape.flag, validated: shape.flag,
+    segmentSize: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.whole(1, 0xffff)),
   }), RECEIVE_QUEUE_LIMIT),
 })
 
@@ -39,19 +42,38 @@ export interface ReceiveFeatures {
   readonly checksumBlank: boolean
   /** Blank checksums over IPv6. */
   readonly checksumBlankIpv6: boolean
+  /** Frames whose TCP is still to be cut into segments, over IPv4; they have blank checksums. */
+  readonly large: boolean
+  /** The same over IPv6. */
+  readonly largeIpv6: boolean
 }
+
+/** The features as they are saved. */
+export const receiveFeatures = /* @__PURE__ */ shape.record<ReceiveFeatures>({
+  scatter: shape.flag, checksumBlank: shape.flag, checksumBlankIpv6: shape.flag, large: shape.flag, largeIpv6: shape.flag,
+})
+
+/** True where such a front-end takes a frame whose TCP is still to be cut. */
+export const takesLarge = ({ scatter, checksumBlank, checksumBlankIpv6, large, largeIpv6 }: ReceiveFeatures, { bytes }: NetFrame): boolean =>
+  scatter && checksumBlank && (isIpv6(bytes) ? largeIpv6 && checksumBlankIpv6 : large)
 
 /** The pieces of a batch of frames in columns, one for each slot of the ring. */
 class Pieces {
   readonly id: Uint16Array
   readonly length: Uint16Array
   readonly flags: Uint16Array
+  /** Of a slot of extra information, how large segments are; 0 for a slot of bytes. */
+  readonly segment: Uint16Array
+  /** Which kind of segments. */
+  readonly kind: Uint8Array
   count = 0
 
   constructor(capacity: number) {
     this.id = new Uint16Array(capacity)
     this.length = new Uint16Array(capacity)
     this.flags = new Uint16Array(capacity)
+    this.segment = new Uint16Array(capacity)
+    this.kind = new Uint8Array(capacity)
   }
 }
 
@@ -97,7 +119,7 @@ export class ReceiveServer implements Quiescible {
 
   /** The position in the ring and the frames that wait, for a save of its back-end. */
   save(): StateOf<typeof receiveState> {
-    return { ring: this.ring.save(), queue: this.queue.map(({ bytes, checksumBlank, validated }) => ({ bytes: bytes.slice(), checksumBlank, validated })) }
+    return { ring: this.ring.save(), queue: this.queue.map(({ bytes, checksumBlank, validated, segmentSize }) => ({ bytes: bytes.slice(), checksumBlank, validated, segmentSize })) }
   }
 
   /** Goes on where the saved one was. */
@@ -113,7 +135,7 @@ export class ReceiveServer implements Quiescible {
   /** Takes a frame for the guest; it is on its way with the next `serve`. */
   deliver(frame: NetFrame): void {
     const { length } = frame.bytes
-    const fits = length <= PAGE_SIZE || this.features.scatter
+    const fits = (length <= PAGE_SIZE || this.features.scatter) && (frame.segmentSize === undefined || takesLarge(this.features, frame))
     const hasRoom = this.queue.length < RECEIVE_QUEUE_LIMIT && this.queuedBytes + length <= RECEIVE_QUEUE_BYTES
     if (!fits || !hasRoom) {
       this.services.statistics.dropped += 1
@@ -129,7 +151,7 @@ export class ReceiveServer implements Quiescible {
     let next = 0
     do {
       for (let given = this.give(next); given > 0; given = this.give(next)) next += given
-    } while (next < queue.length && this.ring.finalCheckForRequests() && this.fits(queue[next]!))
+    } while (next < queue.length && this.ring.finalCheckForRequests(this.slotsOf(queue[next]!)))
     for (let index = 0; index < next; index += 1) this.queuedBytes -= queue[index]!.bytes.length
     if (next === queue.length) queue.length = 0
     else if (next > 0) queue.splice(0, next)
@@ -149,8 +171,12 @@ export class ReceiveServer implements Quiescible {
     return { ...whole, checksumBlank: false }
   }
 
-  private slotsOf(frame: NetFrame): number {
+  private pagesOf(frame: NetFrame): number {
     return Math.ceil(frame.bytes.length / PAGE_SIZE)
+  }
+
+  private slotsOf(frame: NetFrame): number {
+    return this.pagesOf(frame) + (frame.segmentSize === undefined ? 0 : 1)
   }
 
   private fits(frame: NetFrame): boolean {
@@ -166,7 +192,7 @@ export class ReceiveServer implements Quiescible {
     this.staged = 0
     for (let index = start; index < queue.length; index += 1) {
       const frame = queue[index]!
-      const pages = frame.place === undefined ? this.slotsOf(frame) : 0
+      const pages = frame.place === undefined ? this.pagesOf(frame) : 0
       if (this.staged + pages > RECEIVE_PAGES || !this.fits(frame)) break
       this.plan(frame)
       ends.push(pieces.count)
@@ -178,9 +204,10 @@ export class ReceiveServer implements Quiescible {
   /** Takes slots for a frame and notes what is to be copied into them. */
   private plan(frame: NetFrame): void {
     const { copies, pieces, view } = this
-    const { bytes, checksumBlank, validated } = frame
+    const { bytes, checksumBlank, validated, segmentSize } = frame
     const size = bytes.length
-    let flags = (checksumBlank ? NETRXF.csum_blank : 0) | (validated || checksumBlank ? NETRXF.data_validated : 0)
+    const extra = segmentSize === undefined ? 0 : NETRXF.extra_info
+    let flags = extra | (checksumBlank ? NETRXF.csum_blank : 0) | (validated || checksumBlank ? NETRXF.data_validated : 0)
     for (let done = 0; done < size; done += PAGE_SIZE) {
       const length = Math.min(PAGE_SIZE, size - done)
       // `fits` has counted the slots.
@@ -195,9 +222,21 @@ export class ReceiveServer implements Quiescible {
       pieces.id[pieces.count] = NetifRxRequest.id.get(view, address)
       pieces.length[pieces.count] = length
       pieces.flags[pieces.count] = flags
+      pieces.segment[pieces.count] = 0
       pieces.count += 1
+      if (done === 0 && segmentSize !== undefined) this.planExtra(frame, segmentSize)
       flags = 0
     }
+  }
+
+  /** Takes the slot behind a frame's first one for what says how large its segments are; the page that the guest has put up there stays as it is. */
+  private planExtra({ bytes }: NetFrame, segmentSize: number): void {
+    const { pieces } = this
+    this.ring.takeRequest()
+    pieces.segment[pieces.count] = segmentSize
+    pieces.kind[pieces.count] = isIpv6(bytes) ? NETIF_GSO_TYPE.TCPV6 : NETIF_GSO_TYPE.TCPV4
+    pieces.length[pieces.count] = 0
+    pieces.count += 1
   }
 
   /** Says where a piece of a frame is copied from: where it lies, or a page that it is put into. */
@@ -219,11 +258,18 @@ export class ReceiveServer implements Quiescible {
   private answer(statuses: readonly number[]): void {
     const { view, pieces, ends, services: { statistics } } = this
     let piece = 0
+    let copy = 0
     for (const end of ends) {
       let okay = true
       let size = 0
+      // The slot behind the first is all that a frame can have besides bytes.
+      const isLarge = piece + 1 < end && pieces.segment[piece + 1] !== 0
       for (; piece < end; piece += 1) {
-        const isCopied = statuses[piece] === GNTST.okay
+        if (pieces.segment[piece] !== 0) {
+          this.respondExtra(view, piece)
+          continue
+        }
+        const isCopied = statuses[copy++] === GNTST.okay
         const length = pieces.length[piece]!
         this.respond(view, piece, isCopied ? length : NETIF_RSP.ERROR)
         okay &&= isCopied
@@ -232,6 +278,7 @@ export class ReceiveServer implements Quiescible {
       if (okay) {
         statistics.framesOut += 1
         statistics.bytesOut += size
+        if (isLarge) statistics.largeOut += 1
       } else {
         statistics.dropped += 1
       }
@@ -247,8 +294,16 @@ export class ReceiveServer implements Quiescible {
     NetifRxResponse.flags.set(view, address, this.pieces.flags[piece]!)
     NetifRxResponse.status.set(view, address, status)
   }
-}
 
-/** A frame with bytes of its own, as it must be when it outlives the batch that brought it. */
-const withOwnBytes = ({ bytes, checksumBlank, validated }: NetFrame): NetFrame =>
-  ({ bytes: bytes.slice(), checksumBlank, validated })
+  private respondExtra(view: DataView, piece: number): void {
+    const address = this.ring.nextResponse()
+    if (address < 0) return
+    NetifExtraInfo.type.set(view, address, NETIF_EXTRA_TYPE.GSO)
+    NetifExtraInfo.flags.set(view, address, 0)
+    NetifExtraInfo.gsoSize.set(view, address, this.pieces.segment[piece]!)
+    NetifExtraInfo.gsoType.set(view, address, this.pieces.kind[piece]!)
+    // The byte of nothing between them, too.
+    view.setUint8(address + 5, 0)
+    NetifExtraInfo.gsoFeatures.set(view, address, 0)
+  }
+}

@@ -7,18 +7,19 @@
  * Reference: public/io/netif.h.
  */
 import {
-  GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NetifExtraInfo, NetifTxRequest, NetifTxResponse, NETTXF, PAGE_SIZE,
+  GNTST, NETIF_EXTRA_FLAG, NETIF_EXTRA_TYPE, NETIF_GSO_TYPE, NETIF_RSP, NetifExtraInfo, NetifTxRequest, NetifTxResponse, NETTXF, PAGE_SIZE,
 } from '../../abi/index.ts'
 import type { GrantCopy, HypercallPort, RateLimit } from '../../guest/index.ts'
 import { BackRing, NO_ENTRY, ringState } from '../../rings/index.ts'
 import { shape, type DomId, type GrantRef, type StateOf } from '../../util/index.ts'
 import type { BridgeLink } from './bridge.ts'
 import type { NetFrame } from './frame.ts'
-import { ETHERNET_HEADER } from './frame.ts'
-import { MAX_SLOTS, TX_ENTRY } from './protocol.ts'
+import { ETHERNET_HEADER, addressAt, hasChecksumField } from './frame.ts'
+import type { MulticastFilter } from './multicast-filter.ts'
+import { MAX_EXTRAS, MAX_SLOTS, TX_ENTRY } from './protocol.ts'
+import { prepareLarge } from './segments.ts'
 import type { CopyIn, StagedFrame, Staging } from './staging.ts'
 import { TRANSMIT_PAGES, copyIn, framesOf } from './staging.ts'
-
 
 /** What an interface has carried. `in` is what the back-end took from the guest, `out` what it gave to it. */
 export interface NetStatistics {
@@ -30,7 +31,18 @@ export interface NetStatistics {
   errors: number
   /** Frames for the guest that found no room. */
   dropped: number
+  /** Of the frames from the guest, those that stand for several: their TCP was still to be cut into segments. */
+  largeIn: number
+  /** The same of the frames to the guest. */
+  largeOut: number
+  /** Frames to groups that the guest has not joined, and that it did not get as it had asked for that. */
+  filtered: number
 }
+
+/** Counters at their beginning. */
+export const noStatistics = (): NetStatistics => (
+  { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0, largeIn: 0, largeOut: 0, filtered: 0 }
+)
 
 /** Where a transmit ring is, and whether it was torn. */
 export const transmitState = /* @__PURE__ */ shape.record({ ring: ringState, torn: shape.flag })
@@ -68,10 +80,24 @@ interface Packet {
   /** Slots of extra information, answered with NULL. */
   extras: number
   flags: number
-  /** The description makes sense and asks for nothing that was not offered. */
+  /** The description makes sense. */
   sound: boolean
+  /** Bytes of the segments that it is to be cut into; 0 for a frame that is one, and the version of IP that it is said to have. */
+  segmentSize: number
+  version: 4 | 6
+  /** What is asked for in place of a frame: an address of a group to be joined or left. */
+  group: number | undefined
+  joins: boolean
   /** First of its staging pages. */
   page: number
+}
+
+/** What a transmit ring is served to. */
+export interface TransmitOptions {
+  readonly link: Pick<BridgeLink, 'send' | 'flush'>
+  /** The groups that the guest says it listens to; absent where nobody keeps them. */
+  readonly groups?: Pick<MulticastFilter, 'join' | 'leave'>
+  notify(): void
 }
 
 /** Serves a transmit ring. */
@@ -90,12 +116,14 @@ export class TransmitServer {
   private readonly copies: GrantCopy[] = []
   /** The front-end announced a frame and did not give all of its slots. */
   private torn = false
+  private readonly groups: Pick<MulticastFilter, 'join' | 'leave'> | undefined
   /** How much the guest may send; undefined where it may as much as it can. */
   limit: Pick<RateLimit, 'isSpent' | 'spend'> | undefined
 
   /** `base` is the byte offset of the ring's page. */
-  constructor(services: RingServices, base: number, options: { readonly link: BridgeLink; notify(): void }) {
+  constructor(services: RingServices, base: number, options: TransmitOptions) {
     this.services = services
+    this.groups = options.groups
     this.staged = framesOf(services.staging)
     this.link = options.link
     this.notify = () => options.notify()
@@ -104,7 +132,7 @@ export class TransmitServer {
     const { entries } = this.ring
     this.slots = new Slots(entries)
     this.packets = Array.from({ length: entries }, () => (
-      { first: 0, end: 0, extras: 0, flags: 0, sound: true, page: 0 }
+      { first: 0, end: 0, extras: 0, flags: 0, sound: true, segmentSize: 0, version: 4, group: undefined, joins: false, page: 0 }
     ))
     this.copySlots = Array.from({ length: TRANSMIT_PAGES }, () => copyIn(services.domid))
   }
@@ -173,7 +201,14 @@ export class TransmitServer {
     packet.extras = 0
     packet.flags = flags
     packet.sound = true
-    if ((flags & NETTXF.extra_info) !== 0 && !this.takeExtras(packet)) return false
+    packet.segmentSize = 0
+    packet.group = undefined
+    packet.end = slots.count
+    if ((flags & NETTXF.extra_info) !== 0) {
+      if (!this.takeExtras(packet)) return false
+      // It stands in the place of a frame, and has one slot.
+      if (packet.group !== undefined) return this.takeNothing(packet)
+    }
     let rest = 0
     while ((flags & NETTXF.more_data) !== 0) {
       flags = slots.count - first >= MAX_SLOTS ? -1 : this.takeSlot()
@@ -211,16 +246,43 @@ export class TransmitServer {
     return NetifTxRequest.flags.get(view, address)
   }
 
-  /** Takes slots of extra information. None was offered, so a frame that needs one is not carried. */
+  /** Takes slots of extra information. What is no such information, or has no end, is none of a front-end that knows the protocol: its ring is given up. */
   private takeExtras(packet: Packet): boolean {
-    packet.sound = false
+    const { view } = this
     let more = true
     while (more) {
-      const address = packet.extras >= MAX_SLOTS ? NO_ENTRY : this.ring.takeRequest()
+      const address = packet.extras >= MAX_EXTRAS ? NO_ENTRY : this.ring.takeRequest()
       if (address === NO_ENTRY) return this.tear()
       packet.extras += 1
-      more = (NetifExtraInfo.flags.get(this.view, address) & NETIF_EXTRA_FLAG.MORE) !== 0
+      more = (NetifExtraInfo.flags.get(view, address) & NETIF_EXTRA_FLAG.MORE) !== 0
+      if (!this.takeExtra(packet, address)) return this.tear()
     }
+    return true
+  }
+
+  /** Takes one piece of it; false when it makes no sense. */
+  private takeExtra(packet: Packet, address: number): boolean {
+    const { view } = this
+    const type = NetifExtraInfo.type.get(view, address)
+    if (type === NETIF_EXTRA_TYPE.GSO) {
+      const version = NetifExtraInfo.gsoType.get(view, address)
+      packet.segmentSize = NetifExtraInfo.gsoSize.get(view, address)
+      packet.version = version === NETIF_GSO_TYPE.TCPV6 ? 6 : 4
+      return packet.segmentSize > 0 && (version === NETIF_GSO_TYPE.TCPV4 || version === NETIF_GSO_TYPE.TCPV6)
+    }
+    if (type === NETIF_EXTRA_TYPE.MCAST_ADD || type === NETIF_EXTRA_TYPE.MCAST_DEL) {
+      packet.group = addressAt(NetifExtraInfo.mcastAddr.get(view, address), 0)
+      packet.joins = type === NETIF_EXTRA_TYPE.MCAST_ADD
+      return true
+    }
+    // A hash that the guest has computed is of use to nobody here.
+    return type === NETIF_EXTRA_TYPE.HASH
+  }
+
+  /** What was taken carries no bytes. */
+  private takeNothing(packet: Packet): true {
+    packet.sound = false
+    this.slots.size[packet.first] = 0
     return true
   }
 
@@ -243,9 +305,9 @@ export class TransmitServer {
       let okay = packet.sound
       if (packet.sound) {
         for (let slot = packet.first; slot < packet.end; slot += 1) okay = statuses[next++] === GNTST.okay && okay
-      }
-      if (okay) this.hand(packet)
-      else services.statistics.errors += 1
+        okay = okay && this.hand(packet)
+      } else if (packet.group !== undefined) okay = this.changeGroups(packet.group, packet.joins)
+      if (!okay) services.statistics.errors += 1
       this.answer(packet, okay ? NETIF_RSP.OKAY : NETIF_RSP.ERROR)
     }
     this.link.flush()
@@ -264,9 +326,16 @@ export class TransmitServer {
     }
   }
 
-  private hand(packet: Packet): void {
+  private changeGroups(group: number, joins: boolean): boolean {
+    if (joins) return this.groups?.join(group) === true
+    this.groups?.leave(group)
+    return this.groups !== undefined
+  }
+
+  /** Hands a frame to the bridge; false when it is none that its flags and its extra information can be true of. */
+  private hand(packet: Packet): boolean {
     const { slots, staged: frames, services: { statistics } } = this
-    const { first, end, page, flags } = packet
+    const { first, end, page, flags, segmentSize } = packet
     const checksumBlank = (flags & NETTXF.csum_blank) !== 0
     const validated = checksumBlank || (flags & NETTXF.data_validated) !== 0
     const staged = frames[page]!
@@ -278,9 +347,16 @@ export class TransmitServer {
     } else {
       frame = { bytes: this.join(packet), checksumBlank, validated }
     }
+    const { bytes } = frame
+    if (segmentSize > 0) {
+      if (!prepareLarge(bytes, { size: segmentSize, version: packet.version })) return false
+      frame = { bytes, checksumBlank: true, validated: true, segmentSize }
+      statistics.largeIn += 1
+    } else if (checksumBlank && !hasChecksumField(bytes)) return false
     statistics.framesIn += 1
-    statistics.bytesIn += frame.bytes.length
+    statistics.bytesIn += bytes.length
     this.link.send(frame)
+    return true
   }
 
   private join({ first, end, page }: Packet): Uint8Array {

@@ -1,12 +1,13 @@
 import { expect, test } from 'vitest'
 import {
   BlockBackend, BlockFrontend, Bridge, ConsoleBackend, MemoryBlockStore, NetBackend, NetFrontend, OverlayBlockStore, loadStores, parseMac, type DisksState,
-  type BlockFrontendOptions, type BlockStore,
+  type BlockFrontendOptions, type BlockStore, type NetFrontendOptions,
 } from '../../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, TypeScriptRunner, connectStore, type GuestKernel } from '../../../src/guest/index.ts'
 import { compareStates, partTree, SeededRandom, type DomId, type Part, type SavedPart, type SavedTree } from '../../../src/util/index.ts'
 import { seedDisk, seedNic } from '../../support/devices.ts'
 import { FakeHypervisor, TestStore, during } from '../../../src/testing/index.ts'
+import { blankTcp, readTcp } from '../../support/tcp-frames.ts'
 
 const mac = (number: number): string => `00:16:3e:00:00:0${number}`
 
@@ -45,7 +46,7 @@ class Services {
   }
 }
 
-async function setUp(rings: BlockFrontendOptions = {}) {
+async function setUp(rings: BlockFrontendOptions = {}, queues: NetFrontendOptions = {}) {
   const hub = new FakeHypervisor(16384)
   const store = new TestStore()
   const transport = store.server.connectLocal(0)
@@ -58,12 +59,12 @@ async function setUp(rings: BlockFrontendOptions = {}) {
     await services.bus.register(services.nics)
   }, { store: connect, pages: 256 })
   await hub.settle()
-  const [block, net] = [new BlockFrontend(rings), [new NetFrontend(), new NetFrontend()]] as const
+  const [block, net] = [new BlockFrontend(rings), [new NetFrontend(queues), new NetFrontend(queues)]] as const
   const guests = net.map((frontend, index) => hub.createDomain(index + 1, async (kernel) => {
     const bus = new FrontendBus(kernel)
     if (index === 0) await bus.register(block)
     await bus.register(frontend)
-  }, { store: store.connect(index + 1, `front${index + 1}`), pages: 1024, console: { back: 0 } }))
+  }, { store: store.connect(index + 1, `front${index + 1}`), pages: 1024, grantFrames: 8, console: { back: 0 } }))
   const { frame: ring, port } = guests[0]!.boot.console!
   store.seed({
     '/local/domain/1/console/ring-ref': String(ring), '/local/domain/1/console/port': String(port),
@@ -156,6 +157,40 @@ test('several rings of several pages go on in a kernel that was loaded, each wit
   expect(next.blocks.disks[0]!.statistics).toMatchObject({ writes: 1, reads: 12, errors: 0, indirect: 0 })
   expect(next.kernel.grants.mappings).toBe(services.kernel.grants.mappings)
   expect([back.crash, guests[0]!.crash]).toEqual([undefined, undefined])
+})
+
+test('queues of an interface go on in a kernel that was loaded, with the groups of its guest and the frames that wait for it', { timeout: 60_000 }, async () => {
+  const { hub, services, back, guests, nics, succeed } = await setUp({}, { maxQueues: 3, large: true, multicastControl: true })
+  const got: { readonly bytes: Uint8Array; readonly segmentSize: number | undefined }[] = []
+  nics[1]!.onFrame((bytes, segmentSize) => got.push({ bytes: bytes.slice(), segmentSize }))
+  nics[1]!.send(frame('ff:ff:ff:ff:ff:ff', mac(2), 'here'))
+  expect(await during(hub, nics[1]!.join('01:00:5e:00:00:01'))).toBe(true)
+  const to = [...parseMac(mac(2))!]
+  const sent = Array.from({ length: 12 }, (_, at) => blankTcp({ to, ports: [4000 + at, 80], sequence: at, data: new Uint8Array(50_000).fill(at) }))
+  const waiting = (): number => (services.nics.nic(2 as DomId, '0')!.statistics.framesOut)
+  // A guest that takes nothing: its rings fill, and frames wait in the back-end.
+  const asleep = hub.domains.get(2)!
+  const awake = asleep.shutdownReason
+  Object.assign(asleep, { runnable: false, shutdownReason: 3 })
+  for (let round = 0; round < 8; round += 1) {
+    for (const one of sent) nics[0]!.send(one, { segmentSize: 1400 })
+    await hub.settle()
+  }
+  expect(waiting()).toBeLessThan(96)
+  const calls = new Map(back.calls)
+  const next = await succeed(services)
+  expect(back.calls).toEqual(calls)
+  expect(compareStates(next.part().save(), services.part().save())).toEqual([])
+  Object.assign(asleep, { runnable: true, shutdownReason: awake })
+  for (const group of ['01:00:5e:00:00:01', '01:00:5e:00:00:02']) nics[0]!.send(frame(group, mac(1), group))
+  await hub.settle()
+  const { queues, statistics } = next.nics.nic(2 as DomId, '0')!
+  expect([queues, statistics.filtered, statistics.dropped, statistics.largeOut]).toEqual([3, 1, 0, 96])
+  expect(got.filter(({ bytes }) => bytes[0] === 1).map(({ bytes }) => textOf(bytes))).toEqual(['01:00:5e:00:00:01'])
+  const large = got.filter(({ segmentSize }) => segmentSize === 1400).map(({ bytes }) => readTcp(bytes))
+  expect([large.length, large.flatMap(({ wrong }) => wrong)]).toEqual([96, []])
+  for (const one of large) expect(one.data.every((byte) => byte === one.sequence)).toBe(true)
+  expect([back.crash, guests[1]!.crash]).toEqual([undefined, undefined])
 })
 
 test('a device is taken away from a loaded back-end as from any', async () => {

@@ -200,6 +200,8 @@ export class UserNetwork {
 
   private readonly port: NetPort = {
     deliver: (frame) => this.deliver(frame),
+    // A guest's TCP ends here: nothing is gained by cutting what is put together again.
+    takesLarge: () => true,
     flush: () => this.settle(),
   }
 

@@ -24,6 +24,10 @@ export interface NicDescription {
   readonly rate?: string | NicConfig['rate'] | undefined
   /** Default true. */
   readonly trusted?: boolean | undefined
+  /** Queues that are offered, 1 to 8. Default 4. A front-end takes as many as it likes; Linux one for each of its CPUs. */
+  readonly queues?: number | undefined
+  /** Whether it is offered that TCP is cut into segments later, by whoever needs segments (GSO). Default true. */
+  readonly gso?: boolean | undefined
 }
 
 /** A value that is right where the specification `KEY=VALUE` is. */
@@ -49,6 +53,7 @@ const NIC_CHECKS: OptionChecks<NicDescription> = {
   mac: asIn('mac'), bridge: asIn('bridge'), script: asIn('script'), ip: text, backend: asIn('backend'), name: asIn('vifname'),
   model: asIn('model'), gatewayDevice: asIn('gatewaydev'), deviceId: /* @__PURE__ */ whole(0, 0xffff),
   mtu: /* @__PURE__ */ whole(0, 65535), vlan: asIn('vlan'), rate, trusted: flag,
+  queues: /* @__PURE__ */ whole(1, 8), gso: flag,
 }
 
 /** A network interface out of a text or an object, with its defaults. Throws INVALID_CONFIG. */

@@ -18,6 +18,7 @@ export function formatNic(nic: NicConfig): string {
       ['mac', nic.mac], ['bridge', unless(nic.bridge, 'xenbr0')], ['script', unless(nic.script, 'vif-bridge')], ['ip', nic.ip],
       ['backend', unless(nic.backend, '0')], ['vifname', nic.name], ['model', nic.model], ['gatewaydev', nic.gatewayDevice],
       ['devid', nic.deviceId], ['mtu', nic.mtu], ['vlan', nic.vlan], ['rate', formatRate(nic)],
+      ['queues', nic.queues], ['gso', nic.gso === undefined ? undefined : Number(nic.gso)],
     ]),
     ...(nic.trusted ? [] : ['untrusted']),
   ].join(',')

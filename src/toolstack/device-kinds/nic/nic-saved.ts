@@ -1,5 +1,5 @@
 /**
- * A network interface in libxl's JSON: what xl of 4.17 writes, in its order, defaults left out.
+ * A network interface in libxl's JSON: what xl of 4.17 writes, in its order, defaults left out. What libxl does not know, `queues` and `gso`, stands behind that.
  * Reference: tools/libs/light/libxl_types.idl, libxl_device_nic.
  */
 import * as z from 'zod/mini'
@@ -26,6 +26,8 @@ const schema = /* @__PURE__ */ z.object({
   gatewaydev: z.optional(text),
   vlan: z.optional(text),
   trusted: z.optional(jsonBool),
+  queues: z.optional(/* @__PURE__ */ z.int().check(/* @__PURE__ */ z.minimum(1), /* @__PURE__ */ z.maximum(8))),
+  gso: z.optional(jsonBool),
 })
 
 /** Network interfaces of a saved domain. */
@@ -48,6 +50,8 @@ export const NIC_SAVED: DeviceSaved<NicConfig> = {
     gatewaydev: nic.gatewayDevice,
     vlan: nic.vlan,
     trusted: nic.trusted ? undefined : jsonFlag(false),
+    queues: nic.queues,
+    gso: nic.gso === undefined ? undefined : jsonFlag(nic.gso),
   }),
   read(nic: z.infer<typeof schema>) {
     const { rate_bytes_per_interval: bytes, rate_interval_usecs: interval } = nic
@@ -60,7 +64,8 @@ export const NIC_SAVED: DeviceSaved<NicConfig> = {
       trusted: nic.trusted !== 'False',
       ...present({
         mac: nic.mac?.toLowerCase(), ip: nic.ip, name: nic.ifname, model: nic.model, gatewayDevice: nic.gatewaydev,
-        deviceId: nic.devid, mtu: nic.mtu, vlan: nic.vlan, rate,
+        deviceId: nic.devid, mtu: nic.mtu, vlan: nic.vlan, rate, queues: nic.queues,
+        gso: nic.gso === undefined || nic.gso === '<default>' ? undefined : nic.gso === 'True',
       }),
     }
   },

@@ -24,6 +24,10 @@ export interface NicConfig {
   /** Limit in bytes per interval. */
   readonly rate?: { readonly bytesPerInterval: number; readonly intervalMicroseconds: number }
   readonly trusted: boolean
+  /** Queues that the back-end of this library offers, 1 to 8; 4 when absent. */
+  readonly queues?: number
+  /** False where it does not offer that TCP is cut later (GSO); true when absent. */
+  readonly gso?: boolean
 }
 
 type Draft = { -readonly [K in keyof NicConfig]?: NicConfig[K] }
@@ -111,6 +115,14 @@ const SETTERS: Readonly<Record<string, Setter>> = {
   vlan: text('vlan'),
   devid: whole('deviceId', 0xffff),
   mtu: whole('mtu', 65535),
+  queues: (draft, value) => {
+    draft.queues = Number(value)
+    return /^[1-8]$/.test(value)
+  },
+  gso: (draft, value) => {
+    draft.gso = value === '1'
+    return value === '0' || value === '1'
+  },
   // A PV guest has no emulated card; xl accepts both words and xend's files carry them.
   type: (_draft, value) => value === 'vif' || value === 'ioemu',
   // Address of the back-end's side, given in files of 2005 and meaningless to a guest.

@@ -30,6 +30,7 @@ const rows = (nic: NicConfig, id: number): DeviceRows => {
       ['script', `${SCRIPTS}/${nic.script}`], ['mac', mac], ['bridge', nic.bridge], ['handle', String(id)],
       ['type', 'vif'], ...(nic.ip === undefined ? [] : [['ip', nic.ip] as const]),
       ...(nic.rate === undefined ? [] : [['rate', `${nic.rate.bytesPerInterval},${nic.rate.intervalMicroseconds}`] as const]),
+      ...(nic.queues === undefined ? [] : [['queues', String(nic.queues)] as const]), ...(nic.gso === undefined ? [] : [['gso', nic.gso ? '1' : '0'] as const]),
       ['hotplug-status', ''],
     ],
     frontend: [

@@ -64,13 +64,14 @@ describe('the handshake of a network interface', () => {
     const { store } = await setUp(1)
     const lines = (who: string): string[] => store.transcript
       .filter((line) => line.startsWith(`${who} WRITE`) || line.startsWith(`${who} TX_`)).map((line) => line.slice(who.length + 1))
-    // golden: xenbus-handshake-vif.txt, parts A and B; what is not offered here (segmentation, multicast, XDP) is left out.
+    // golden: xenbus-handshake-vif.txt, parts A and B; what is not offered here (XDP, a control ring) is left out, and there are four queues, not one.
     const own = 'backend/vif/1/0'
     const back = lines('back')
     expect(back.slice(back.findIndex((line) => line.includes(own)) - 1)).toEqual([
-      'TX_START', `WRITE ${own}/feature-sg = "1"`, `WRITE ${own}/feature-ipv6-csum-offload = "1"`,
-      `WRITE ${own}/feature-rx-copy = "1"`, `WRITE ${own}/feature-rx-flip = "0"`, 'TX_END commit',
-      `WRITE ${own}/feature-split-event-channels = "1"`, `WRITE ${own}/multi-queue-max-queues = "1"`,
+      'TX_START', `WRITE ${own}/feature-sg = "1"`, `WRITE ${own}/feature-gso-tcpv4 = "1"`, `WRITE ${own}/feature-gso-tcpv6 = "1"`,
+      `WRITE ${own}/feature-ipv6-csum-offload = "1"`, `WRITE ${own}/feature-rx-copy = "1"`, `WRITE ${own}/feature-rx-flip = "0"`,
+      `WRITE ${own}/feature-multicast-control = "1"`, `WRITE ${own}/feature-dynamic-multicast-control = "1"`, 'TX_END commit',
+      `WRITE ${own}/feature-split-event-channels = "1"`, `WRITE ${own}/multi-queue-max-queues = "4"`,
       'TX_START', `WRITE ${own}/state = "2"`, 'TX_END commit',
       'WRITE /local/domain/1/device/vif/0/mtu = "1500"', `WRITE ${own}/hotplug-status = "connected"`,
       'TX_START', `WRITE ${own}/state = "4"`, 'TX_END commit',
@@ -270,11 +271,11 @@ describe('frames', () => {
     },
   )
 
-  test('a frame longer than a page is refused by the program\'s side', async () => {
+  test('a frame longer than 65,535 bytes is refused by the program\'s side', async () => {
     const { nics } = await setUp(1)
     let thrown: unknown
     try {
-      nics[0]!.send(new Uint8Array(4097))
+      nics[0]!.send(new Uint8Array(65_536))
     } catch (error) {
       thrown = error
     }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { NetifRxRequest, NetifRxResponse, Sring } from '../../../../src/abi/index.ts'
-import { RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging } from '../../../../src/drivers/index.ts'
+import { RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, noStatistics } from '../../../../src/drivers/index.ts'
 import type { NetFrame } from '../../../../src/drivers/index.ts'
 import { framesOf } from '../../../../src/drivers/net/staging.ts'
 import type { DomId } from '../../../../src/util/index.ts'
@@ -15,11 +15,11 @@ async function receiving() {
   const ring = front.kernel.frames.allocate()
   Sring.reqEvent.set(hub.view, ring.base, 1)
   Sring.rspEvent.set(hub.view, ring.base, 1)
-  const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  const statistics = noStatistics()
   const staging = new Staging(back.kernel)
   const server = new ReceiveServer(
     { grants: back.kernel.hypercalls, domid: 1 as DomId, staging, statistics }, ring.base,
-    { features: { scatter: true, checksumBlank: false, checksumBlankIpv6: false }, notify: () => undefined },
+    { features: { scatter: true, checksumBlank: false, checksumBlankIpv6: false, large: false, largeIpv6: false }, notify: () => undefined },
   )
   const pages: { readonly bytes: Uint8Array }[] = []
   const putUp = (count: number): void => {

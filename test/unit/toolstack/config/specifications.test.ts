@@ -125,6 +125,8 @@ describe('a NIC specification', () => {
         gatewayDevice: 'eth1',
       },
     ],
+    ['queues=8,gso=0', { ...defaults, queues: 8, gso: false }],
+    ['gso=1', { ...defaults, gso: true }],
     ['rate=10Mb/s', { ...defaults, rate: { bytesPerInterval: 62500, intervalMicroseconds: 50000 } }],
     ['mac=00:16:3e:00:00:01,mac=0-16-3E-0-0-2', { ...defaults, mac: '00:16:3e:00:00:02' }],
     ['rate=250KB/s@1s', { ...defaults, rate: { bytesPerInterval: 250000, intervalMicroseconds: 1000000 } }],
@@ -146,6 +148,9 @@ describe('a NIC specification', () => {
     ['constructor=1', /unknown parameter/],
     ['mtu=70000', /not a value for mtu/],
     ['type=card', /not a value for type/],
+    ['queues=0', /not a value for queues/],
+    ['queues=9', /not a value for queues/],
+    ['gso=no', /not a value for gso/],
   ])('%j is refused', (text, message) => {
     expect(() => parseNic(text)).toThrow(message)
   })
