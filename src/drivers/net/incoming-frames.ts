@@ -23,12 +23,13 @@ export interface IncomingOptions {
   /** Frames may stand for several segments, and say so in a slot of their own. */
   readonly large: boolean
   /** Gets each frame, with the size of its segments, 0 for a frame that is one; the bytes are valid during the call only. */
-  accept(frame: Uint8Array, checksumBlank: boolean, segmentSize: number): void
+  readonly accept: (frame: Uint8Array, checksumBlank: boolean, segmentSize: number) => void
 }
 
 /** The frames of one ring. */
 export class IncomingFrames {
-  private readonly options: IncomingOptions
+  private readonly large: boolean
+  private readonly accept: IncomingOptions['accept']
   /** Parts of a frame whose other slots are still to come. */
   private parts: Uint8Array[] = []
   /** The frame that these parts belong to has a blank checksum. */
@@ -42,7 +43,8 @@ export class IncomingFrames {
   private isWhole = false
 
   constructor(options: IncomingOptions) {
-    this.options = options
+    this.large = options.large
+    this.accept = options.accept
   }
 
   /** Forgets a frame that has begun: its ring is gone. */
@@ -62,7 +64,7 @@ export class IncomingFrames {
     if (status > 0 && offset + status > PAGE_SIZE) return false
     const isLast = (flags & NETRXF.more_data) === 0
     if (isLast && this.parts.length === 0 && (flags & NETRXF.extra_info) === 0) {
-      if (status > 0) this.options.accept(partOf(page, offset, status), (flags & NETRXF.csum_blank) !== 0, 0)
+      if (status > 0) this.accept(partOf(page, offset, status), (flags & NETRXF.csum_blank) !== 0, 0)
       return true
     }
     this.blank ||= (flags & NETRXF.csum_blank) !== 0
@@ -70,7 +72,7 @@ export class IncomingFrames {
     this.parts.push(status > 0 ? partOf(page, offset, status).slice() : SPOILT)
     if ((flags & NETRXF.extra_info) !== 0) {
       // It was not asked for, or stands behind the first slot.
-      if (!this.options.large || this.parts.length > 1) return false
+      if (!this.large || this.parts.length > 1) return false
       this.awaitsExtra = true
       this.isWhole = isLast
       return true
@@ -94,7 +96,7 @@ export class IncomingFrames {
   private finish(): void {
     const { parts, blank, segmentSize } = this
     this.forget()
-    if (!parts.includes(SPOILT)) this.options.accept(join(parts), blank, segmentSize)
+    if (!parts.includes(SPOILT)) this.accept(join(parts), blank, segmentSize)
   }
 }
 

@@ -53,8 +53,8 @@ export class NicQueue {
   private readonly freeIds: number[]
   /** Pages that are put up for receiving, by the identifier of their request. */
   private readonly receiving: (NicPage | undefined)[]
-  /** The identifier of each request of the receive ring by its place there: extra information in its answer leaves no room for it. */
-  private readonly placed: Uint16Array
+  /** The identifier of each request of the receive ring by its place there, where answers may be extra information, which leaves no room for it. */
+  private readonly placed: Uint16Array | undefined
   private nextSlot = 0
   private readonly incoming: IncomingFrames
   /** Who waits for what became of a request that carried no frame, by its identifier. */
@@ -72,7 +72,7 @@ export class NicQueue {
     this.sending = none(transmit.ring.entries)
     this.receiving = none(receive.ring.entries)
     this.freeIds = Array.from({ length: transmit.ring.entries }, (_, id) => id)
-    this.placed = new Uint16Array(receive.ring.entries)
+    this.placed = options.large ? new Uint16Array(receive.ring.entries) : undefined
   }
 
   /** Its nodes in XenStore. */
@@ -106,14 +106,14 @@ export class NicQueue {
     if (this.freeIds.length < slots || ring.freeRequests() < slots + extra || !this.hasPages(slots)) return false
     const flags = (marks.checksumBlank ? NETTXF.csum_blank | NETTXF.data_validated : 0) | (extra > 0 ? NETTXF.extra_info : 0)
     if (slots === 1) {
-      this.writeSlot(frame, { flags, size: frame.length })
+      this.writeSlot(frame, flags, frame.length)
       if (extra > 0) this.writeSegments(frame, marks.segmentSize)
       return true
     }
     for (let slot = 0; slot < slots; slot += 1) {
       const part = frame.subarray(slot * PAGE_SIZE, (slot + 1) * PAGE_SIZE)
       // The first slot says how large the whole is.
-      this.writeSlot(part, { flags: (slot === 0 ? flags : 0) | (slot + 1 < slots ? NETTXF.more_data : 0), size: slot === 0 ? frame.length : part.length })
+      this.writeSlot(part, (slot === 0 ? flags : 0) | (slot + 1 < slots ? NETTXF.more_data : 0), slot === 0 ? frame.length : part.length)
       if (slot === 0 && extra > 0) this.writeSegments(frame, marks.segmentSize)
     }
     return true
@@ -123,7 +123,7 @@ export class NicQueue {
   queueGroup(group: Uint8Array, joins: boolean, done: (okay: boolean) => void): boolean {
     const { ring, shared: { page: { view } } } = this.transmit
     if (this.freeIds.length === 0 || ring.freeRequests() < 2 || !this.hasPages(1)) return false
-    const id = this.writeSlot(group, { flags: NETTXF.extra_info, size: 0 })
+    const id = this.writeSlot(group, NETTXF.extra_info, 0)
     this.awaited.set(id, done)
     const address = ring.nextRequest()
     NetifExtraInfo.type.set(view, address, joins ? NETIF_EXTRA_TYPE.MCAST_ADD : NETIF_EXTRA_TYPE.MCAST_DEL)
@@ -136,7 +136,7 @@ export class NicQueue {
     return this.freePages.length >= count || this.freePages.length + this.device.kernel.frames.free >= count
   }
 
-  private writeSlot(bytes: Uint8Array, { flags, size }: { readonly flags: number; readonly size: number }): number {
+  private writeSlot(bytes: Uint8Array, flags: number, size: number): number {
     const page = this.freePages.pop() ?? this.newPage()
     const { shared } = page
     const id = this.freeIds.pop()!
@@ -211,7 +211,7 @@ export class NicQueue {
     do {
       for (let address = ring.takeResponse(); address !== NO_ENTRY; address = ring.takeResponse()) {
         const isExtra = incoming.awaitsExtra
-        const slot = isExtra ? this.placed[(address - base - ENTRIES_AT) / RX_ENTRY]! : NetifRxResponse.id.get(view, address)
+        const slot = isExtra ? this.placed![(address - base - ENTRIES_AT) / RX_ENTRY]! : NetifRxResponse.id.get(view, address)
         const page = this.receiving[slot]
         if (page === undefined) return false
         this.receiving[slot] = undefined
@@ -234,7 +234,7 @@ export class NicQueue {
       const address = ring.nextRequest()
       NetifRxRequest.id.set(view, address, slot)
       NetifRxRequest.gref.set(view, address, page.shared.ref)
-      this.placed[(address - base - ENTRIES_AT) / RX_ENTRY] = slot
+      if (this.placed !== undefined) this.placed[(address - base - ENTRIES_AT) / RX_ENTRY] = slot
       this.receiving[slot] = page
       count += 1
     }

@@ -272,9 +272,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
     const { device, options: { large = false }, freePages } = this
     const made: NicQueue[] = []
     this.queues = made
-    const accept = (frame: Uint8Array, checksumBlank: boolean, segmentSize: number): void => this.accept(frame, checksumBlank, segmentSize)
     try {
-      while (made.length < count) made.push(new NicQueue(device, { split, freePages, large, accept, onEvent: () => this.onEvent() }))
+      while (made.length < count) made.push(new NicQueue(device, { split, freePages, large, accept: this.accept, onEvent: () => this.onEvent() }))
     } catch (error) {
       this.disconnect()
       throw error
@@ -367,7 +366,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
   }
 
   /** Takes a whole frame, which may lie in a page that is put up again afterwards. */
-  private accept(frame: Uint8Array, checksumBlank: boolean, segmentSize: number): void {
+  private readonly accept = (frame: Uint8Array, checksumBlank: boolean, segmentSize: number): void => {
     if (checksumBlank) completeChecksum(frame)
     if (this.handler === undefined) return this.queue.push(frame.slice())
     if (segmentSize === 0) this.handler(frame)

@@ -62,7 +62,7 @@ class Pieces {
   readonly id: Uint16Array
   readonly length: Uint16Array
   readonly flags: Uint16Array
-  /** Of a slot of extra information, how large segments are; 0 for a slot of bytes. */
+  /** Of a slot of extra information, which stands behind one whose flags say so, how large segments are. */
   readonly segment: Uint16Array
   /** Which kind of segments. */
   readonly kind: Uint8Array
@@ -222,7 +222,6 @@ export class ReceiveServer implements Quiescible {
       pieces.id[pieces.count] = NetifRxRequest.id.get(view, address)
       pieces.length[pieces.count] = length
       pieces.flags[pieces.count] = flags
-      pieces.segment[pieces.count] = 0
       pieces.count += 1
       if (done === 0 && segmentSize !== undefined) this.planExtra(frame, segmentSize)
       flags = 0
@@ -235,7 +234,6 @@ export class ReceiveServer implements Quiescible {
     this.ring.takeRequest()
     pieces.segment[pieces.count] = segmentSize
     pieces.kind[pieces.count] = isIpv6(bytes) ? NETIF_GSO_TYPE.TCPV6 : NETIF_GSO_TYPE.TCPV4
-    pieces.length[pieces.count] = 0
     pieces.count += 1
   }
 
@@ -262,18 +260,14 @@ export class ReceiveServer implements Quiescible {
     for (const end of ends) {
       let okay = true
       let size = 0
-      // The slot behind the first is all that a frame can have besides bytes.
-      const isLarge = piece + 1 < end && pieces.segment[piece + 1] !== 0
+      const isLarge = (pieces.flags[piece]! & NETRXF.extra_info) !== 0
       for (; piece < end; piece += 1) {
-        if (pieces.segment[piece] !== 0) {
-          this.respondExtra(view, piece)
-          continue
-        }
         const isCopied = statuses[copy++] === GNTST.okay
         const length = pieces.length[piece]!
         this.respond(view, piece, isCopied ? length : NETIF_RSP.ERROR)
         okay &&= isCopied
         size += length
+        if ((pieces.flags[piece]! & NETRXF.extra_info) !== 0) this.respondExtra(view, piece += 1)
       }
       if (okay) {
         statistics.framesOut += 1

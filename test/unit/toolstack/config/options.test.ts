@@ -17,7 +17,7 @@ const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
   name: 'web "1" \\ two', type: 'pvh', uuid: '12345678-9abc-def0-1234-56789abcdef0', kernel: '/boot/vmlinuz', ramdisk: '/boot/initrd', bootloader: 'pygrub',
   bootloaderArgs: ['--entry', 'a b'], commandLine: 'root=/dev/xvda1 x="y"\tz', memory: 96, maxMemory: 128, vcpus: 2, maxVcpus: 4,
   disks: ['format=raw,vdev=xvda,access=rw,target=/images/a,b.img', 'format=qcow2,vdev=xvdb,access=ro,cdrom,no-discard,untrusted,script=block-x,backend=driver'],
-  nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''],
+  nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted,queues=2,gso=0', ''],
   folders: ['tag=shared,path=/srv/shared,security_model=none', 'tag=other,path=/srv/other,security_model=none,backend=driver'],
   framebuffers: ['vnc=1,vnclisten=10.0.0.1,vncdisplay=3,vncunused=0,vncpasswd=secret,keymap=de'], keyboards: ['feature-disable-pointer=1,feature-abs-pointer=0,width=1024,height=768,unique-id=tablet,backend=driver'],
   channels: ['connection=socket,name=org.example.agent,path=/run/agent', 'connection=pty,name=other'], pool: 'fast', cpus: ['0,2-3', '1'], cpusSoft: '1-2', cpuid: ['0x1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxxx', '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx,edx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx1'],

@@ -48,7 +48,7 @@ maxvcpus = 4
 max_event_channels = 500
 max_grant_frames = 32
 disk = ['/a.img,raw,xvda,w', '/b.iso,,xvdb,cdrom', 'format=raw,vdev=sda1,access=ro,backend=driver,discard,target=/c,d']
-vif = ['mac=00:16:3e:01:02:03,bridge=br1,rate=1MB/s@20ms,vifname=v0', '']
+vif = ['mac=00:16:3e:01:02:03,bridge=br1,rate=1MB/s@20ms,vifname=v0,queues=2,gso=0', 'gso=1']
 on_poweroff = 'preserve'
 on_reboot = 'rename-restart'
 on_crash = 'coredump-destroy'
