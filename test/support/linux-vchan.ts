@@ -36,10 +36,10 @@ function libraries(): Record<string, Uint8Array> {
 }
 
 /** A Linux with `vchan-peer` and Debian's `vchan-socket-proxy` on its path. */
-export async function createVchanLinux(host: Host, name: string): Promise<LinuxGuest> {
+export async function createVchanLinux(host: Host, name: string, type: 'pv' | 'pvh' = 'pv'): Promise<LinuxGuest> {
   const guests = debianGuests(GUESTS_FOLDER)
   const shell = await createLinux(host, {
-    domain: { name, memory: 192 },
+    domain: { name, type, memory: 192 },
     files: {
       ...libraries(), ...Object.fromEntries(MODULES.map((module) => [`m/${module}.ko`, guests.module(module)])),
       'bin/vchan-peer': readFileSync(vchanPeer().path!), 'bin/vchan-socket-proxy': readFileSync(join(GUESTS_FOLDER, 'xen-utils-4.17/usr/lib/xen-4.17/bin/vchan-socket-proxy')),
