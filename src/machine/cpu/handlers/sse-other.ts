@@ -49,80 +49,99 @@ const smallestWord: Handler = (core, record) => {
   return STATUS.NEXT
 }
 
-/** One operand of a string comparison: its elements and how many of them count. */
+/** One operand of a string comparison: its elements, how many there are and how many of them count. */
 interface Text {
-  readonly elements: readonly number[]
-  readonly valid: number
+  readonly elements: Int32Array
+  count: number
+  valid: number
 }
 
-function elementsOf(registers: RegisterFile, at: number, immediate: number): number[] {
-  const { view } = registers
-  const words = (immediate & 1) !== 0
-  const signed = (immediate & 2) !== 0
-  return Array.from({ length: words ? 8 : 16 }, (_, i) => {
-    if (words) return signed ? view.getInt16(at + i * 2, true) : view.getUint16(at + i * 2, true)
-    return signed ? view.getInt8(at + i) : view.getUint8(at + i)
-  })
+/** Made once for each handler: string functions of C libraries execute little else, and garbage would be most of it. */
+const blankText = (): Text => ({ elements: new Int32Array(16), count: 16, valid: 16 })
+
+function read({ bytes, view }: RegisterFile, at: number, { text, immediate }: { text: Text; immediate: number }): void {
+  const { elements } = text
+  const shift = (immediate & 2) !== 0 ? 32 : 0
+  text.count = (immediate & 1) !== 0 ? 8 : 16
+  if (text.count === 8) for (let i = 0; i < 8; i += 1) elements[i] = shift === 0 ? view.getUint16(at + i * 2, true) : view.getInt16(at + i * 2, true)
+  else for (let i = 0; i < 16; i += 1) elements[i] = shift === 0 ? bytes[at + i]! : (bytes[at + i]! << 24) >> 24
 }
 
-function untilZero(elements: readonly number[]): Text {
-  const end = elements.indexOf(0)
-  return { elements, valid: end < 0 ? elements.length : end }
+function endAtZero(text: Text): void {
+  let end = 0
+  while (end < text.count && text.elements[end] !== 0) end += 1
+  text.valid = end
 }
 
 /** Length in a register: its magnitude, at most all elements. */
-function withLength(
-  registers: RegisterFile, elements: readonly number[], operand: { register: number; wide: boolean },
-): Text {
-  const { register, wide } = operand
+function endAtLength(registers: RegisterFile, text: Text, { register, wide }: { register: number; wide: boolean }): void {
   const low = registers.low(register * 8)
   const high = wide ? registers.high(register * 8) | 0 : (low | 0) >> 31
-  const count = elements.length
+  const { count } = text
   const magnitude = high === 0 ? low : high === -1 ? (low === 0 ? count : -(low | 0) >>> 0) : count
-  return { elements, valid: Math.min(high !== 0 && high !== -1 ? count : magnitude, count) }
+  text.valid = Math.min(high !== 0 && high !== -1 ? count : magnitude, count)
 }
+
+/** Whether an element of the second operand is to be found: among those of the first, in one of its ranges, at its place there, or as the beginning of all of the first. */
+type Holds = (a: Text, b: Text, i: number) => boolean
+
+const equalsAny: Holds = (a, b, i) => {
+  if (i >= b.valid) return false
+  for (let j = 0; j < a.valid; j += 1) if (a.elements[j] === b.elements[i]) return true
+  return false
+}
+
+const inRange: Holds = (a, b, i) => {
+  if (i >= b.valid) return false
+  const value = b.elements[i]!
+  for (let j = 0; j + 1 < a.valid; j += 2) if (a.elements[j]! <= value && value <= a.elements[j + 1]!) return true
+  return false
+}
+
+const equalsEach: Holds = (a, b, i) => (i < a.valid ? i < b.valid && a.elements[i] === b.elements[i] : i >= b.valid)
+
+const beginsAll: Holds = (a, b, i) => {
+  for (let j = 0; j < a.valid && i + j < b.count; j += 1) if (i + j >= b.valid || a.elements[j] !== b.elements[i + j]) return false
+  return true
+}
+
+/** By bits 2 and 3 of the immediate. */
+const KINDS: readonly Holds[] = [equalsAny, inRange, equalsEach, beginsAll]
 
 /** Bit i of the result for element i of the second operand. */
-function aggregate(a: Text, b: Text, kind: number): number {
-  const count = b.elements.length
+function aggregate(a: Text, b: Text, holds: Holds): number {
   let result = 0
-  for (let i = 0; i < count; i += 1) if (holds(a, b, kind, i)) result |= 1 << i
+  for (let i = 0; i < b.count; i += 1) if (holds(a, b, i)) result |= 1 << i
   return result
-}
-
-function holds(a: Text, b: Text, kind: number, i: number): boolean {
-  const value = b.elements[i]!
-  const inB = i < b.valid
-  switch (kind) {
-    case 0:
-      return inB && a.elements.some((element, j) => j < a.valid && element === value)
-    case 1:
-      return inB && a.elements.some((low, j) =>
-        j % 2 === 0 && j + 1 < a.valid && low <= value && value <= a.elements[j + 1]!)
-    case 2:
-      return i < a.valid ? inB && a.elements[i] === value : !inB
-    default:
-      return a.elements.every((element, j) => {
-        if (j >= a.valid || i + j >= b.elements.length) return true
-        return i + j < b.valid && element === b.elements[i + j]
-      })
-  }
 }
 
 const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
-const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
-  const { registers, records } = core
-  const immediate = records.field(record, RECORD.control)
-  const wide = records.field(record, RECORD.operandBits) === 64
-  const one = elementsOf(registers, first(core, record), immediate)
-  const two = elementsOf(registers, second(core, record), immediate)
-  const a = length === 'implicit' ? untilZero(one) : withLength(registers, one, { register: GPR.rax, wide })
-  const b = length === 'implicit' ? untilZero(two) : withLength(registers, two, { register: GPR.rdx, wide })
-  const count = one.length
+const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => {
+  const [a, b] = [blankText(), blankText()]
+  return (core, record) => {
+    const { registers, records } = core
+    const immediate = records.field(record, RECORD.control)
+    const wide = records.field(record, RECORD.operandBits) === 64
+    read(registers, first(core, record), { text: a, immediate })
+    read(registers, second(core, record), { text: b, immediate })
+    if (length === 'implicit') {
+      endAtZero(a)
+      endAtZero(b)
+    } else {
+      endAtLength(registers, a, { register: GPR.rax, wide })
+      endAtLength(registers, b, { register: GPR.rdx, wide })
+    }
+    return tellResult(registers, { a, b, immediate, gives })
+  }
+}
+
+/** The result of a comparison, its flags, and where it is put. */
+function tellResult(registers: RegisterFile, { a, b, immediate, gives }: { a: Text; b: Text; immediate: number; gives: 'index' | 'mask' }): number {
+  const { count } = a
   const all = (1 << count) - 1
-  let result = aggregate(a, b, (immediate >> 2) & 3)
+  let result = aggregate(a, b, KINDS[(immediate >> 2) & 3]!)
   const polarity = (immediate >> 4) & 3
   if (polarity === POLARITY.ALL) result ^= all
   else if (polarity === POLARITY.VALID_ONLY) result ^= (1 << b.valid) - 1
