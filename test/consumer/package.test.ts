@@ -26,7 +26,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * need (6); in all parts what tells that nothing has changed since a moment (5). For channels, what `cpuid` says, Remus, hosts that stand between two instructions
  * and counted coverage: 40 in all that boots hosts; for folders by 9P 50 (drivers 46), for networks to the outside 45; for history, traces, profiles, Linux's types, editors, objects and the fuzzer: 120 in debuggers. For disks
  * with several rings and moves that lose nothing: 10 in drivers, 20 in all that boots hosts; for events that are stamped late: 2 in all parts; for regions that follow what was seen to run,
- * and blocks that come back: 7 in the machine; for trace buffers, and a Linux dom0 that a host serves: 9 in all that has the hypervisor;
+ * and blocks that come back: 7 in the machine; for trace buffers, and a Linux dom0 that a host serves: 9 in all that has the hypervisor, and 3 for what is behind its I/O ports;
  * for disks in qcow2 files, framebuffers and keyboards: 30 in drivers, 25 in all that boots hosts, 10 for who only reads descriptions; for trace buffers 2 in the ABI;
  * for processes and stacks as debuggers see them: 15 in debuggers; for vchans: 10 in drivers; for network interfaces of several queues, large frames and groups: 12 in drivers and in all that boots hosts.
  */

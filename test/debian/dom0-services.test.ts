@@ -6,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BlockFrontend, MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
 import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import type { Host } from '../../src/toolstack/index.ts'
+import type { XenError } from '../../src/util/index.ts'
 import { kernelLog } from '../support/dmesg.ts'
 import { Dom0Shell } from '../support/dom0.ts'
+import { callName } from '../support/hypercall-census.ts'
 import { whyMissing } from '../support/guests.ts'
 
 const missing = whyMissing('linux', 'busybox', 'dom0Tools')
@@ -61,6 +63,39 @@ describe.skipIf(missing !== undefined)(`Linux as dom0 of a host whose services a
     expect(seen).toEqual(['domain-created 3', 'domain-destroyed 3'])
     await web.destroy()
     expect(names(host)).toEqual([[0, 'Domain-0'], [1, 'dom0']])
+  })
+
+  test('a domain that both toolstacks destroy at once is gone once, and who is late is told so', async () => {
+    const both = await host.createDomain({ name: 'both', memory: 16 })
+    const gone: number[] = []
+    host.hypervisorEvents.on('domain-destroyed', ({ domid }) => gone.push(domid))
+    let hasBegun = false
+    const stop = host.hypervisorEvents.on('hypercall', ({ number, sub }) => { hasBegun ||= callName(number, sub) === 'domctl/destroydomain' })
+    const typed = shell.ask('xl destroy both')
+    await host.until('xl to begin', () => hasBegun, { timeout: '20s' })
+    stop()
+    const [ours, theirs] = await Promise.all([both.destroy().then(() => 'done', ({ code }: XenError) => code), typed])
+    expect([ours, gone]).toEqual([expect.stringMatching(/^(?:done|DOMAIN_NOT_FOUND)$/), [both.id]])
+    expect(theirs.status === 0 || theirs.output.includes('libxl: error')).toBe(true)
+    await host.settled()
+    expect([names(host), host.hypervisor.checkInvariants()]).toEqual([[[0, 'Domain-0'], [1, 'dom0']], []])
+    expect((await shell.run('xl list')).split('\n')).toHaveLength(4)
+  })
+
+  test('a domain that the host destroys while xl makes it is an error of xl\'s, and nothing of it is left', async () => {
+    await shell.run('xl create a.cfg >/dev/null && xl destroy a')
+    const free = (): number => host.hypervisor.hostInfo().freeFrames
+    const before = free()
+    const found: number[] = []
+    const stop = host.hypervisorEvents.on('domain-created', ({ domid }) => found.push(domid))
+    const typed = shell.ask('xl create a.cfg')
+    await host.until('xl to have made it', () => found.length > 0, { timeout: '20s' })
+    stop()
+    host.hypervisor.destroyDomain(found[0] as never)
+    const { status, output } = await typed
+    expect([status === 0, output]).toEqual([false, expect.stringContaining('libxl: error')])
+    await host.settled()
+    expect([names(host), free(), host.hypervisor.checkInvariants()]).toEqual([[[0, 'Domain-0'], [1, 'dom0']], before, []])
   })
 
   test('its blkback and netback serve a guest of the host, beside a disk that this library serves', async () => {

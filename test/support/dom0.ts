@@ -16,6 +16,9 @@ const MINI = new URL('../../examples/guests/mini/', import.meta.url)
 const FILES = {
   'root/mini.elf': readFileSync(new URL('mini.elf', MINI)),
   'root/a.cfg': 'name = "a"\nkernel = "/root/mini.elf"\nmemory = 32\nmaxmem = 64\nvcpus = 1\nextra = "hello"\n',
+  'root/small.cfg': 'name = "small"\nkernel = "/root/mini.elf"\nmemory = 5\nmaxmem = 5\n',
+  // Stands where ssh does for `xl migrate -s`: its input and output are the serial line.
+  'root/line': '#!/bin/sh\ndd bs=4096 </dev/hvc0 2>/dev/null &\ntrap "kill $!" EXIT\ndd bs=4096 >/dev/hvc0 2>/dev/null\n',
 }
 
 /** What a command has printed, and how it ended. */
