@@ -6,7 +6,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   BlockBackend, BlockFrontend, Bridge, ChannelBackend, ChannelFrontend, FolderBackend, FolderFrontend, FramebufferBackend, FramebufferFrontend, KeyboardBackend, KeyboardFrontend, MemoryBlockStore,
-  MemoryFileStore, NetBackend, NetFrontend, type GuestScreen, type MountedFolder,
+  MemoryFileStore, NetBackend, NetFrontend, type BlockFrontendOptions, type GuestScreen, type MountedFolder,
 } from '../../../src/drivers/index.ts'
 import { RECEIVE_PAGES, TRANSMIT_PAGES } from '../../../src/drivers/net/staging.ts'
 import { BackendBus, FrontendBus, type BackendDriver, type FrontendDriver, type GuestKernel, type GuestStore, type StoreAccess } from '../../../src/guest/index.ts'
@@ -27,6 +27,7 @@ interface Halves {
 }
 
 interface Kind {
+  readonly kind: SeededKind
   readonly id: string
   seed(store: Seeder): void
   make(): Halves
@@ -34,19 +35,22 @@ interface Kind {
 
 const ONE = 1 as DomId
 
-const KINDS: Readonly<Record<SeededKind, Kind>> = {
-  vbd: {
-    id: '51712', seed: seedDisk,
-    make: () => {
-      const frontend = new BlockFrontend()
-      return {
-        frontend, backend: () => new BlockBackend({ open: () => new MemoryBlockStore(1 << 20) }),
-        work: (survivor) => (survivor === 'back' ? [] : frontend.disks.flatMap((disk) => [disk.read(0, 8), disk.write(16, new Uint8Array(64 * 512)), disk.flush()])),
-      }
-    },
+const disk = (options: BlockFrontendOptions): Kind => ({
+  kind: 'vbd', id: '51712', seed: seedDisk,
+  make: () => {
+    const frontend = new BlockFrontend(options)
+    return {
+      frontend, backend: () => new BlockBackend({ open: () => new MemoryBlockStore(1 << 20) }),
+      work: (survivor) => (survivor === 'back' ? [] : frontend.disks.flatMap((disk) => [disk.read(0, 8), disk.write(16, new Uint8Array(64 * 512)), disk.flush()])),
+    }
   },
-  vif: {
-    id: '0', seed: (store) => seedNic(store, 1, '00:16:3e:00:00:01'),
+})
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  'vbd': disk({}),
+  'vbd of several rings of several pages': disk({ maxQueues: 4, maxRingPageOrder: 1 }),
+  'vif': {
+    kind: 'vif', id: '0', seed: (store) => seedNic(store, 1, '00:16:3e:00:00:01'),
     make: () => {
       const frontend = new NetFrontend()
       let bridge: Bridge | undefined
@@ -69,8 +73,8 @@ const KINDS: Readonly<Record<SeededKind, Kind>> = {
       }
     },
   },
-  console: {
-    id: '1', seed: seedChannel,
+  'console': {
+    kind: 'console', id: '1', seed: seedChannel,
     make: () => {
       const [frontend, backend] = [new ChannelFrontend(), new ChannelBackend()]
       let open: Awaited<ReturnType<ChannelFrontend['channel']>> | undefined
@@ -86,7 +90,7 @@ const KINDS: Readonly<Record<SeededKind, Kind>> = {
     },
   },
   '9pfs': {
-    id: '0', seed: seedFolder,
+    kind: '9pfs', id: '0', seed: seedFolder,
     make: () => {
       const frontend = new FolderFrontend({ order: 1 })
       let folder: MountedFolder | undefined
@@ -97,8 +101,8 @@ const KINDS: Readonly<Record<SeededKind, Kind>> = {
       }
     },
   },
-  vfb: {
-    id: '0', seed: seedScreen,
+  'vfb': {
+    kind: 'vfb', id: '0', seed: seedScreen,
     make: () => {
       const [frontend, backend] = [new FramebufferFrontend({ width: 32, height: 16 }), new FramebufferBackend()]
       let screen: GuestScreen | undefined
@@ -113,8 +117,8 @@ const KINDS: Readonly<Record<SeededKind, Kind>> = {
       }
     },
   },
-  vkbd: {
-    id: '0', seed: seedScreen,
+  'vkbd': {
+    kind: 'vkbd', id: '0', seed: seedScreen,
     make: () => {
       const [frontend, backend] = [new KeyboardFrontend(() => undefined), new KeyboardBackend()]
       return {
@@ -179,10 +183,9 @@ const EVENTS: Readonly<Record<string, { readonly of?: Role; act(world: World): v
 }
 
 /** Two domains, one of which gets as far as `state` says. */
-async function setUp(kind: SeededKind, peer: Role, state: (typeof STATES)[string]) {
+async function setUp({ kind, id, seed, make }: Kind, peer: Role, state: (typeof STATES)[string]) {
   const hub = new FakeHypervisor(1024)
   const store = new TestStore()
-  const { id, seed, make } = KINDS[kind]
   const halves = make()
   const paths = devicePaths(kind, id)
   const own = { back: `backend/${kind}/1/${id}`, front: `device/${kind}/${id}` }
@@ -204,12 +207,13 @@ function leftIn({ sides, peer }: World): Readonly<Record<string, number>> {
   return { mapped: kernel.grants.mappings + mappings.size, foreign: foreignFrames, granted: kernel.grants.granted, free: kernel.frames.free, ports: kernel.events.open }
 }
 
-describe.each(Object.keys(KINDS) as SeededKind[])('a %s', (kind) => {
+describe.each(Object.entries(KINDS))('a %s', (_name, known) => {
+  const { kind, id } = known
   describe.each(['front', 'back'] as const)('whose %s-end', (peer) => {
     const cells = Object.keys(STATES).flatMap((state) => Object.entries(EVENTS).filter(([, { of }]) => of === undefined || of === peer).map(([event]) => [state, event] as const))
 
     test.each(cells)('%s and %s leaves the other running, and nothing behind', async (state, event) => {
-      const { world, fresh, halves } = await setUp(kind, peer, STATES[state]!)
+      const { world, fresh, halves } = await setUp(known, peer, STATES[state]!)
       const { hub, store, sides } = world
       const survivor: Role = peer === 'front' ? 'back' : 'front'
       const answers: Promise<unknown>[] = []
@@ -217,7 +221,7 @@ describe.each(Object.keys(KINDS) as SeededKind[])('a %s', (kind) => {
       // Neither is let run: what is asked is on its way when the peer dies.
       if (STATES[state]!.busy === true) work()
       if (STATES[state]!.closing === true) {
-        detach(store, kind, 1, KINDS[kind].id)
+        detach(store, kind, 1, id)
         await hub.settle()
       }
       EVENTS[event]!.act(world)
@@ -231,9 +235,9 @@ describe.each(Object.keys(KINDS) as SeededKind[])('a %s', (kind) => {
       await hub.settle(3e8)
       expect(sides[survivor].crash).toBeUndefined()
       // What the toolstack does behind it.
-      detach(store, kind, 1, KINDS[kind].id)
+      detach(store, kind, 1, id)
       await hub.settle(3e8)
-      removeDevice(store, kind, 1, KINDS[kind].id)
+      removeDevice(store, kind, 1, id)
       await hub.settle(1e9)
       if (survivor === 'front') hub.destroy(0)
       await hub.settle(1e9)
