@@ -6,7 +6,7 @@
  * with that the number that its console's VIRQ has, leaves it alone ("only 24-hr supported"); it has its time from shared_info.
  * Reference: xen/arch/x86/pv/emul-priv-op.c, guest_io_read; the MC146818A's data sheet.
  */
-import { type Clock, type StateOf, type Stateful, sameFields, shape } from '../../util/index.ts'
+import { type Clock, type Stateful, sameFields, shape } from '../../util/index.ts'
 
 const NS_PER_SECOND = 1_000_000_000
 /** Nanoseconds before a second ends in which it says that it is about to change. */
@@ -23,13 +23,18 @@ const REGISTERS = 128
 const MIDDAY = 12
 
 /** What a saved clock looks like: the register that is selected, all that were written, and the second at which the host began, by it. */
-export const calendarClockShape = /* @__PURE__ */ shape.record({
+export const calendarClockShape = /* @__PURE__ */ shape.record<CalendarClockState>({
   selected: /* @__PURE__ */ shape.whole(0, REGISTERS - 1), registers: /* @__PURE__ */ shape.array(Uint8Array, REGISTERS),
   seconds: /* @__PURE__ */ shape.whole(-(2 ** 40), 2 ** 40), nanoseconds: /* @__PURE__ */ shape.whole(0, NS_PER_SECOND - 1),
 })
 
 /** A clock as plain data. */
-export type CalendarClockState = StateOf<typeof calendarClockShape>
+export interface CalendarClockState {
+  readonly selected: number
+  readonly registers: Uint8Array
+  readonly seconds: number
+  readonly nanoseconds: number
+}
 
 /** The clock. */
 export class CalendarClock implements Stateful<CalendarClockState> {
