@@ -31,6 +31,14 @@ describe.skipIf(missing !== undefined)(`Linux as dom0${missing ?? ''}`, { timeou
     expect((await shell.ask(kernelLog('WARNING|Oops|BUG:|Call Trace|blocked for more than|hung'))).output).toBe('')
   })
 
+  test('finds the two devices of a PC that there are: it measures by the one, and programs read the date from the other', async () => {
+    const { output } = await shell.ask(kernelLog('Fast TSC|rtc_cmos'))
+    expect(output).toMatch(/Fast TSC calibration using PIT[^]*rtc_cmos: only 24-hr supported/)
+    // Day, month and year in decimal digits, by ports 0x70 and 0x71.
+    const fields = ['007', '010', '011'].map((register) => `printf '\\${register}' | dd of=/dev/port bs=1 seek=112 2>/dev/null; dd if=/dev/port bs=1 skip=113 count=1 2>/dev/null | od -An -tx1`)
+    expect((await shell.run(fields.join('; '))).trim().split(/\s+/)).toEqual((await shell.run('date -u "+%d %m %y"')).trim().split(' '))
+  })
+
   /**
    * The same kernel on real Xen without ACPI and PCI makes these calls; there it asks firmware_info once more, as the BIOS knows a disk, and
    * 9 of 265 exchanges are refused with ENOMEM, as no memory lies below their address limits, where all memory lies here.
