@@ -67,6 +67,16 @@ test('a rate in the description is what a guest sends, and it can be changed and
   expect(() => domain.setNicRate(3, '1Mb/s')).toThrow(error('DEVICE_NOT_FOUND'))
 })
 
+test('an interface offers as much as its description says, whether as a text or as an object, and no nonsense', async () => {
+  const { domain, nics, host } = await guest({ nics: ['queues=2,gso=0', { queues: 8 }, ''] })
+  const offered = (id: number): unknown[] => ['multi-queue-max-queues', 'feature-gso-tcpv4', 'feature-gso-tcpv6', 'feature-multicast-control'].map((name) => host.store.tryRead(`${domain.nic(id).backendPath}/${name}`))
+  const found = await Promise.all([0, 1, 2].map(async (id) => (await nics.nic(id)).features))
+  expect([0, 1, 2].map(offered)).toEqual([['2', undefined, undefined, '1'], ['8', '1', '1', '1'], ['4', '1', '1', '1']])
+  expect(found.map(({ queues, large }) => [queues, large])).toEqual([[1, false], [1, true], [1, true]])
+  expect(domain.currentConfig().nics.map(({ queues, gso }) => [queues, gso])).toEqual([[2, false], [8, undefined], [undefined, undefined]])
+  for (const wrong of [{ queues: 0 }, { queues: 9 }, { queues: 2.5 }, { gso: 1 as never }, 'queues=many', 'gso=on']) await expect(domain.attachNic(wrong)).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
+})
+
 test('nothing passes while the cable is pulled', async () => {
   const made = await guest({ nics: [''] })
   const { domain, nics, host } = made
