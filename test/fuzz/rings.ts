@@ -279,10 +279,10 @@ const marksOf = (random: SeededRandom): number =>
 /** Extra information that is nearly right. */
 function writeExtra({ random, hub: { view } }: Attack, at: number): void {
   const kinds = [NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.GSO, NETIF_EXTRA_TYPE.MCAST_ADD, NETIF_EXTRA_TYPE.MCAST_DEL, NETIF_EXTRA_TYPE.HASH]
-  NetifExtraInfo.type.set(view, at, rarely(random, 60) ? odd(random) & 0xff : kinds[below(random, kinds.length)]!)
-  NetifExtraInfo.flags.set(view, at, rarely(random, 30) ? odd(random) & 0xff : 0)
-  NetifExtraInfo.gsoSize.set(view, at, rarely(random, 60) ? odd(random) & 0xffff : 1 + below(random, 1500))
-  NetifExtraInfo.gsoType.set(view, at, rarely(random, 60) ? odd(random) & 0xff : 1 + below(random, 2))
+  NetifExtraInfo.type.set(view, at, rarely(random, 400) ? odd(random) & 0xff : kinds[below(random, kinds.length)]!)
+  NetifExtraInfo.flags.set(view, at, rarely(random, 200) ? odd(random) & 0xff : 0)
+  NetifExtraInfo.gsoSize.set(view, at, rarely(random, 400) ? odd(random) & 0xffff : 1 + below(random, 1500))
+  NetifExtraInfo.gsoType.set(view, at, rarely(random, 400) ? odd(random) & 0xff : 1 + below(random, 2))
 }
 
 function netTransmit({ hub, back, front, reached }: FuzzHost, random: SeededRandom, staging: Staging): void {
@@ -370,7 +370,8 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
     close: async () => { closed += 1 },
   }
   // The interface uses these members of a device and no others.
-  const driver = new NetFrontend({ large: below(random, 2) === 0 })
+  const large = below(random, 2) === 0
+  const driver = new NetFrontend({ large })
   const instance = driver.probe(device as unknown as FrontendDevice)
   const nic = driver.nics[0]!
   await instance.publish()
@@ -397,7 +398,7 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
       NetifRxResponse.offset.set(hub.view, at, rarely(random, 80) ? odd(random) & 0xffff : 0)
       NetifRxResponse.flags.set(hub.view, at, rarely(random, 10) ? odd(random) & 0xffff : 0)
       NetifRxResponse.status.set(hub.view, at, rarely(random, 10) ? (odd(random) << 16) >> 16 : below(random, 1514))
-      if (rarely(random, 10) && i + 1 < count) {
+      if (rarely(random, large ? 10 : 300) && i + 1 < count) {
         NetifRxResponse.flags.set(hub.view, at, NETRXF.extra_info | (rarely(random, 3) ? NETRXF.more_data : 0))
         writeExtra(attack, entryOf(attack, (i += 1)))
       }
