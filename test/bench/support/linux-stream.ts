@@ -12,7 +12,7 @@ import type { Report } from '../report.ts'
 import { bestRates, type Work } from './rates.ts'
 
 /** MiB of one stream. */
-const SIZE = 24
+const SIZE = 12
 const ROUNDS = 3
 /** What the two interfaces offer, each at a bridge with this subnet. */
 const SIDES = [{ nic: '', bridge: 'xenbr0', subnet: '10.0.2' }, { nic: 'queues=1,gso=0', bridge: 'xenbr1', subnet: '10.0.3' }] as const
