@@ -97,6 +97,7 @@ export interface TransmitOptions {
   readonly link: Pick<BridgeLink, 'send' | 'flush'>
   /** The groups that the guest says it listens to; absent where nobody keeps them. */
   readonly groups?: Pick<MulticastFilter, 'join' | 'leave'>
+  /** Wakes the guest: answers have come into its ring. */
   notify(): void
 }
 
