@@ -16,7 +16,7 @@ import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 import { verifyStream } from '../support/verify-stream.ts'
 
 const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
-const PATIENCE = 30_000
+const PATIENCE = 60_000
 const INTERVAL = '25ms'
 
 /** Resolves when an epoch is acknowledged. */
@@ -45,6 +45,69 @@ async function protectMini(options: { readonly protect?: ProtectOptions; readonl
   await epoch(protection, 2)
   return { primary, standby, domain, protection, standing, cut }
 }
+
+/** A guest in TypeScript that counts, and goes on where it was. */
+async function ticker(kernel: GuestKernel): Promise<void> {
+  let { count } = (kernel.restoredState as { count: number } | undefined) ?? { count: 0 }
+  kernel.control.saveState(() => ({ count }))
+  if (count > 0) kernel.console?.log('ticker: restored')
+  for (; ; count += 1) {
+    kernel.console?.log(`at ${count}`)
+    await kernel.sleep('5ms')
+  }
+}
+
+/** A kind of guest that is protected. */
+interface Kind {
+  readonly name: string
+  /** Why it cannot be started here. */
+  readonly missing?: string | undefined
+  start(host: Host): Promise<Domain>
+  /** What a standby has to be given. */
+  readonly standBy?: StandByOptions
+  /** Resolves when the domain shows that it has gone on at the standby. */
+  goesOn(domain: Domain): Promise<void>
+}
+
+const mini32 = buildMini('pv32')
+const goesOnAsMini = async (domain: Domain): Promise<void> => {
+  await domain.console.waitFor('mini: restored')
+  await answers(domain)
+}
+const KINDS: readonly Kind[] = [
+  { name: 'PV guest', start: startMini, goesOn: goesOnAsMini },
+  {
+    name: '32-bit PV guest', missing: mini32.path === undefined ? ` (SKIPPED: ${mini32.reason})` : undefined,
+    start: async (host) => {
+      const domain = await startMini(host, { kernel: readFileSync(mini32.path!) })
+      expect(host.hypervisor.domainInfo(domain.id as never).kind).toBe('pv32')
+      return domain
+    },
+    goesOn: goesOnAsMini,
+  },
+  {
+    name: 'PVH guest', missing: whyMissing('grubPvh'),
+    start: async (host) => {
+      const domain = await host.createDomain({ name: 'grub', type: 'pvh', memory: 20, kernel: readFileSync(guestFile('grubPvh')!) })
+      await domain.console.waitFor('grub>')
+      return domain
+    },
+    goesOn: async (domain) => {
+      await domain.console.write('echo over-$grub_cpu\r')
+      await domain.console.waitFor('over-i386')
+    },
+  },
+  {
+    name: 'guest in TypeScript', standBy: { kernel: ticker },
+    start: async (host) => {
+      const domain = await host.createDomain({ name: 'ticker', memory: 4, kernel: ticker })
+      await domain.console.waitFor('at 3')
+      return domain
+    },
+    goesOn: async (domain) => void await domain.console.waitFor(/ticker: restored[^]*at \d+/),
+  },
+]
+const bootBoth = async (): Promise<readonly [Host, Host]> => [await boot({ memory: 40, seed: 1 }), await boot({ memory: 40, seed: 2 })]
 
 /** Both sides with one arbiter. */
 const arbitrated = (): { readonly protect: ProtectOptions; readonly standBy: StandByOptions } => {
@@ -152,18 +215,20 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     expect(await standing).toBe(undefined)
   })
 
-  test('goes over TCP as well', async () => {
-    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
-    const domain = await startMini(primary)
+  for (const { name, missing, start, standBy, goesOn } of KINDS) test.skipIf(missing !== undefined)(`may be a ${name}, and goes over TCP${missing ?? ''}`, async () => {
+    const [primary, standby] = await bootBoth()
+    const domain = await start(primary)
     const listener = await listenMigration({ port: 0 })
     const [there, here] = [listener.accept(), connectMigration({ port: listener.port })]
-    const standing = standby.standBy(await there)
+    const standing = standby.standBy(await there, standBy)
     const transport = await here
     const protection = domain.protect(transport, { interval: INTERVAL })
     protection.catch(() => undefined)
-    await epoch(protection, 2)
+    await epoch(protection, 3)
     void (transport.writable as { abort(reason: unknown): Promise<void> }).abort(new Error('pulled'))
-    await answers((await standing)!)
+    const survivor = (await standing)!
+    await goesOn(survivor)
+    expect(standby.hypervisor.domainInfo(survivor.id as never).kind).toBe(primary.hypervisor.domainInfo(domain.id as never).kind)
     await expect(protection).rejects.toMatchObject({ code: 'PROTECTION_UNDECIDED' })
     await listener.close()
   })
@@ -187,39 +252,6 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
       await listener.close()
     }
   })
-
-  const mini32 = buildMini('pv32')
-  test.skipIf(mini32.path === undefined)(`may be a 32-bit PV guest${mini32.path === undefined ? ` (SKIPPED: ${mini32.reason})` : ''}`, async () => {
-    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
-    const domain = await startMini(primary, { kernel: readFileSync(mini32.path!) })
-    expect(primary.hypervisor.domainInfo(domain.id as never).kind).toBe('pv32')
-    const { ends, cut } = transportPair()
-    const standing = standby.standBy(ends[1])
-    const protection = domain.protect(ends[0], { interval: INTERVAL })
-    protection.catch(() => undefined)
-    await epoch(protection, 3)
-    cut()
-    const there = (await standing)!
-    await there.console.waitFor('mini: restored')
-    await answers(there)
-    expect(standby.hypervisor.domainInfo(there.id as never).kind).toBe('pv32')
-  })
-
-  const noPvh = whyMissing('grubPvh')
-  test.skipIf(noPvh !== undefined)(`may be a PVH guest${noPvh ?? ''}`, async () => {
-    const [primary, standby] = [await boot({ memory: 80, seed: 1 }), await boot({ memory: 80, seed: 2 })]
-    const domain = await primary.createDomain({ name: 'grub', type: 'pvh', memory: 48, kernel: readFileSync(guestFile('grubPvh')!) })
-    await domain.console.waitFor('grub>')
-    const { ends, cut } = transportPair()
-    const standing = standby.standBy(ends[1])
-    const protection = domain.protect(ends[0], { interval: INTERVAL })
-    protection.catch(() => undefined)
-    await epoch(protection, 3)
-    cut()
-    const there = (await standing)!
-    await there.console.write('echo over-$grub_cpu\r')
-    await there.console.waitFor('over-i386')
-  })
 })
 
 describe('the stream of a protected domain', { timeout: PATIENCE }, () => {
@@ -236,9 +268,9 @@ describe('the stream of a protected domain', { timeout: PATIENCE }, () => {
   }
 
   const missing = whyMissing('verifyStream', 'xenPython')
-  test.skipIf(missing !== undefined)(`is what libxl writes, as Xen's own checker has it${missing ?? ''}`, async () => {
-    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
-    const domain = await startMini(primary)
+  for (const { name, missing: noGuest, start, standBy } of KINDS) test.skipIf(missing !== undefined || noGuest !== undefined)(`is what libxl writes of a ${name}, as Xen's own checker has it${missing ?? noGuest ?? ''}`, async () => {
+    const [primary, standby] = await bootBoth()
+    const domain = await start(primary)
     const { ends } = transportPair()
     const seen: Uint8Array[] = []
     const readable = (async function* () {
@@ -247,7 +279,7 @@ describe('the stream of a protected domain', { timeout: PATIENCE }, () => {
         yield chunk
       }
     })()
-    const standing = standby.standBy({ readable, writable: ends[1].writable })
+    const standing = standby.standBy({ readable, writable: ends[1].writable }, standBy)
     const protection = domain.protect(ends[0], { interval: INTERVAL })
     await epoch(protection, 3)
     const { epochs } = await protection.unprotect()
