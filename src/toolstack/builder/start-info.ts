@@ -49,9 +49,11 @@ export function writeStartInfo(view: DataView, base: number, layout: DomainLayou
   info.magic.set(view, base, latin1(MAGIC[facts.abi.name]))
   info.nrPages.setNumber(view, base, layout.totalPages)
   info.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * PAGE_SIZE)
-  // Without VIRT_P2M_4TOOLS, as libxl starts its guests: they keep the three-level frame list up to date as well.
   const byFrame = ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0
-  info.flags.set(view, base, byFrame | (facts.initial === true ? SIF.PRIVILEGED | SIF.INITDOMAIN : 0))
+  // To kernels whose list of frames has a mapping of its own: who saves them reads it there. As libxc has it, whose caller libxl writes over it; and then Linux brings the tree
+  // of frames up to date besides, in half a million instructions whenever it is suspended.
+  const byAddress = p2m.ownMapping ? SIF.VIRT_P2M_4TOOLS : 0
+  info.flags.set(view, base, byFrame | (facts.initial === true ? SIF.PRIVILEGED | SIF.INITDOMAIN : byAddress))
   info.storeMfn.setNumber(view, base, facts.storeFrame)
   info.storeEvtchn.set(view, base, facts.storePort)
   info.consoleMfn.setNumber(view, base, facts.consoleFrame)

@@ -138,7 +138,8 @@ describe('a built PV domain', () => {
     const { control, built } = build({ image, ramdisk: new Uint8Array(10) })
     const { layout } = built
     expect(StartInfo.decode(control.page(layout.startInfo.pfn).view, 0)).toMatchObject({
-      flags: 8,
+      // MOD_START_PFN, and VIRT_P2M_4TOOLS: whoever saves it reads the list there.
+      flags: 24,
       modStart: BigInt(layout.ramdisk!.pfn),
       modLen: 10n,
       mfnList: 0x8000000000n,
