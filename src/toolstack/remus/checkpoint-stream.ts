@@ -9,23 +9,33 @@ import { hasContents, SaveStreamWriter, type PageSource } from '../stream/index.
 /** Where chunks go at once while the domain runs. */
 export type SendChunk = (chunk: Uint8Array) => Promise<void>
 
-/** Writes the stream. */
+/** Writes the stream. Of pages that are put aside only those are written that differ from what was written of them last, as far as that is remembered. */
 export class CheckpointStream {
   readonly writer: SaveStreamWriter
+  private readonly pages: ChangedPagesWriter
   private aside: Uint8Array[] | undefined
 
-  /** `known`: only pages that differ from what was written last are written: for guests whose writes nobody notes. */
-  constructor(send: SendChunk, { known }: { readonly known: KnownPages | undefined }) {
+  /** `remembered`: pages at most whose contents are kept to be compared with. */
+  constructor(send: SendChunk, { remembered }: { readonly remembered: number }) {
     const sink = {
       write: (chunk: Uint8Array): Promise<void> | void => (this.aside === undefined ? send(chunk) : void this.aside.push(chunk)),
     }
-    this.writer = known === undefined ? new SaveStreamWriter(sink) : new ChangedPagesWriter(sink, known)
+    this.writer = this.pages = new ChangedPagesWriter(sink, new KnownPages(remembered))
   }
 
-  /** From now on everything is put aside. */
+  /** From now on everything is put aside, and small records go together. */
   async putAside(): Promise<void> {
     await this.writer.flush()
     this.aside = []
+    this.pages.isComparing = true
+    this.writer.gather()
+  }
+
+  /** Pages that were left out since this was asked last. */
+  takeUnchanged(): number {
+    const { unchanged } = this.pages
+    this.pages.unchanged = 0
+    return unchanged
   }
 
   /** Ends the epoch; what was put aside, to be sent. */
@@ -39,15 +49,20 @@ export class CheckpointStream {
   }
 }
 
-/** What a domain's pages were when they were last written. */
+/** What a domain's pages were when they were last written: of the first that were, up to a number of them. */
 export class KnownPages {
   private readonly pages = new Map<number, { type: number; readonly contents: Uint8Array }>()
+  private readonly most: number
 
-  /** True for a page that is not as it was; it is known from now on. `contents` is empty for types that have none. */
+  constructor(most: number) {
+    this.most = most
+  }
+
+  /** True for a page that is not as it was; it is known from now on, where there is room. `contents` is empty for types that have none. */
   isNew(pfn: number, type: number, contents: Uint8Array): boolean {
     const known = this.pages.get(pfn)
     if (known === undefined || known.contents.length !== contents.length) {
-      this.pages.set(pfn, { type, contents: contents.slice() })
+      if (known !== undefined || this.pages.size < this.most) this.pages.set(pfn, { type, contents: contents.slice() })
       return true
     }
     if (known.type === type && same(known.contents, contents)) return false
@@ -67,6 +82,10 @@ function same(one: Uint8Array, other: Uint8Array): boolean {
 
 /** Leaves out pages that are as they were. */
 class ChangedPagesWriter extends SaveStreamWriter {
+  /** Pages are looked at: not before the first epoch, which has them all. */
+  isComparing = false
+  /** Pages that were left out. */
+  unchanged = 0
   private readonly known: KnownPages
   /** Where pages are looked at; what is written of them is copied once more. */
   private looked = new Uint8Array(0)
@@ -76,7 +95,9 @@ class ChangedPagesWriter extends SaveStreamWriter {
     this.known = known
   }
 
-  override async writePages({ pfns, types, copy }: PageSource): Promise<void> {
+  override async writePages(source: PageSource): Promise<void> {
+    if (!this.isComparing) return super.writePages(source)
+    const { pfns, types, copy } = source
     const size = types.reduce((sum, type) => sum + (hasContents(type) ? PAGE_SIZE : 0), 0)
     if (this.looked.length < size) this.looked = new Uint8Array(size)
     const contents = this.looked.subarray(0, size)
@@ -89,6 +110,7 @@ class ChangedPagesWriter extends SaveStreamWriter {
       at += length
       if (this.known.isNew(pfns[i]!, types[i]!, page)) kept.push({ pfn: pfns[i]!, type: types[i]!, contents: page })
     }
+    this.unchanged += types.length - kept.length
     if (kept.length === 0) return
     await super.writePages({
       pfns: kept.map(({ pfn }) => pfn), types: Uint8Array.from(kept, ({ type }) => type),
