@@ -33,8 +33,8 @@ export async function bootInstalled({ type, disk, print }: Machine): Promise<Ins
     await console.waitFor('Password: ', { timeout: '1min' })
     await console.write(`${PASSWORD}\r`)
     await console.waitFor('$ ', { timeout: '5min' })
-    // The prompt that LinuxShell knows, spelled so that the echo of this line is none.
-    await console.write("PS1='/ ''# '\r")
+    // Plain lines, and the prompt that LinuxShell knows, spelled so that the echo of this line is none.
+    await console.write("bind 'set enable-bracketed-paste off'; PS1='/ ''# '\r")
     await console.waitFor(/\/ # $/, { timeout: '1min' })
     return new InstalledSystem(host, domain)
   } catch (error) {

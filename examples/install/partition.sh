@@ -23,10 +23,11 @@ $log sh -c "sfdisk --label dos $disk < /tmp/partitions"
 appears "${disk}1"
 $log mke2fs -q -F -t ext4 "${disk}1"
 mkdir -p /target
-mount -t ext4 "${disk}1" /target
+# Nothing of a half-made system is worth waiting for the disk.
+mount -t ext4 -o barrier=0 "${disk}1" /target
 mkdir -p /target/etc
 echo "UUID=$(block-attr --uuid "${disk}1") / ext4 errors=remount-ro 0 1" > /target/etc/fstab
 register-module -i xen-blkfront
-# As base-installer does for itself later, and takes back: nothing of a half-made system is worth waiting for the disk.
+# As base-installer does for itself later, and takes back.
 mkdir -p /target/etc/dpkg/dpkg.cfg.d
 echo force-unsafe-io > /target/etc/dpkg/dpkg.cfg.d/force-unsafe-io
