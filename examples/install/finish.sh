@@ -26,6 +26,7 @@ EOF
 mkdir -p /target/boot/grub
 in-target update-grub
 
+$log chroot /target apt-get clean
 rm -f /target/etc/apt/apt.conf.d/00AllowInsecure
 for script in /usr/lib/finish-install.d/*; do
 	$log "$script" || logger -t last-steps "warning: $script returned error code $?"

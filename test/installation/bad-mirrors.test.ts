@@ -1,4 +1,4 @@
-/** Debian's installer out of mirrors that lack or spoil a package: it says so, and everything ends. Whole installations are test/installation. */
+/** Debian's installer out of mirrors that lack or spoil a package: it says so, and everything ends. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { InstallationBench, whyNoInstallation } from '../support/installation.ts'
 
