@@ -54,7 +54,7 @@ export async function install({ type, kernel, ramdisk, mirror: folder, disk, pri
     const domain = await host.createDomain({
       name: 'installer', type, memory: 1024, kernel, ramdisk, nics: [''], disks: [`${disk},raw,xvda,w`],
       // Lines of text instead of dialogs; what stands behind the dashes is for the installed system.
-      commandLine: `auto=true priority=critical firmware=never url=${mirror.answers} DEBIAN_FRONTEND=text TERM=dumb console=hvc0 --- quiet`,
+      commandLine: `auto=true priority=critical hostname=installed domain=internal firmware=never url=${mirror.answers} DEBIAN_FRONTEND=text TERM=dumb console=hvc0 --- quiet`,
     })
     const printed = printConsole(domain, print)
     await untilPoweredOff(domain, mirror)
