@@ -52,8 +52,8 @@ async function live(host: Host, taker: CaptureTaker): Promise<{ pages: Pages; pa
   taker.phase('up')
   await linux.run('for file in /sys/hypervisor/properties/*; do cat $file; done')
   taker.phase('devices')
-  // The back-end of the capture has one ring, as QEMU's; ours one for each of its vCPUs.
-  await linux.run('insmod /m/xen-blkfront.ko max_queues=1; insmod /m/xen-netfront.ko; sleep 1; ifconfig eth0 10.0.0.1 up')
+  // The back-ends of the capture have one ring, or one pair of rings; ours one for each of its vCPUs.
+  await linux.run('insmod /m/xen-blkfront.ko max_queues=1; insmod /m/xen-netfront.ko max_queues=1; sleep 1; ifconfig eth0 10.0.0.1 up')
   taker.phase('mem-set')
   await domain.setMemTarget(140, { timeout: '60s' })
   count('mem-set')
