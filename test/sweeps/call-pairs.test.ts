@@ -141,8 +141,7 @@ test('the same device is attached or taken away once at a time, and another goes
   const [again, away, beside] = [
     watch((one) => one.attachDisk({ target: '/a', vdev: 'xvdb' }), domain), watch((one) => one.detachDisk('xvdb'), domain), watch((one) => one.attachNic(), domain),
   ]
-  await turns()
-  await turns()
+  for (let more = 0; beside.outcome() === 'pending' && more < 20; more += 1) await turns()
   expect([again.outcome(), away.outcome(), beside.outcome(), slow.outcome()]).toEqual(['DEVICE_EXISTS', 'BUSY', 'done', 'pending'])
   await slow.end()
 })

@@ -24,7 +24,7 @@ const partsOf = (host: MachineHost): HypervisorParts => (host.hypervisor as unkn
 /** What belongs to the host or the machine, and times that stand for no more than that somebody was there before. */
 const HOSTS = new Set([
   'memory', 'physical', 'view', 'words', 'bytes', 'shorter', 'engine', 'active', 'running', 'interpreter', 'release', 'queue', 'host', 'parts', 'hub',
-  'frames', 'flushedAt', 'sequence', 'kind',
+  'frames', 'flushedAt', 'sequence', 'kind', 'stackFaults',
 ])
 /** The same, and the domain, which is looked at by itself. */
 const SHARED = new Set([...HOSTS, 'domain'])
