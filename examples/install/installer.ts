@@ -40,7 +40,7 @@ async function untilPoweredOff(domain: Domain, mirror: ServedMirror): Promise<vo
   ended.catch(() => undefined)
   const last = domain.console.text().trimEnd().split('\n').slice(-LINES_OF_ERROR).join('\n')
   const missing = mirror.missing.length === 0 ? '' : `\nThe mirror lacks ${mirror.missing.join(', ')}`
-  throw new InstallError(`the installer did not end well (${reason}); the last that it said:\n${last}${missing}`)
+  throw new InstallError(`the installer did not end well (${reason}); the last that it said:\n${last}\nThe last that the mirror gave: ${mirror.last()}${missing}`)
 }
 
 /** Installs Debian. Throws InstallError where the installer gives up; host and mirror are closed either way. */

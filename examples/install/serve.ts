@@ -17,8 +17,9 @@ export interface ServedMirror {
   readonly answers: string
   /** Paths of packages and indexes that were asked for and are not there. */
   readonly missing: readonly string[]
-  /** How many files it has given. */
+  /** How many files it has given, and the path of the last one. */
   readonly given: () => number
+  readonly last: () => string
   close(): Promise<void>
 }
 
@@ -26,6 +27,7 @@ export interface ServedMirror {
 export async function serveMirror(folder: string): Promise<ServedMirror> {
   const missing: string[] = []
   let given = 0
+  let last = 'nothing'
   const server: Server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://mirror').pathname)
     const refuse = (): void => {
@@ -40,6 +42,7 @@ export async function serveMirror(folder: string): Promise<ServedMirror> {
     const size = path.startsWith('/debian/') ? statSync(file, { throwIfNoEntry: false }) : undefined
     if (size === undefined || !size.isFile()) return refuse()
     given += 1
+    last = path
     response.writeHead(200, { 'content-length': size.size })
     if (request.method === 'HEAD') response.end()
     else createReadStream(file).pipe(response)
@@ -48,7 +51,7 @@ export async function serveMirror(folder: string): Promise<ServedMirror> {
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   return {
-    answers: `http://${HOST_NAME}:${port}/preseed.cfg`, missing, given: () => given,
+    answers: `http://${HOST_NAME}:${port}/preseed.cfg`, missing, given: () => given, last: () => last,
     close: async () => {
       server.closeAllConnections()
       server.close()
