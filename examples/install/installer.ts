@@ -44,8 +44,16 @@ async function untilPoweredOff(domain: Domain, mirror: ServedMirror): Promise<vo
 }
 
 /** Installs Debian. Throws InstallError where the installer gives up; host and mirror are closed either way. */
-export async function install({ type, kernel, ramdisk, mirror: folder, disk, print = () => undefined }: Installation): Promise<Installed> {
+export async function install({ mirror: folder, ...rest }: Installation): Promise<Installed> {
   const mirror = await serveMirror(folder)
+  try {
+    return await installFrom(mirror, rest)
+  } finally {
+    await mirror.close()
+  }
+}
+
+async function installFrom(mirror: ServedMirror, { type, kernel, ramdisk, disk, print = () => undefined }: Omit<Installation, 'mirror'>): Promise<Installed> {
   const host = await Host.boot({
     memory: 1100, dom0Memory: 16, decompress: optionalDecompressor, openDisk: nodeDisks(),
     networks: { xenbr0: { outside: nodeOutside() } },
@@ -62,6 +70,5 @@ export async function install({ type, kernel, ramdisk, mirror: folder, disk, pri
     return { transcript: domain.console.text(), seconds: host.now() / 1e9, files: mirror.given() }
   } finally {
     await host.shutdown()
-    await mirror.close()
   }
 }

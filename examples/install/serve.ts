@@ -23,13 +23,24 @@ export interface ServedMirror {
   close(): Promise<void>
 }
 
+/** The path that a request names; undefined for one that names none: it comes from a guest. */
+function pathOf(url = '/'): string | undefined {
+  try {
+    const path = decodeURIComponent(new URL(url, 'http://mirror').pathname)
+    return path.includes('\0') ? undefined : path
+  } catch {
+    return undefined
+  }
+}
+
 /** Serves a mirror. */
 export async function serveMirror(folder: string): Promise<ServedMirror> {
   const missing: string[] = []
   let given = 0
   let last = 'nothing'
   const server: Server = createServer((request, response) => {
-    const path = decodeURIComponent(new URL(request.url ?? '/', 'http://mirror').pathname)
+    const path = pathOf(request.url)
+    if (path === undefined) return void response.writeHead(400).end()
     const refuse = (): void => {
       if (!DISPENSABLE.test(path)) missing.push(path)
       response.writeHead(404).end()

@@ -20,6 +20,8 @@ const [SETTING, BINARY, FULL_DAY] = [0x80, 0x04, 0x02] as const
 const VALID = 0x80
 const AFTERNOON = 0x80
 const REGISTERS = 128
+/** The last second of the year 9999: set from century to century, it stays where it is before it is beyond what a state may hold. */
+const LAST_SECOND = 253_402_300_799
 const MIDDAY = 12
 
 /** What a saved clock looks like: the register that is selected, all that were written, and the second at which the host began, by it. */
@@ -134,7 +136,7 @@ export class CalendarClock implements Stateful<CalendarClockState> {
     this.fields().forEach((value, index) => { this.registers[FIELDS[index]!] = value })
   }
 
-  /** It goes on from what its registers say; a year is one of the century that it is in. */
+  /** It goes on from what its registers say, where that is a time from 1970 to 9999; a year is one of the century that it is in. */
   private goOn(): void {
     const { registers } = this
     const of = (register: number): number => this.meant(registers[register]!)
@@ -143,6 +145,6 @@ export class CalendarClock implements Stateful<CalendarClockState> {
     const now = this.now()
     const century = Math.floor(new Date(now.whole * 1000).getUTCFullYear() / 100) * 100
     const set = Date.UTC(century + of(YEAR), of(MONTH) - 1, of(DAY), hours, of(MINUTES), of(SECONDS)) / 1000
-    this.seconds += set - now.whole
+    if (set >= 0 && set <= LAST_SECOND) this.seconds += set - now.whole
   }
 }

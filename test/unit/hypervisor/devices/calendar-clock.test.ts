@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { CalendarClock } from '../../../../src/hypervisor/devices/calendar-clock.ts'
+import { CalendarClock, calendarClockShape } from '../../../../src/hypervisor/devices/calendar-clock.ts'
 import { ManualClock } from '../../../../src/util/index.ts'
 
 const SECOND = 1_000_000_000
@@ -79,5 +79,15 @@ describe('the calendar clock of the machine', () => {
     expect([other.read(), read(0x0d)]).toEqual([0xa5, 0x80])
     other.select(4)
     expect([other.read(), clock.isAsSaved(saved)]).toEqual([0x03, false])
+  })
+
+  test.each([
+    ['forwards', [[9, 99], [8, 12], [7, 255]]], ['backwards', [[9, 0], [8, 0], [7, 0]]],
+  ] as const)('set again and again from century to century, %s, has a time and a state that can be loaded', (_, fields) => {
+    const { clock, write, shown } = clockAt()
+    write(0x0b, 0x04)
+    for (let times = 0; times < 20_000; times += 1) for (const [register, value] of fields) write(register, value)
+    expect(calendarClockShape(clock.save())).toBe(undefined)
+    for (const field of shown()) expect(field).toMatch(/^[0-9a-f]{1,2}$/)
   })
 })

@@ -107,6 +107,10 @@ describe('small hypercalls', () => {
     host.memory.bytes.set(new TextEncoder().encode('hello\n'), guest.scratch)
     expect(guest.call('console_io', 0, 6, guest.scratch)).toBe(0)
     expect(host.hypervisor.readConsole({ clear: true })).toBe(`(d${guest.domid}) hello\n`)
+    // Each byte is a character, whatever it is.
+    host.memory.bytes.set([0x7f, 0x80, 0x92, 0x9f, 0xff, 0x0a], guest.scratch)
+    expect(guest.call('console_io', 0, 6, guest.scratch)).toBe(0)
+    expect(host.hypervisor.readConsole({ clear: true })).toContain('\x7f\x80\x92\x9f\xff\n')
     for (let i = 0; i < 100; i += 1) expect(guest.call('console_io', 0, 4096, guest.scratch)).toBe(0)
     expect(host.hypervisor.readConsole().length).toBeLessThanOrEqual(16384)
   })
