@@ -5,7 +5,7 @@
  * The loop is one function, and V8 gives a function of more than 8,192 virtual registers to a register allocator that
  * makes it about 1.7 times slower (measured on Node 20). --trace-wasm-compilation-times tells the size of the code: it
  * is another with --no-turbo-use-mid-tier-regalloc-for-huge-functions once that has happened. With the loop's body at
- * 40 KB it has not, today it has 33. test/bench/cpu decides on a line; vector operations do not belong here: they make
+ * 40 KB it has not, today it has 38. test/bench/cpu decides on a line; vector operations do not belong here: they make
  * all others slower, a boot of Linux by 15 %.
  */
 import { isAmong } from './micro.ts'

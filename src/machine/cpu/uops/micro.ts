@@ -30,8 +30,8 @@ export interface Pair {
   /** Its first half, by which its record is executed outside the loop. */
   readonly first: Micro
   readonly second: Emit
-  /** Conditions of the jumps that may be its second half. */
-  readonly conditions: readonly Condition[]
+  /** Those that may be its second half. */
+  readonly seconds: readonly Micro[]
   /** The condition is in the jump's record. */
   readonly isSelected: boolean
 }
@@ -149,10 +149,10 @@ export class MicroList {
     this.push({ parts, form, emit, outline, twinOf, name: SEGMENTED + twinOf.name }, () => facts(twinOf.facts))
   }
 
-  /** Adds a pair. */
+  /** Adds a pair, whose name ends by that of its second half. */
   addPair(pair: Pair, suffix: string): void {
     const { parts, form, emit, group, outline, name } = pair.first
-    this.push({ parts, form, emit, group, outline, pair, name: `${name}+j${suffix}` }, () => pair.first.facts)
+    this.push({ parts, form, emit, group, outline, pair, name: `${name}+${suffix}` }, () => pair.first.facts)
   }
 }
 

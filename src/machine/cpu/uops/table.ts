@@ -64,14 +64,14 @@ function memoryForms(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>
   })
 }
 
-function pairNumbers(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>, { jumps }: MicroList): Map<number, number> {
+function pairNumbers(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>): Map<number, number> {
   const numbers = new Map<number, number>()
   // Those that take the condition from the record come first, so that those made for one condition override them.
   for (const isSelected of [true, false]) {
     all.forEach(({ pair }, number) => {
       if (pair?.isSelected !== isSelected) return
       const first = pairKey(numberOf.get(pair.first)!, 0)
-      for (const condition of pair.conditions) numbers.set(first + numberOf.get(jumps.get(condition)!)!, number)
+      for (const second of pair.seconds) numbers.set(first + numberOf.get(second)!, number)
     })
   }
   return numbers
@@ -84,7 +84,7 @@ function numbered({ all: defined }: MicroList): { readonly all: readonly Micro[]
   return { all: [...hot, ...defined.filter((micro) => micro.isKept && !inLoop.has(micro))], hotCount: hot.length }
 }
 
-function indexOf(list: MicroList, { all, hotCount }: ReturnType<typeof numbered>): MicroIndex {
+function indexOf({ all, hotCount }: ReturnType<typeof numbered>): MicroIndex {
   const names = all.map(({ name }) => name)
   if (new Set(names).size !== all.length) throw new Error('two micro-operations have the same name')
   const numberOf = new Map(all.map((micro, number) => [micro, number]))
@@ -92,7 +92,7 @@ function indexOf(list: MicroList, { all, hotCount }: ReturnType<typeof numbered>
     names, hotCount, ends: all.map(({ outline }) => outline.ends), memory: memoryForms(all, numberOf),
     firsts: all.flatMap(({ pair }, number) => (pair === undefined ? [] : [[number, numberOf.get(pair.first)!] as const])),
     twins: all.flatMap(({ twinOf }, number) => (twinOf === undefined ? [] : [[numberOf.get(twinOf)!, number] as const])),
-    pairs: [...pairNumbers(all, numberOf, list)],
+    pairs: [...pairNumbers(all, numberOf)],
   }
 }
 
@@ -100,7 +100,7 @@ function indexOf(list: MicroList, { all, hotCount }: ReturnType<typeof numbered>
 export function buildMicroTable(): MicroTable {
   const list = defineAll()
   const made = numbered(list)
-  return new MicroTable(indexOf(list, made), () => made.all)
+  return new MicroTable(indexOf(made), () => made.all)
 }
 
 /** The table by its index; the micro-operations themselves are made when one of them is asked for. */
