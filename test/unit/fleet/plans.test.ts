@@ -36,6 +36,13 @@ describe('a plan', () => {
     expect(plan.steps).toEqual([{ type: 'assign', domain: 'x', to: 'b', after: 'a', why: 'host a is gone' }])
   })
 
+  test('gives them by priority, then by order, as far as there is room, and says what keeps the rest', () => {
+    const dead = [domain('batch', { priority: -1 }), domain('front', { priority: 2, order: 2 }), domain('back', { priority: 2, order: 1 }), domain('usual')]
+    const plan = planPlacement(state([host('b')], [domain('own'), ...dead], { own: 'b', batch: 'a', front: 'a', back: 'a', usual: 'a' }))
+    expect(told(plan)).toEqual(['assign back to b', 'assign front to b', 'assign usual to b'])
+    expect(plan.unplaced).toMatchObject([{ domain: 'batch', obstacles: [{ host: 'b', why: expect.stringContaining('MiB') }] }])
+  })
+
   test('empties a host, and says which domains prevent it', () => {
     const plan = planDrain(state([host('a'), host('b', { memory: 100 })], [domain('x'), domain('y'), domain('pinned', { eviction: 'stay' })], { x: 'a', y: 'a', pinned: 'a' }), 'a')
     expect(told(plan)).toEqual(['move x to b'])
