@@ -390,7 +390,8 @@ export class Protection {
     const { host: { control }, domain: { id } } = this
     if (control.hasDomain(id)) this.stopNoting()
     await this.mirror.end().catch(() => undefined)
-    const isLost = this.line.failure !== undefined
+    // One that is asked to end for another reason ends as well, below.
+    const [isLost, hasEnded] = [this.line.failure !== undefined, this.heardEnd !== undefined]
     if (isLost && this.context.signal?.aborted !== true) this.context.report({ type: 'standby-lost', error: why })
     const owner = await this.owner()
     await this.line.close()
@@ -414,7 +415,7 @@ export class Protection {
     }
     goOn()
     if (why instanceof Ended) return why.end
-    if (this.heardEnd !== undefined && this.context.signal?.aborted !== true) return 'standby-ended'
+    if (hasEnded && this.context.signal?.aborted !== true) return 'standby-ended'
     if (isLost && this.context.signal?.aborted !== true) return 'standby-lost'
     throw why
   }
