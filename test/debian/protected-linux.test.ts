@@ -1,4 +1,7 @@
-/** Debian's Linux as a protected domain, as both kinds of guest: its host is lost, and its processes, its memory, its disk and its network go on at the standby. */
+/**
+ * Debian's Linux as a protected domain, as both kinds of guest: its host is lost, or the process of its host is killed, and its processes, its memory, its disk and
+ * its network go on at the standby.
+ */
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
@@ -9,6 +12,8 @@ import { kernelLog } from '../support/dmesg.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { LinuxGuest } from '../support/linux.ts'
 import { pingResponder } from '../support/ping.ts'
+import { ENOUGH, failOver } from '../support/remus/failover.ts'
+import { LINUX_KINDS } from '../support/remus/served-kinds.ts'
 
 const missing = whyMissing('linux', 'linuxModules', 'busybox')
 
@@ -96,5 +101,14 @@ describe.skipIf(missing !== undefined).each(['pv', 'pvh'] as const)(`Debian's Li
     expect(await survivor.run('cat /tmp/back')).toBe('')
     await primary.shutdown()
     await standby.shutdown()
+  })
+})
+
+for (const kind of LINUX_KINDS) describe.skipIf(kind.missing !== undefined)(`${kind.name}${kind.missing ?? ''}`, { timeout: 600_000 }, () => {
+  test('goes on in another process when its own is killed, and nobody outside can tell', async () => {
+    const { signal, kind: survivor, before, behind, violations } = await failOver(kind)
+    expect({ signal, survivor, violations }).toEqual({ signal: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
+    // The last one may have been on its way when the process was no more.
+    expect(Math.min(before + 1, behind)).toBeGreaterThanOrEqual(ENOUGH)
   })
 })

@@ -1,13 +1,12 @@
 /**
  * A protected domain in a world of faults: two hosts, a wire between them, an arbiter, and an observer outside, on one virtual clock. By its
  * seed one host is killed or sleeps, or the wire is cut, goes silent, stands still or is slow, at any instant; what the observer saw and what the survivor's
- * disk holds is then judged. The guest counts requests: the next number it carries out, with a token by chance and a line in its journal; an
- * older one it answers as before. So an effect that is lost shows as a gap, and one that is done twice as another token.
+ * disk holds is then judged.
  */
-import { BlockFrontend, MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
-import { FrontendBus, type GuestKernel } from '../../src/guest/index.ts'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, memoryArbiter, type Arbiter, type Domain, type ProtectionSide } from '../../src/toolstack/index.ts'
 import { SeededRandom, XenError } from '../../src/util/index.ts'
+import { JOURNAL_BYTES, judgeJournal, Observer, requestServer, SERVER_MAC, SERVES } from '../support/remus/request-server.ts'
 import { settle, Side, SimClock } from './sim-clock.ts'
 import { SimWire } from './sim-wire.ts'
 
@@ -29,96 +28,6 @@ export interface ProtectionHistory {
   readonly survivor: 'primary' | 'standby' | 'none'
   /** What must not be. */
   readonly violations: readonly string[]
-}
-
-const MAC = '00:16:3e:00:00:01'
-const GUEST = Uint8Array.of(0, 0x16, 0x3e, 0, 0, 1)
-const OBSERVER = Uint8Array.of(2, 0, 0, 0, 0, 9)
-const DISK = 64 * 512
-const SECTORS = 64
-const TYPE = 0x88b5
-
-/** A frame: who to, who from, and three words. */
-function frame(to: Uint8Array, from: Uint8Array, words: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(60)
-  bytes.set(to)
-  bytes.set(from, 6)
-  const view = new DataView(bytes.buffer)
-  view.setUint16(12, TYPE)
-  words.forEach((word, i) => view.setUint32(14 + i * 4, word))
-  return bytes
-}
-
-/** The words of a frame; undefined for one of others. */
-function wordsOf(bytes: Uint8Array): readonly [number, number, number] | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return view.getUint16(12) === TYPE ? [view.getUint32(14), view.getUint32(18), view.getUint32(22)] : undefined
-}
-
-interface Served {
-  readonly last: number
-  readonly token: number
-}
-
-const ANSWER = 1
-const GAP = 2
-
-/** The guest. */
-async function server(kernel: GuestKernel): Promise<void> {
-  const [nics, disks, bus] = [new NetFrontend(), new BlockFrontend(), new FrontendBus(kernel)]
-  let served = (kernel.restoredState as Served | undefined) ?? { last: 0, token: 0 }
-  kernel.control.saveState(() => ({ ...served }))
-  await bus.register(disks)
-  await bus.register(nics)
-  const [disk, nic] = [await disks.disk('xvda'), await nics.nic(0)]
-  kernel.console?.log('serving')
-  for await (const bytes of nic) {
-    const number = wordsOf(bytes)?.[0]
-    if (number === undefined) continue
-    if (number > served.last + 1) void nic.send(frame(OBSERVER, GUEST, [number, GAP, served.last]))
-    if (number === served.last + 1) {
-      const token = kernel.random.next()
-      const line = new Uint8Array(512)
-      new DataView(line.buffer).setUint32(0, number)
-      new DataView(line.buffer).setUint32(4, token)
-      await disk.write(number % SECTORS, line)
-      served = { last: number, token }
-    }
-    if (number === served.last) void nic.send(frame(OBSERVER, GUEST, [number, ANSWER, served.token]))
-  }
-}
-
-/** Asks one request after the other, at both hosts, until each is answered. */
-class Observer {
-  readonly answers: number[] = []
-  readonly violations: string[] = []
-  private number = 1
-
-  /** Hears a frame from a host. */
-  hear(bytes: Uint8Array): void {
-    const words = wordsOf(bytes)
-    if (words === undefined || words[0] > this.number) return
-    const [number, kind, value] = words
-    if (kind === GAP) {
-      const gap = `request ${number} finds the guest at ${value}: effects were lost`
-      if (!this.violations.includes(gap)) this.violations.push(gap)
-      return
-    }
-    const known = this.answers[number]
-    if (known === undefined) {
-      this.answers[number] = value
-      this.number += 1
-    } else if (known !== value) this.violations.push(`request ${number} was carried out twice: tokens ${known} and ${value}`)
-  }
-
-  /** What it asks now. */
-  get request(): Uint8Array {
-    return frame(GUEST, OBSERVER, [this.number])
-  }
-
-  get answered(): number {
-    return this.number - 1
-  }
 }
 
 /** An arbiter at a distance from both sides: what reaches neither of them is not asked. */
@@ -220,22 +129,11 @@ function strike(world: World, wire: SimWire, { fault, unprotect }: { readonly fa
   if (fault.startsWith('kill') && world.between(0, 1) < 0.5) wire.cut()
 }
 
-/** The last line of a journal, and whether it agrees with what the observer was answered. */
-function judgeJournal(disk: Uint8Array, { answers, answered }: Observer): string[] {
-  const view = new DataView(disk.buffer, disk.byteOffset, disk.byteLength)
-  const violations: string[] = []
-  for (let number = Math.max(1, answered - SECTORS + 2); number <= answered; number += 1) {
-    const [line, token] = [view.getUint32((number % SECTORS) * 512), view.getUint32((number % SECTORS) * 512 + 4)]
-    if (line !== number || token !== answers[number]) violations.push(`the journal has ${line} with ${token} in the place of answer ${number}, which was ${answers[number]}`)
-  }
-  return violations
-}
-
 const same = (one: Uint8Array, other: Uint8Array | undefined): boolean => other !== undefined && one.every((byte, i) => byte === other[i])
 
 /** Bytes of a store in memory. */
 function bytesOf(store: MemoryBlockStore): Uint8Array {
-  const bytes = new Uint8Array(DISK)
+  const bytes = new Uint8Array(JOURNAL_BYTES)
   void store.read(0, bytes)
   return bytes
 }
@@ -245,21 +143,21 @@ export async function protectionHistory(seed: number): Promise<ProtectionHistory
   const world = new World(seed)
   const { clock, sides, observer } = world
   const fault = FAULTS[seed % FAULTS.length]!
-  const disks = { primary: new MemoryBlockStore(DISK), standby: new MemoryBlockStore(DISK) }
+  const disks = { primary: new MemoryBlockStore(JOURNAL_BYTES), standby: new MemoryBlockStore(JOURNAL_BYTES) }
   const latency = world.between(0.1, 4)
   const wire = new SimWire(clock, [sides.primary, sides.standby], () => latency)
   const arbiterOf = distantArbiter(clock, sides, () => latency)
   const [primary, standby] = [await world.boot(sides.primary, disks.primary, seed), await world.boot(sides.standby, disks.standby, seed ^ 0x5555)]
   try {
     let domain: Domain | undefined
-    void primary.createDomain({ name: 'served', memory: 2, kernel: server, nics: [{ mac: MAC }], disks: [{ target: '/journal', vdev: 'xvda' }] })
+    void primary.createDomain({ name: 'served', memory: 2, kernel: requestServer, nics: [{ mac: SERVER_MAC }], disks: [{ target: '/journal', vdev: 'xvda' }] })
       .then((made) => { domain = made })
-    await world.run(() => domain?.console.text().includes('serving') === true, END)
+    await world.run(() => domain?.console.text().includes(SERVES) === true, END)
     const lineOf = (side: Side, kind: ProtectionSide): object => ({
       clock: { after: (milliseconds: number, act: () => void) => clock.after(side, milliseconds, act) }, heartbeat: '10ms', peerTimeout: '60ms', arbiter: arbiterOf(kind),
     })
     let [survivor, ended]: [Domain | undefined, unknown] = [undefined, undefined]
-    const standing = standby.standBy(wire.ends[1], { ...lineOf(sides.standby, 'standby'), kernel: server, trust: 'all' })
+    const standing = standby.standBy(wire.ends[1], { ...lineOf(sides.standby, 'standby'), kernel: requestServer, trust: 'all' })
     standing.progress.on('taking-over', ({ epoch }) => {
       if (!same(bytesOf(disks.standby), world.snapshots.get(epoch))) world.violations.push(`the standby's disk is not that of epoch ${epoch}`)
     })

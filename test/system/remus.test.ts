@@ -1,5 +1,4 @@
 /** Protected domains: what both sides say, every kind of guest, the ways out, and what is refused. Their safety is in test/simulation. */
-import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { BlockFrontend, MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
@@ -10,9 +9,10 @@ import {
   Host, memoryArbiter, transportPair, type Domain, type MigrationTransport, type ProtectOperation, type ProtectOptions, type StandByOptions,
 } from '../../src/toolstack/index.ts'
 import { buildMini } from '../support/build-mini.ts'
-import { builtModule } from '../support/bundle.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
+import { ENOUGH, failOver } from '../support/remus/failover.ts'
+import { SHORT_KINDS } from '../support/remus/served-kinds.ts'
 import { verifyStream } from '../support/verify-stream.ts'
 
 const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
@@ -207,6 +207,18 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     if (how !== 'destroy') await answers(domain)
   })
 
+  test('says why its protection is over where it cannot be suspended any more, and not that the standby has given up', async () => {
+    const { primary, domain, protection, standing } = await protectMini(arbitrated())
+    protection.catch(() => undefined)
+    // As a tool in its dom0 would, of which the toolstack knows nothing.
+    primary.hypervisor.pauseDomain(domain.id as never)
+    // Where it had been asked to suspend already it is waited for.
+    await expect(protection).rejects.toMatchObject({ code: expect.stringMatching(/INVALID_STATE|TIMED_OUT/) })
+    expect(await standing).toBe(undefined)
+    primary.hypervisor.unpauseDomain(domain.id as never)
+    await answers(domain)
+  })
+
   test('can be asked to end, and then its protection is over', async () => {
     const { domain, protection, standing } = await protectMini()
     protection.catch(() => undefined)
@@ -233,25 +245,16 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     await listener.close()
   })
 
-  test('goes on in another process when its own is killed, with what it wrote last', async () => {
-    const listener = await listenMigration({ port: 0 })
-    const child = spawn(process.execPath, [await builtModule('test/support/protected-process.ts'), String(listener.port)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
-    try {
-      const standby = await boot({ seed: 2 })
-      const standing = standby.standBy(await listener.accept())
-      await new Promise<void>((resolve) => child.on('message', ({ epoch }: { epoch: number }) => { if (epoch >= 4) resolve() }))
-      child.kill('SIGKILL')
-      const there = (await standing)!
-      await there.console.waitFor('mini: restored')
-      await there.console.write('hot 0\r')
-      const [, rounds, wrong] = await there.console.waitFor(/hot: (\d+) rounds, (\d+) pages wrong/)
-      expect([Number(rounds) > 1, wrong]).toEqual([true, '0'])
-      await answers(there)
-    } finally {
-      child.kill('SIGKILL')
-      await listener.close()
-    }
-  })
+  test.for(SHORT_KINDS.map((kind) => [`${kind.name}${kind.missing ?? ''}`, kind] as const))(
+    'goes on in another process when its own is killed, and nobody outside can tell: a %s',
+    async ([, kind], { skip }) => {
+      skip(kind.missing !== undefined)
+      const { signal, kind: survivor, before, behind, violations } = await failOver(kind)
+      expect({ signal, survivor, violations }).toEqual({ signal: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
+      // The last one may have been on its way when the process was no more.
+      expect(Math.min(before + 1, behind)).toBeGreaterThanOrEqual(ENOUGH)
+    },
+  )
 })
 
 describe('the stream of a protected domain', { timeout: PATIENCE }, () => {
@@ -351,6 +354,29 @@ describe('what cannot be protected is refused, and goes on', { timeout: PATIENCE
     expect(await attempt({ trust: 'all' })).toEqual(['IO', 'standby-ended'])
     expect(await attempt({ trust: 'all', disks: { xvda: new MemoryBlockStore(4096) } })).toEqual(['INVALID_ARGUMENT', 'standby-ended'])
     await answers(domain)
+  })
+
+  test.each([
+    ['a guest in TypeScript without its program', ticker, undefined, 'NOT_SUPPORTED'],
+    ['a binary kernel with a program in TypeScript', undefined, ticker, 'INVALID_ARGUMENT'],
+  ] as const)('a standby for %s, before it has taken anything', async (_, runs, given, code) => {
+    const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    const domain = await primary.createDomain({ name: 'guest', memory: 8, kernel: runs })
+    await domain.console.waitFor(runs === undefined ? 'tick 3' : 'at 3')
+    const { ends } = transportPair()
+    const taken: string[] = []
+    const standing = standby.standBy(ends[1], { kernel: given })
+    standing.progress.onAny(({ type }) => void taken.push(type))
+    const protection = domain.protect(ends[0], { interval: INTERVAL })
+    await expect(standing).rejects.toMatchObject({ code })
+    expect(await protection).toMatchObject({ end: 'standby-ended', acknowledged: 0 })
+    expect(taken).toEqual(['connected'])
+    expect(standby.domains()).toEqual([])
+    if (runs === undefined) await answers(domain)
+    else {
+      const [, last] = [...domain.console.text().matchAll(/at (\d+)\s/g)].at(-1)!
+      await domain.console.waitFor(`at ${Number(last) + 5}`)
+    }
   })
 
   test('options that are none, and a domain that is being moved', async () => {

@@ -53,6 +53,7 @@ const struct command more_commands[] = {
     { "disk", "disk write SECTOR TEXT, disk read SECTOR", run_disk },
     { "folder", "folder write NAME TEXT, folder read NAME", run_folder },
     { "net", "net open, net send TEXT; what comes is printed", run_net },
+    { "serve", "serve                answers requests, with a journal on the disk", run_serve },
     { "cpus", "cpus                 how many vCPUs have run code", run_cpus },
     { "watchdog", "watchdog SECONDS     ends the domain then", run_watchdog },
     { "softreset", "softreset            begins anew, with memory kept", run_soft_reset },
@@ -69,6 +70,7 @@ void more_start(const struct start_info *info)
     net_forget();
     cpus_start(info);
     store_watch("cpu");
+    serve_resume();
 }
 
 void more_watch(const char *path)

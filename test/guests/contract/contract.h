@@ -27,14 +27,22 @@ void device_write_number(const struct device *device, const char *name, word val
 int device_await(const struct device *device, const char *state);
 void ring_push(struct indexes *at, u32 end, u32 port);
 
-/* disk.c, folder.c, net.c, cpus.c, hostile.c */
+/* disk.c, folder.c, net.c, serve.c, cpus.c, hostile.c */
 void disk_forget(void);
+int disk_open(void);
+int disk_put(u64 sector, const void *bytes);
 void run_disk(char *rest);
 void folder_forget(void);
 void run_folder(char *rest);
 void net_forget(void);
+int net_open(void);
+u8 *net_frame(void);
+void net_transmit(u32 size);
 void run_net(char *rest);
 void net_pump(void);
+void serve_request(const u8 *frame);
+void serve_resume(void);
+void run_serve(char *rest);
 void cpus_start(const struct start_info *info);
 void cpus_follow(void);
 void run_cpus(char *rest);

@@ -50,7 +50,7 @@ void disk_forget(void)
     connected = 0;
 }
 
-static int connect(void)
+int disk_open(void)
 {
     if (connected)
         return 0;
@@ -89,11 +89,18 @@ static int transfer(u8 operation, u64 sector)
     return ring->slot[(sent - 1) % SLOTS].response.status;
 }
 
+/* Writes a sector; the back-end's status. */
+int disk_put(u64 sector, const void *bytes)
+{
+    copy(data_page, bytes, SECTOR_SIZE);
+    return transfer(BLKIF_OP_WRITE, sector);
+}
+
 void run_disk(char *rest)
 {
     char *what = word_of(&rest);
     u64 sector = number_of(word_of(&rest));
-    if (connect()) {
+    if (disk_open()) {
         print("disk: none\n");
         return;
     }

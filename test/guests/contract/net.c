@@ -1,5 +1,5 @@
 /*
- * A network front-end: sends frames that hold a text to everybody, prints the text of those that come.
+ * A network front-end: sends frames that hold a text to everybody, prints the text of those that come. Requests go to serve.c.
  * Reference: public/io/netif.h.
  */
 #include "contract.h"
@@ -60,7 +60,7 @@ static int grant_all(void)
     return 0;
 }
 
-static int connect(void)
+int net_open(void)
 {
     if (connected)
         return 0;
@@ -83,26 +83,37 @@ static int connect(void)
     return 0;
 }
 
-static void send(const char *text)
+/* Where the frame is written that is sent next. */
+u8 *net_frame(void)
 {
-    u8 *frame = (u8 *)sent_page;
-    for (u32 i = 0; i < HEADER; i++)
-        frame[i] = i < 6 ? 0xff : 0;
-    frame[6] = 2;
-    frame[12] = 0x88;
-    frame[13] = 0xb5;
-    u32 size = HEADER + (u32)format(sent_page + HEADER, 256, "%s", text) + 1;
+    return (u8 *)sent_page;
+}
+
+/* Sends it, and waits until it has been taken. */
+void net_transmit(u32 size)
+{
     for (; size < LEAST; size++)
-        frame[size] = 0;
+        sent_page[size] = 0;
     transmit->slot[sent % SLOTS] = (struct transmit_request){ REF_SENT, 0, 0, 0, (u16)size };
     transmit->at.rsp_event = sent + 1;
     ring_push(&transmit->at, ++sent, device.port);
     while (transmit->at.rsp_prod != sent)
         wait_for_port(device.port);
+}
+
+static void send(const char *text)
+{
+    u8 *frame = net_frame();
+    for (u32 i = 0; i < HEADER; i++)
+        frame[i] = i < 6 ? 0xff : 0;
+    frame[6] = 2;
+    frame[12] = 0x88;
+    frame[13] = 0xb5;
+    net_transmit(HEADER + (u32)format(sent_page + HEADER, 256, "%s", text) + 1);
     print("net: sent\n");
 }
 
-/* Prints what has come, and asks for more. */
+/* Prints what has come, or has it served, and asks for more. */
 void net_pump(void)
 {
     if (!connected)
@@ -116,6 +127,8 @@ void net_pump(void)
             const u8 *frame = (const u8 *)received_pages[id] + response.offset % 2048;
             if (response.status > HEADER && frame[12] == 0x88 && frame[13] == 0xb5)
                 print("net: got %s\n", (const char *)frame + HEADER);
+            else if (response.status >= LEAST && frame[12] == 0x88 && frame[13] == 0xb6)
+                serve_request(frame);
             offer(id);
         }
         receiving->at.rsp_event = taken + 1;
@@ -127,7 +140,7 @@ void net_pump(void)
 void run_net(char *rest)
 {
     char *what = word_of(&rest);
-    if (connect()) {
+    if (net_open()) {
         print("net: none\n");
         return;
     }
