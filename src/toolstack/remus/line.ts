@@ -73,6 +73,11 @@ export class Line {
     this.watch()
   }
 
+  /** True when nothing of what was sent is kept. */
+  get keepsNothing(): boolean {
+    return this.output.keepsNothing
+  }
+
   /** Why it is over; undefined while it is not. */
   get failure(): XenError | undefined {
     return this.ended

@@ -162,7 +162,7 @@ export class Protection {
     this.line = new Line(transport, options)
     const { hasRegisters } = host.control.domainInfo(domain.id)
     void this.line.over.then(() => this.wake())
-    this.stream = new CheckpointStream((chunk) => this.sendStream([chunk]), { remembered: hasRegisters ? REMEMBERED : Infinity })
+    this.stream = new CheckpointStream((chunk) => this.sendStream([chunk]), { remembered: hasRegisters ? REMEMBERED : Infinity, keepsNothing: this.line.keepsNothing })
   }
 
   get statistics(): ProtectionStatistics {

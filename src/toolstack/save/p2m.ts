@@ -136,8 +136,8 @@ function takeNarrow(words: Uint32Array, into: Uint32Array): number {
   return named
 }
 
-/** Reads the p2m of a PV domain. Throws INVALID_STATE when the guest has not set it up or it is broken. */
-export function readP2m(control: P2mControl, domid: DomId): PhysToMachine {
+/** Reads the p2m of a PV domain; `spare` is memory for its entries, where it has room for just them. Throws INVALID_STATE when the guest has not set it up or it is broken. */
+export function readP2m(control: P2mControl, domid: DomId, spare?: Uint32Array): PhysToMachine {
   const info = control.domainInfo(domid)
   const abi = guestAbiOf(info.addressSize)
   const reader = new P2mReader(control, domid, abi)
@@ -150,18 +150,17 @@ export function readP2m(control: P2mControl, domid: DomId): PhysToMachine {
   const frames = cr3 === 0
     ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
     : reader.linear(abi.frameOfCr3(cr3), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
-  return { maxPfn, frames, entries: readEntries(reader, { frames, maxPfn, limit: 2 * info.totalPages + SLACK }) }
+  const into = spare?.length === maxPfn ? spare : new Uint32Array(maxPfn)
+  return { maxPfn, frames, entries: readEntries(reader, { frames, limit: 2 * info.totalPages + SLACK }, into) }
 }
 
 interface P2mFacts {
   readonly frames: readonly Mfn[]
-  readonly maxPfn: number
   /** Entries at most that name a frame. */
   readonly limit: number
 }
 
-function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): Uint32Array {
-  const entries = new Uint32Array(maxPfn)
+function readEntries(reader: P2mReader, { frames, limit }: P2mFacts, entries: Uint32Array): Uint32Array {
   let named = 0
   frames.forEach((frame, index) => {
     const first = index * reader.perPage

@@ -96,6 +96,8 @@ export class PvImageWriter implements ImageWriter {
   private readonly levels: 3 | 4
   private readonly omitsZeros: boolean
   private p2m: PhysToMachine
+  /** Entries of the list before the last: memory for those of the next. */
+  private spare: Uint32Array | undefined
   /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
   private readonly sent: Uint8Array
 
@@ -129,13 +131,14 @@ export class PvImageWriter implements ImageWriter {
    * moved.
    */
   refresh(): void {
-    const now = readP2m(this.control, this.domid)
+    const now = readP2m(this.control, this.domid, this.spare)
     const { frames, maxPfn } = this.p2m
     if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
       throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', {
         details: { domid: this.domid },
       })
     }
+    this.spare = this.p2m.entries
     this.p2m = now
   }
 

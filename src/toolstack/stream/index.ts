@@ -10,5 +10,5 @@ export type { ByteChunks, ChunkIterator, ByteInput, GivenChunks, HeldFile, Lendi
 export { MAX_BATCH_PAGES, PAGE_TYPE, PAGE_TYPE_PINNED, hasContents } from './format.ts'
 export type { ImageKind } from './format.ts'
 export { countFull } from './page-data.ts'
-export type { PageBatch, PageEntry, PageSource } from './page-data.ts'
+export type { Allocate, PageBatch, PageEntry, PageSource } from './page-data.ts'
 export type { BulkRecord, CpuidLeaf, HvmParam, ImageRecord, LibxlRecord, MsrEntry, VcpuBlobType } from './records.ts'

@@ -51,10 +51,11 @@ export class SaveStreamWriter {
   private gathered: Uint8Array[] | undefined
   private written = 0
 
-  constructor(sink: ByteSink) {
+  /** `allocate`: the memory of records of pages, for whoever knows when it is free again; by default the sink says what it keeps. */
+  constructor(sink: ByteSink, allocate?: Allocate) {
     this.sink = sink
     // One is filled, one is under way, and one may still be looked at.
-    this.allocate = sink.keepsNothing === true ? inTurn(2) : sink.keepsLast === true ? inTurn(3) : undefined
+    this.allocate = allocate ?? (sink.keepsNothing === true ? inTurn(2) : sink.keepsLast === true ? inTurn(3) : undefined)
   }
 
   /** Bytes written so far. */

@@ -31,6 +31,8 @@ const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable', 'l2']
 /** Looks at frames, reads and writes them. */
 export class Frames {
   private readonly parts: FrameParts
+  /** A mark for each frame, all 0 but while `blank` is at work. */
+  private silent: Uint8Array | undefined
 
   constructor(parts: FrameParts) {
     this.parts = parts
@@ -62,9 +64,11 @@ export class Frames {
     const { memory, frames, silentFrames } = this.parts
     // Guests in TypeScript write into their frames without a word.
     if (memory.isBlank === undefined || !domain.kind.hasRegisters) return 0
-    const silent = new Uint8Array(frames.end)
-    for (const mfn of silentFrames?.() ?? []) silent[mfn] = 1
+    const silent = (this.silent ??= new Uint8Array(frames.end))
+    const named = [...silentFrames?.() ?? []]
+    for (const mfn of named) silent[mfn] = 1
     markPlain(list, blank, { frames, silent, id: domain.id })
+    for (const mfn of named) silent[mfn] = 0
     markBlank(list, blank, memory as BlankMemory)
     return 0
   }

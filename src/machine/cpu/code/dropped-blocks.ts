@@ -9,7 +9,7 @@
  */
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
-import { BLOCK, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
+import { BLOCK, BLOCK_DEAD, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
 
 /** Bytes behind a block that decoding may have looked at: an instruction has 15 at most. */
 const BEHIND = 15
@@ -53,17 +53,19 @@ export class DroppedBlocks {
     this.blocks.set(keyOf(this.memory.view.getUint32(block + BLOCK.physical, true), mode), block)
   }
 
-  /** The block of this place, if what it was made of stands there again, and its bytes; it is kept no longer. Undefined where there is none. */
+  /**
+   * The block of this place, if what it was made of stands there again, and its bytes; undefined where there is none. It stays in the map, where it is when it is dropped again: frames that are
+   * written again and again would have it taken out and put in each time, and what is taken out of a Map lengthens the search for others until the Map is made anew.
+   */
   take(origin: BlockOrigin, { atSameAddress }: { readonly atSameAddress: boolean }): { readonly block: number; readonly bytes: number } | undefined {
     if (this.blocks.size === 0) return undefined
-    const key = keyOf(origin.host, origin.mode)
-    const block = this.blocks.get(key)
+    const block = this.blocks.get(keyOf(origin.host, origin.mode))
     if (block === undefined) return undefined
     const { view } = this.memory
+    if ((view.getUint32(block + BLOCK.mode, true) & BLOCK_DEAD) === 0) return undefined
     const end = this.endOf(block)
     if (atSameAddress && view.getFloat64(end + ORIGIN.rip, true) !== origin.rip) return undefined
     if (!this.isSame(origin.host, end + ORIGIN.bytes, view.getUint16(end + ORIGIN.looked, true))) return undefined
-    this.blocks.delete(key)
     return { block, bytes: view.getUint16(end + ORIGIN.covered, true) }
   }
 
