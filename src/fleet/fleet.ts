@@ -50,6 +50,8 @@ export type FleetEvent =
   | { readonly type: 'domain-defined'; readonly revision: number; readonly domain: string; readonly wanted: FleetDomain['wanted'] }
   | { readonly type: 'domain-removed' | 'domain-released'; readonly revision: number; readonly domain: string }
   | { readonly type: 'domain-assigned' | 'domain-claimed'; readonly revision: number; readonly domain: string; readonly host: string; readonly epoch: number }
+  /** It is to move from a host to another; it stands still there, until the other has it with its memory. */
+  | { readonly type: 'domain-moving' | 'domain-handed'; readonly revision: number; readonly domain: string; readonly host: string; readonly to: string; readonly epoch: number }
 
 /** What a change of a key means; undefined for one that means nothing to users. */
 function eventOf(change: StoreChange, revision: number): FleetEvent | undefined {
@@ -65,7 +67,9 @@ function eventOf(change: StoreChange, revision: number): FleetEvent | undefined 
   if (kind !== 'owners') return undefined
   const owner = value === undefined ? undefined : readRecord('owner', value)
   if (owner === undefined) return { type: 'domain-released', revision, domain: name }
-  return { type: owner.member === undefined ? 'domain-assigned' : 'domain-claimed', revision, domain: name, host: owner.host, epoch: owner.epoch }
+  const { host, epoch, to, member, isHanded } = owner
+  if (to !== undefined) return { type: isHanded === true ? 'domain-handed' : 'domain-moving', revision, domain: name, host, to, epoch }
+  return { type: member === undefined ? 'domain-assigned' : 'domain-claimed', revision, domain: name, host, epoch }
 }
 
 /** A fleet, by its store. */

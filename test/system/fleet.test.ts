@@ -119,6 +119,12 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(anna.host, [])
     const { owners } = await fleet.state()
     expect(owners.get('one')).toEqual({ host: 'bert', epoch: expect.any(Number), member: expect.any(Number), grace: 5000 })
+    const told: unknown[] = []
+    for await (const event of fleet.events({ from: 1 })) {
+      if ('epoch' in event) told.push([event.type, event.host])
+      if (event.type === 'domain-claimed' && event.host === 'bert') break
+    }
+    expect(told).toEqual([['domain-assigned', 'anna'], ['domain-claimed', 'anna'], ['domain-moving', 'anna'], ['domain-handed', 'anna'], ['domain-claimed', 'bert']])
     // Whoever knows nothing of moves is another host of the fleet all the same.
     const cleo = await join(store, 'cleo')
     await fleet.move('one', 'cleo')

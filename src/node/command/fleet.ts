@@ -39,6 +39,8 @@ function lineOf(event: FleetEvent): string | undefined {
     case 'domain-released': return `domain ${event.domain} is stopped`
     case 'domain-assigned': return `domain ${event.domain} is for host ${event.host}`
     case 'domain-claimed': return `domain ${event.domain} runs at host ${event.host}, epoch ${event.epoch}`
+    case 'domain-moving': return `domain ${event.domain} is to move from host ${event.host} to ${event.to}`
+    case 'domain-handed': return `domain ${event.domain} stands still at host ${event.host}, for ${event.to} to go on with`
   }
 }
 
