@@ -5,8 +5,8 @@
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../../memory/layout.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
-import { DECODED, Decoder } from '../decode/decoder.ts'
-import type { DecodeResult } from '../decode/decoder.ts'
+import { DECODED, Decoder, MAX_LENGTH } from '../decode/decoder.ts'
+import type { DecodeResult, Instruction } from '../decode/decoder.ts'
 import type { InstructionRow } from '../decode/table.ts'
 import type { ProcessorLevel } from '../cpuid/features.ts'
 import { decodeMaps } from '../decode/maps.ts'
@@ -20,6 +20,7 @@ import { enterChain, findInChain, leaveChain } from './block-chains.ts'
 import { BlockCoverage, coverageStart } from './coverage.ts'
 import { DroppedBlocks, ORIGIN_ROOM } from './dropped-blocks.ts'
 import { Fronts } from './fronts.ts'
+import { KnownForms, formList } from './known-forms.ts'
 import { StopOffsets } from './stop-offsets.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
@@ -58,6 +59,9 @@ interface Translator {
   readonly lifter: Lifter
 }
 
+/** Whether instructions that are of a known form are written by it, or all are decoded. */
+type Knowledge = 'forms' | 'none'
+
 /** Where code is to be decoded. */
 export interface CodePlace {
   /** Host address of the first byte. */
@@ -85,6 +89,8 @@ export class CodeCache {
   private readonly level: ProcessorLevel
   /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
   private readonly translators: Translator[] = []
+  /** Known forms by mode without its FLOAT bits. */
+  private readonly forms: KnownForms[] = []
   readonly fronts: Fronts
   /** Offsets in pages at which instructions begin with a record that asks whether to stop there. */
   readonly stops = new StopOffsets()
@@ -157,6 +163,8 @@ export class CodeCache {
 
   /** A crossing block at a place, if its second page is still the same. */
   findCrossing(place: CodePlace): number {
+    // Such a block's first instruction begins in this page.
+    if (place.host % PAGE_SIZE <= PAGE_SIZE - MAX_LENGTH) return 0
     const key = place.host * 256 + place.mode
     const known = this.crossing.get(key)
     if (known === undefined || this.seconds.get(known) !== place.nextPage()) return 0
@@ -172,7 +180,7 @@ export class CodeCache {
     const back = this.dropped.take(place, { atSameAddress: this.covering !== undefined })
     if (back !== undefined) return this.bringBack(back, place)
     const block = this.next
-    const span = this.write(block, place)
+    const span = this.write(block, place, 'forms')
     if (span.bytes === 0) return 0
     this.next = span.second === 0 ? this.dropped.sign(place, span) : span.end
     this.decoded += this.memory.view.getUint32(block + BLOCK.count, true)
@@ -226,7 +234,7 @@ export class CodeCache {
   }
 
   /**
-   * Decodes a block's place once more, to be compared with the block: the copy lies behind all blocks, where nothing
+   * Decodes a block's place once more, every instruction of it, to be compared with the block: the copy lies behind all blocks, where nothing
    * finds it, until the next one is made. `bytes`: what it covers, 0 when it cannot be decoded.
    */
   decodeAgain(block: number): { readonly copy: number; readonly bytes: number; readonly end: number } {
@@ -237,15 +245,17 @@ export class CodeCache {
       // The block is known already.
       rip: 0, nextPage: () => second,
     }
-    return { copy: this.next, ...this.write(this.next, place) }
+    return { copy: this.next, ...this.write(this.next, place, 'none') }
   }
 
   /** Writes header and records of a block; tells how many bytes it covers, where its second page is, where it ends. */
-  private write(block: number, place: CodePlace): Readonly<Span> {
+  private write(block: number, place: CodePlace, knowledge: Knowledge): Readonly<Span> {
     const translator = (this.translators[place.mode & MODE.SIZE] ??= this.translator(place.mode))
     const { lifter } = translator
     const { span } = this
-    span.bytes = this.fill(block, translator, place)
+    translator.lifter.begin(block + BLOCK.bytes, place.mode)
+    translator.lifter.instruction = translator.decoder.instruction
+    span.bytes = this.fill(translator, place, knowledge === 'none' ? undefined : this.formsOf(translator, place.mode))
     span.end = lifter.at
     const { view } = this.memory
     view.setUint32(block + BLOCK.count, lifter.count, true)
@@ -264,16 +274,34 @@ export class CodeCache {
     }
   }
 
+  /** Forms that may be used in a mode: none while records ask something before an instruction. */
+  private formsOf({ decoder }: Translator, mode: number): KnownForms | undefined {
+    if ((mode & MODE.SEGMENTED) !== 0 || this.covering !== undefined || this.stops.isAny) return undefined
+    return (this.forms[mode & ~MODE.FLOAT] ??= this.makeForms(decoder, mode))
+  }
+
+  private makeForms(decoder: Decoder, mode: number): KnownForms {
+    const { memory, table, handlers, level } = this
+    const liftOf = (instruction: Instruction): Lift => this.liftOf(instruction)
+    return new KnownForms({ memory, table, handlers, decoder, liftOf }, formList(table, level, mode & ~MODE.FLOAT), CODE_SIZES[mode & MODE.SIZE]!)
+  }
+
   /** Lifts instructions until the block ends; tells how many bytes it covers, and leaves where the second page is. */
-  private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): number {
+  private fill({ decoder, lifter }: Translator, place: CodePlace, forms: KnownForms | undefined): number {
     const { bytes } = this.memory
     const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
     const end = (place.host - (place.host % BLOCK_WINDOW)) + BLOCK_WINDOW
-    lifter.begin(block + BLOCK.bytes, place.mode)
-    lifter.instruction = decoder.instruction
     let host = place.host
     this.span.second = 0
     while (!lifter.ended && host < end) {
+      const isWithin = forms !== undefined && host + MAX_LENGTH <= pageEnd
+      const known = isWithin ? forms.write(lifter, host) : 0
+      if (known > 0) {
+        lifter.count += 1
+        host += known
+        continue
+      }
+      const from = lifter.at
       const { length } = decoder.instruction
       let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
       if (result === DECODED.MORE_BYTES) {
@@ -292,6 +320,7 @@ export class CodeCache {
       if (result !== DECODED.OK) lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
       this.covering?.begin(lifter, host, place)
       this.lift(lifter, result)
+      if (isWithin && result === DECODED.OK) forms.learn(lifter, host, from)
       lifter.count += 1
       host += decoder.instruction.length
     }
@@ -310,6 +339,7 @@ export class CodeCache {
   }
 
   private lift(lifter: Lifter, result: DecodeResult): void {
+    lifter.beginInstruction()
     if (this.stops.has(lifter.offset)) lifter.stop()
     if (lifter.segmented) lifter.fetch()
     if (result !== DECODED.OK) {
@@ -317,9 +347,11 @@ export class CodeCache {
       else lifter.undefined()
       return
     }
-    const { row } = lifter.instruction
-    const lift = (this.lifts[row.number] ??= lifterOf(row))
-    lift(lifter)
+    this.liftOf(lifter.instruction)(lifter)
+  }
+
+  private liftOf({ row }: Instruction): Lift {
+    return (this.lifts[row.number] ??= lifterOf(row))
   }
 
   private enter(block: number, place: CodePlace, span: Readonly<Span>): void {
@@ -393,7 +425,7 @@ export class CodeCache {
       view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
       leaveChain(this.memory, block)
       if ((mode & BLOCK_CROSSES) !== 0) this.forgetCrossing(block, mode)
-      else this.dropped.keep(block, mode)
+      else this.dropped.keep(block)
     }
     this.fronts.drop(blocks)
     this.follower?.codeDropped(mfn)

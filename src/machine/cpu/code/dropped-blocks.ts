@@ -2,7 +2,7 @@
  * Blocks that were dropped because their frame was written, for when the same code stands there again: a page that is brought back to
  * what it was, or written beside its code. Behind a block's records lies what it was made of:
  *
- *   | header | records | end record | bytes covered | bytes looked at | linear address | these bytes |
+ *   | header | records | end record | bytes covered | bytes looked at | linear address | these bytes, by whole words |
  *
  * They are compared whole: a block that comes back is the one that decoding would make. A run of 10 million instructions from a moment
  * of Linux decodes 3,000 blocks fewer.
@@ -13,10 +13,11 @@ import { BLOCK, BLOCK_DEAD, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
 
 /** Bytes behind a block that decoding may have looked at: an instruction has 15 at most. */
 const BEHIND = 15
+const WORD = 4
 /** Offsets in what stands behind the end record. */
 const ORIGIN = { covered: 0, looked: 2, rip: 4, bytes: 12 } as const
 /** Bytes that all of that takes at most: a block's last instruction begins within its window. */
-export const ORIGIN_ROOM = ORIGIN.bytes + BLOCK_WINDOW + 2 * BEHIND + RECORD.bytes
+export const ORIGIN_ROOM = ORIGIN.bytes + BLOCK_WINDOW + 2 * BEHIND + 2 * WORD + RECORD.bytes
 
 /** Where a block is decoded from. */
 export interface BlockOrigin {
@@ -26,11 +27,10 @@ export interface BlockOrigin {
   readonly rip: number
 }
 
-const keyOf = (host: number, mode: number): number => host * 256 + mode
-
 /** Dropped blocks, none of which goes on into another page. */
 export class DroppedBlocks {
   private readonly memory: MachineMemory
+  /** By the host address of their code: the one of those there that was dropped last. */
   private readonly blocks = new Map<number, number>()
 
   constructor(memory: MachineMemory) {
@@ -39,18 +39,23 @@ export class DroppedBlocks {
 
   /** Writes what a block was made of behind its end record; tells where that ends. */
   sign({ host, rip }: BlockOrigin, { bytes: covered, end }: { readonly bytes: number; readonly end: number }): number {
-    const { view, bytes } = this.memory
+    const { view, words } = this.memory
     const looked = Math.min(covered + BEHIND, PAGE_SIZE - (host % PAGE_SIZE))
+    const last = (host + looked - 1) >>> 2
+    let to = (end + ORIGIN.bytes) >>> 2
     view.setUint16(end + ORIGIN.covered, covered, true)
     view.setUint16(end + ORIGIN.looked, looked, true)
     view.setFloat64(end + ORIGIN.rip, rip, true)
-    bytes.copyWithin(end + ORIGIN.bytes, host, host + looked)
-    return end + Math.ceil((ORIGIN.bytes + looked) / RECORD.bytes) * RECORD.bytes
+    for (let word = host >>> 2; word <= last; word += 1) {
+      words[to] = words[word]!
+      to += 1
+    }
+    return Math.ceil((to * WORD) / RECORD.bytes) * RECORD.bytes
   }
 
-  /** Keeps a block that has been dropped, in the place of another of its address and mode. */
-  keep(block: number, mode: number): void {
-    this.blocks.set(keyOf(this.memory.view.getUint32(block + BLOCK.physical, true), mode), block)
+  /** Keeps a block that has been dropped, in the place of another of its address. */
+  keep(block: number): void {
+    this.blocks.set(this.memory.view.getUint32(block + BLOCK.physical, true), block)
   }
 
   /**
@@ -59,10 +64,11 @@ export class DroppedBlocks {
    */
   take(origin: BlockOrigin, { atSameAddress }: { readonly atSameAddress: boolean }): { readonly block: number; readonly bytes: number } | undefined {
     if (this.blocks.size === 0) return undefined
-    const block = this.blocks.get(keyOf(origin.host, origin.mode))
+    const block = this.blocks.get(origin.host)
     if (block === undefined) return undefined
     const { view } = this.memory
-    if ((view.getUint32(block + BLOCK.mode, true) & BLOCK_DEAD) === 0) return undefined
+    const mode = view.getUint32(block + BLOCK.mode, true)
+    if ((mode & BLOCK_DEAD) === 0 || (mode & 0xff) !== origin.mode) return undefined
     const end = this.endOf(block)
     if (atSameAddress && view.getFloat64(end + ORIGIN.rip, true) !== origin.rip) return undefined
     if (!this.isSame(origin.host, end + ORIGIN.bytes, view.getUint16(end + ORIGIN.looked, true))) return undefined
@@ -75,8 +81,15 @@ export class DroppedBlocks {
   }
 
   private isSame(host: number, kept: number, length: number): boolean {
-    const { bytes } = this.memory
-    for (let i = 0; i < length; i += 1) if (bytes[host + i] !== bytes[kept + i]) return false
+    const { words } = this.memory
+    const [first, last] = [host >>> 2, (host + length - 1) >>> 2]
+    for (let word = first; word <= last; word += 1) {
+      let difference = words[word]! ^ words[(kept >>> 2) + word - first]!
+      // Bytes before the first one and behind the last one do not count.
+      if (word === first) difference &= -1 << ((host % WORD) * 8)
+      if (word === last) difference &= -1 >>> ((WORD - 1 - ((host + length - 1) % WORD)) * 8)
+      if (difference !== 0) return false
+    }
     return true
   }
 

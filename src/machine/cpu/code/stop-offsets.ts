@@ -13,6 +13,12 @@ export class StopOffsets {
   private readonly marked = new Uint8Array(PAGE_SIZE)
   private readonly wanted = new Uint32Array(PAGE_SIZE)
   private vain = 0
+  private count = 0
+
+  /** Whether any offset is marked. */
+  get isAny(): boolean {
+    return this.count > 0
+  }
 
   /** Whether an instruction at an offset asks. hot path: once for every newly met instruction. */
   has(offset: number): boolean {
@@ -24,7 +30,10 @@ export class StopOffsets {
     const fresh = new Set<number>()
     for (const offset of offsets) {
       this.wanted[offset]! += 1
-      if (this.marked[offset] === 0) fresh.add(offset)
+      if (this.marked[offset] === 0) {
+        fresh.add(offset)
+        this.count += 1
+      }
       this.marked[offset] = 1
     }
     return fresh
@@ -45,6 +54,7 @@ export class StopOffsets {
     for (let each = 0; each < PAGE_SIZE; each += 1) {
       if (this.marked[each] === 0 || this.wanted[each] !== 0) continue
       this.marked[each] = 0
+      this.count -= 1
       swept.add(each)
     }
     return swept

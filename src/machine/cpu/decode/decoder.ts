@@ -23,6 +23,9 @@ export type DecodeResult = (typeof DECODED)[keyof typeof DECODED]
 
 const { OK, UNDEFINED, MORE_BYTES, TOO_LONG, NOT_LOCKABLE } = DECODED
 
+/** What of an instruction somebody has looked at: see {@link Instruction.looked}. */
+export const LOOKED = { DISPLACEMENT: 1, IMMEDIATE: 2 } as const
+
 /** A decoded instruction. */
 export class Instruction {
   row!: InstructionRow
@@ -47,14 +50,46 @@ export class Instruction {
   base = -1
   index = -1
   scale = 0
-  displacement = 0
   ripRelative = false
   /** 1 for 256 bits, and the register in VEX.vvvv; without a VEX prefix 0. */
   vexLength = 0
   vvvv = 0
+  /**
+   * {@link LOOKED} bits of the numbers that somebody has asked for. Whoever only passes a displacement or the first immediate on, as it
+   * is, takes it from the fields below: then all instructions that differ in nothing else become the same records but for these numbers.
+   */
+  looked = 0
+  passedDisplacement = 0
+  passedImmediate = 0
+  private second = 0
+
+  get displacement(): number {
+    this.looked |= LOOKED.DISPLACEMENT
+    return this.passedDisplacement
+  }
+
+  set displacement(value: number) {
+    this.passedDisplacement = value
+  }
+
   /** First and second immediate; a 64-bit one has its upper half in the second. */
-  immediate = 0
-  immediate2 = 0
+  get immediate(): number {
+    this.looked |= LOOKED.IMMEDIATE
+    return this.passedImmediate
+  }
+
+  set immediate(value: number) {
+    this.passedImmediate = value
+  }
+
+  get immediate2(): number {
+    this.looked |= LOOKED.IMMEDIATE
+    return this.second
+  }
+
+  set immediate2(value: number) {
+    this.second = value
+  }
 }
 
 /** Decodes instructions for one code size. */
@@ -69,6 +104,11 @@ export class Decoder {
   private bytes: Uint8Array = new Uint8Array(0)
   private at = 0
   private end = 0
+  /** Where the displacement would begin, and the immediates: what has been decoded last, if it is an instruction. */
+  headEnd = 0
+  displacementEnd = 0
+  /** Whether its last immediate is a byte without a sign. */
+  isUnsigned = false
 
   constructor(maps: DecodeMaps, codeSize: 16 | 32 | 64) {
     this.maps = maps
@@ -116,8 +156,10 @@ export class Decoder {
     if (row === undefined) return UNDEFINED
     i.row = row
     this.sizes(row, prefix)
+    this.headEnd = this.at
     // A row of an opcode that elsewhere has no ModRM byte, as 0F 0B: nothing follows.
     if (hasModrm) this.modrm()
+    this.displacementEnd = this.at
     this.immediates(row)
     const isLockable = i.isMemory && row.lock
     return i.lock && !isLockable ? NOT_LOCKABLE : OK
@@ -158,7 +200,9 @@ export class Decoder {
     const { usesSecond, indices } = row.vex!
     if (!usesSecond && i.vvvv !== 0) return UNDEFINED
     if (indices !== undefined && ((i.modrm & 7) !== 4 || i.addressSize === 16)) return UNDEFINED
+    this.headEnd = this.at
     if (entry.modrm) this.modrm()
+    this.displacementEnd = this.at
     this.immediates(row)
     return OK
   }
@@ -177,6 +221,7 @@ export class Decoder {
     i.immediate2 = 0
     i.vexLength = 0
     i.vvvv = 0
+    i.looked = 0
     i.addressSize = this.addressSizes[0]
     for (;;) {
       const byte = this.next()
@@ -253,6 +298,7 @@ export class Decoder {
   private sib(mod: number): void {
     const i = this.instruction
     const sib = this.next()
+    this.headEnd = this.at
     const index = ((sib >> 3) & 7) | ((i.rex & 2) << 2)
     // A vector of indices may be in any register.
     i.index = index === 4 && i.row.vex?.indices === undefined ? -1 : index
@@ -276,6 +322,7 @@ export class Decoder {
   private immediates({ immediates }: InstructionRow): void {
     const count = immediates.length
     if (count === 0) return
+    this.isUnsigned = false
     this.instruction.immediate = this.immediateValue(immediates[0]!)
     if (count > 1) this.instruction.immediate2 = this.immediateValue(immediates[1]!)
   }
@@ -285,6 +332,7 @@ export class Decoder {
     switch (kind) {
       case 'Ib':
       case 'Lx':
+        this.isUnsigned = true
         return this.next()
       case 'Ibs':
       case 'Jb':

@@ -41,7 +41,7 @@ export type MandatoryPrefix = 'np' | '66' | 'f3' | 'f2'
 
 /** One row. Each has all properties, so that the decoder and the lifters meet objects of one shape only. */
 export interface InstructionRow {
-  /** Its place among all rows, for lists that have something for each. */
+  /** Its place among all rows that have been asked for, for lists that have something for each. */
   readonly number: number
   readonly map: OpcodeMap
   /** First and last opcode byte of the row. */
@@ -167,57 +167,82 @@ function parseRow({ map, level, usualFeature }: MapTraits, line: string, number:
 /** What stands in a line before it is read: its opcodes. */
 const OPCODES = /^(?:(?:np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?/
 
+/** The texts of all maps, in the order of the rows, and the feature that their rows need unless they say another one. */
+const TEXTS: readonly (readonly [map: OpcodeMap, text: string, usualFeature?: CpuFeature])[] = [
+  ['', ONE_BYTE], ['', X87_ROWS, 'fpu'], ['0f', TWO_BYTE], ['0f38', MAP_38], ['0f3a', MAP_3A],
+  ['0f', VECTOR_ROWS['0f']], ['0f38', VECTOR_ROWS['0f38']], ['0f3a', VECTOR_ROWS['0f3a']],
+  ['vex0f', TWO_BYTE_VEX], ['vex0f38', MAP_38_VEX], ['vex0f3a', MAP_3A_VEX],
+]
+
 /** One line of the table. */
 interface Line {
   readonly traits: MapTraits
   readonly text: string
+  /** Which of the texts it is from. */
+  readonly part: number
+  row: InstructionRow | undefined
+}
+
+/** The lines of a map, and those of each opcode. */
+interface MapLines {
+  readonly lines: Line[]
+  readonly byOpcode: Line[][]
+}
+
+function linesOf(map: OpcodeMap, level: ProcessorLevel): MapLines {
+  const [lines, byOpcode]: [Line[], Line[][]] = [[], []]
+  for (const [part, [of, text, usualFeature]] of TEXTS.entries()) {
+    if (of !== map) continue
+    const traits: MapTraits = { map, level, ...(usualFeature === undefined ? {} : { usualFeature }) }
+    for (const each of text.split('\n')) {
+      if (each.trim() === '') continue
+      const line: Line = { traits, text: each.trim(), part, row: undefined }
+      const [, first, last = first] = OPCODES.exec(line.text) ?? []
+      if (first === undefined || last === undefined) throw new Error(`not a row of the decode table: ${line.text}`)
+      for (let opcode = parseInt(first, 16); opcode <= parseInt(last, 16); opcode += 1) (byOpcode[opcode] ??= []).push(line)
+      lines.push(line)
+    }
+  }
+  return { lines, byOpcode }
 }
 
 /**
  * The table as a processor of a level has it. There are some two thousand lines, and most programs meet a few hundred of them: a
- * line becomes a row when somebody asks for it, the same one each time.
+ * map is split into lines when somebody looks into it, and a line becomes a row when somebody asks for it, the same one each time.
  */
 export class InstructionTable {
-  private readonly lines: Line[] = []
-  private readonly rows: (InstructionRow | undefined)[] = []
-  /** Numbers of lines by opcode, for each map. */
-  private readonly byOpcode = new Map<OpcodeMap, number[][]>()
+  private readonly level: ProcessorLevel
+  private readonly maps = new Map<OpcodeMap, MapLines>()
+  private made = 0
 
   constructor(level: ProcessorLevel) {
-    const maps: readonly (readonly [OpcodeMap, string, CpuFeature?])[] = [
-      ['', ONE_BYTE], ['', X87_ROWS, 'fpu'], ['0f', TWO_BYTE], ['0f38', MAP_38], ['0f3a', MAP_3A],
-      ...(['0f', '0f38', '0f3a'] as const).map((map) => [map, VECTOR_ROWS[map]] as const),
-      ['vex0f', TWO_BYTE_VEX], ['vex0f38', MAP_38_VEX], ['vex0f3a', MAP_3A_VEX],
-    ]
-    for (const [map, text, usualFeature] of maps) {
-      const traits: MapTraits = { map, level, ...(usualFeature === undefined ? {} : { usualFeature }) }
-      for (const line of text.split('\n')) if (line.trim() !== '') this.add({ traits, text: line.trim() })
-    }
-  }
-
-  private add(line: Line): void {
-    const [, first, last = first] = OPCODES.exec(line.text) ?? []
-    if (first === undefined || last === undefined) throw new Error(`not a row of the decode table: ${line.text}`)
-    const { map } = line.traits
-    let opcodes = this.byOpcode.get(map)
-    if (opcodes === undefined) this.byOpcode.set(map, opcodes = [])
-    for (let opcode = parseInt(first, 16); opcode <= parseInt(last, 16); opcode += 1) (opcodes[opcode] ??= []).push(this.lines.length)
-    this.lines.push(line)
+    this.level = level
   }
 
   /** The rows of an opcode, in the order of the table. */
   at(map: OpcodeMap, opcode: number): InstructionRow[] {
-    return (this.byOpcode.get(map)?.[opcode] ?? []).map((number) => this.row(number))
+    return (this.map(map).byOpcode[opcode] ?? []).map((line) => this.row(line))
   }
 
-  /** All rows, in the order of the maps. */
+  /** All rows, in the order of the texts. */
   all(): InstructionRow[] {
-    return this.lines.map((_, number) => this.row(number))
+    const maps = new Set(TEXTS.map(([map]) => map))
+    const lines = [...maps].flatMap((map) => this.map(map).lines)
+    return lines.sort((one, other) => one.part - other.part).map((line) => this.row(line))
   }
 
-  private row(number: number): InstructionRow {
-    const { traits, text } = this.lines[number]!
-    return (this.rows[number] ??= parseRow(traits, text, number))
+  private map(map: OpcodeMap): MapLines {
+    let lines = this.maps.get(map)
+    if (lines === undefined) this.maps.set(map, lines = linesOf(map, this.level))
+    return lines
+  }
+
+  private row(line: Line): InstructionRow {
+    if (line.row === undefined) {
+      line.row = parseRow(line.traits, line.text, this.made)
+      this.made += 1
+    }
+    return line.row
   }
 }
 

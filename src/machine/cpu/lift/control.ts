@@ -18,7 +18,7 @@ const push: Lift = (l) => {
   const { place } = kinds[0]!
   const size = l.instruction.operandSize
   if (place === 'immediate') {
-    l.fields.immediate = l.instruction.immediate
+    l.fields.immediate = l.instruction.passedImmediate
     return l.emit(PUSH_IMMEDIATE.of(size))
   }
   if (place === 'opcode') l.fields.register = l.opcodeSlot(size)
@@ -80,7 +80,7 @@ function transfer(name: 'call' | 'jmp'): Lift {
     if (names === 'far') return farPointer(l, name)
     if (names === 'target') {
       l.fields.register = 0
-      l.fields.displacement = l.instruction.immediate
+      l.fields.displacement = l.instruction.passedImmediate
       l.fields.immediate = 0
       l.emitRelative(name === 'call' ? direct.of(size) : 'jmp')
     } else {

@@ -23,7 +23,7 @@ function binary(name: string): Lift {
     const source = kinds[1]!.place
     if (source === 'immediate') {
       const isRm = kinds[0]!.place === 'rm'
-      l.fields.immediate = l.instruction.immediate
+      l.fields.immediate = l.instruction.passedImmediate
       if (isRm && l.instruction.isMemory) return l.emitMemory(mi)
       l.fields.destination = isRm ? l.rmSlot(size) : 0
       return l.emit(ri)
@@ -57,10 +57,11 @@ const move: Lift = (l) => {
 
 function moveImmediate(l: Lifter, code: string): void {
   const size = l.size(code)
-  const { immediate, immediate2 } = l.instruction
   l.fields.destination = l.opcodeSlot(size)
-  l.fields.immediate = immediate
-  if (size !== 64 || immediate2 === immediate >> 31) return l.emit(MOVE.of(size).ri)
+  l.fields.immediate = l.instruction.passedImmediate
+  if (size !== 64) return l.emit(MOVE.of(size).ri)
+  const { immediate, immediate2 } = l.instruction
+  if (immediate2 === immediate >> 31) return l.emit(MOVE.of(size).ri)
   l.fields.displacement = immediate
   l.fields.immediate = immediate2
   l.emit('mov.64.rw')
@@ -206,7 +207,7 @@ const doubleShift = (name: 'shld' | 'shrd'): Lift => (l) => {
   const immediate = l.instruction.row.operands[2] === 'Ib'
   l.fields.destination = l.open(size)
   l.fields.source = l.regSlot(size)
-  l.fields.immediate = l.instruction.immediate
+  l.fields.immediate = l.instruction.passedImmediate
   l.emit(`${name}.${size}.${immediate ? 'rri' : 'rrc'}`)
   l.close(size)
 }
@@ -224,7 +225,7 @@ const signedMultiply: Lift = (l) => {
   }
   l.fields.destination = l.regSlot(size)
   l.fields.source = slot
-  l.fields.immediate = l.instruction.immediate
+  l.fields.immediate = l.instruction.passedImmediate
   l.emit(MULTIPLY.of(size)[operands.length === 2 ? 0 : 1])
 }
 
@@ -255,10 +256,10 @@ function bitTest(name: string): Lift {
 
 /** The bit of a slot that the second operand tells. */
 function testBit(l: Lifter, slot: number, { rr, ri }: FormNames): void {
-  const { row, operandSize, immediate } = l.instruction
+  const { row, operandSize, passedImmediate } = l.instruction
   l.fields.destination = slot
   l.fields.source = l.regSlot(operandSize)
-  l.fields.immediate = immediate
+  l.fields.immediate = passedImmediate
   l.emit(row.operands[1] === 'Ib' ? ri : rr)
 }
 

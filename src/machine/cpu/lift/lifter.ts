@@ -55,8 +55,9 @@ export class Lifter {
   branchCount = 0
   /** Number of the instruction in its block. */
   count = 0
-  /** Why x87 or vector instructions may not run: the FLOAT bits of the mode. */
-  floatUnit = 0
+  /** The mode of the code, and whether the last instruction depends on its FLOAT bits. */
+  mode = 0
+  looksAtMode = false
   /** Segments are not flat: accesses and fetches are checked. */
   segmented = false
   readonly codeSize: 16 | 32 | 64
@@ -64,8 +65,8 @@ export class Lifter {
   private readonly handlers: HandlerNumbers
   private readonly view: DataView
   /** Number of the record before, and whether a pair may begin with it. */
-  private last = 0
-  private mayPair = false
+  last = 0
+  mayPair = false
 
   constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
     this.table = table
@@ -77,15 +78,26 @@ export class Lifter {
   /** Begins a block whose first record lies at `at`. */
   begin(at: number, mode: number): void {
     this.at = at
-    // The same bytes give the same records, also in fields that a record has no use for: blocks are compared by checks.
-    const { fields } = this
-    fields.first = fields.second = fields.third = fields.fourth = fields.displacement = fields.immediate = 0
-    this.floatUnit = mode & MODE.FLOAT
+    this.beginInstruction()
+    this.mode = mode
     this.segmented = (mode & MODE.SEGMENTED) !== 0
     this.mayPair = false
     this.count = 0
     this.branchCount = 0
     this.ended = false
+  }
+
+  /** Why x87 or vector instructions may not run: the FLOAT bits of the mode. */
+  get floatUnit(): number {
+    this.looksAtMode = true
+    return this.mode & MODE.FLOAT
+  }
+
+  /** Before each instruction. The same bytes give the same records, also in fields that a record has no use for: blocks are compared by checks. */
+  beginInstruction(): void {
+    const { fields } = this
+    this.looksAtMode = false
+    fields.first = fields.second = fields.third = fields.fourth = fields.displacement = fields.immediate = 0
   }
 
   /** True when there is a micro-operation of that name with an address. */
@@ -122,18 +134,33 @@ export class Lifter {
   private write(number: number): void {
     const { view, at, instruction, fields } = this
     // Few begin a pair, and those that do are looked up.
-    if (this.mayPair) {
-      const pair = this.table.pairs.get(pairKey(this.last, number))
-      if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
-    }
-    this.last = number
-    this.mayPair = this.table.beginsPair[number] === 1
+    if (this.mayPair) this.pair(number)
+    this.follow(number)
     view.setUint32(at, number | (fields.first << 16) | (fields.second << 24), true)
     const ip = this.offset | (instruction.length << IP.LENGTH)
     view.setUint32(at + 4, fields.third | (fields.fourth << 8) | (ip << 16), true)
     view.setInt32(at + RECORD.displacement, fields.displacement, true)
     view.setInt32(at + RECORD.immediate, fields.immediate, true)
     this.at = at + RECORD.bytes
+  }
+
+  /** Has the record before begin a pair, where one of this number behind it makes one. */
+  pair(number: number): void {
+    const pair = this.table.pairs.get(pairKey(this.last, number))
+    if (pair !== undefined) this.view.setUint16(this.at - RECORD.bytes + RECORD.number, pair, true)
+  }
+
+  /** The record before is of this number. */
+  follow(number: number): void {
+    this.last = number
+    this.mayPair = this.table.beginsPair[number] === 1
+  }
+
+  /** The record at an address belongs to a conditional branch. */
+  noteBranch(at: number): void {
+    this.branches[this.branchCount] = at
+    this.branches[this.branchCount + 1] = this.count
+    this.branchCount += 2
   }
 
   /** Counts the block that begins here: by a counter of its own, and in the map of edges at its number; host addresses. */
@@ -165,11 +192,9 @@ export class Lifter {
     this.fields.behind = 0
     this.fields.mask = selector?.mask ?? 0
     this.fields.negate = selector?.negate ?? 0
-    this.fields.displacement = this.instruction.immediate
+    this.fields.displacement = this.instruction.passedImmediate
     this.fields.immediate = 0
-    this.branches[this.branchCount] = this.at
-    this.branches[this.branchCount + 1] = this.count
-    this.branchCount += 2
+    this.noteBranch(this.at)
     this.emitRelative(name)
   }
 
@@ -293,7 +318,7 @@ export class Lifter {
     this.fields.base = i.base < 0 ? SLOT.zero : i.base * 8
     this.fields.index = i.index < 0 ? SLOT.zero : i.index * 8
     this.fields.scale = i.scale | SLOT.zero
-    this.fields.displacement = i.displacement
+    this.fields.displacement = i.passedDisplacement
     if (i.ripRelative) this.relative()
     if (i.addressSize < this.codeSize || i.addressSize === 16) this.truncate(i.addressSize)
     if (access !== undefined && this.isChecked(this.segmentOf(fallback))) {
