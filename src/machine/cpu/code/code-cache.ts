@@ -20,7 +20,7 @@ import { enterChain, findInChain, leaveChain } from './block-chains.ts'
 import { BlockCoverage, coverageStart } from './coverage.ts'
 import { DroppedBlocks, ORIGIN_ROOM } from './dropped-blocks.ts'
 import { Fronts } from './fronts.ts'
-import { KnownForms, formList } from './known-forms.ts'
+import { KnownForms, UNKNOWN, formList } from './known-forms.ts'
 import { StopOffsets } from './stop-offsets.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
@@ -294,8 +294,7 @@ export class CodeCache {
     let host = place.host
     this.span.second = 0
     while (!lifter.ended && host < end) {
-      const isWithin = forms !== undefined && host + MAX_LENGTH <= pageEnd
-      const known = isWithin ? forms.write(lifter, host) : 0
+      const known = forms !== undefined && host + MAX_LENGTH <= pageEnd ? forms.write(lifter, host) : -1
       if (known > 0) {
         lifter.count += 1
         host += known
@@ -320,7 +319,7 @@ export class CodeCache {
       if (result !== DECODED.OK) lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
       this.covering?.begin(lifter, host, place)
       this.lift(lifter, result)
-      if (isWithin && result === DECODED.OK) forms.learn(lifter, host, from)
+      if (known === UNKNOWN && result === DECODED.OK) forms?.learn(lifter, host, from)
       lifter.count += 1
       host += decoder.instruction.length
     }

@@ -98,6 +98,10 @@ export function formList(table: MicroTable, level: ProcessorLevel, kind: number)
   return list
 }
 
+/** What is told instead of an instruction's length: nothing is known of its form, or that it has to be decoded. */
+export const UNKNOWN = 0
+const PLAIN = -1
+
 /** What forms are made with. */
 export interface FormMakers {
   readonly memory: MachineMemory
@@ -128,8 +132,8 @@ export class KnownForms {
   }
 
   /**
-   * Writes the records of the instruction at a host address, if it is of a known form; tells how many bytes it has, 0 if it is not. No
-   * instruction that begins there may reach the end of its page.
+   * Writes the records of the instruction at a host address, if it is of a known form; tells how many bytes it has. Otherwise it is to be
+   * decoded, and if it is UNKNOWN, learned. No instruction that begins there may reach the end of its page.
    */
   write(lifter: Lifter, host: number): number {
     const { bytes, words, list: { nodes, pool } } = this
@@ -139,13 +143,14 @@ export class KnownForms {
       entry = nodes[(entry << 8) | bytes[at]!]!
       at += 1
     } while (entry !== 0 && entry < FORM)
-    if (entry === 0 || entry === NONE) return 0
+    if (entry === 0) return UNKNOWN
+    if (entry === NONE) return PLAIN
     let unit = (entry - FORM) * UNIT
     const head = pool[unit]!
     const numbers = pool[unit + 1]!
     const places = pool[unit + 2]!
     const mode = pool[unit + 3]!
-    if (mode >= 0 && mode !== lifter.mode) return 0
+    if (mode >= 0 && mode !== lifter.mode) return UNKNOWN
     const length = head & 15
     const offset = host & (PAGE_SIZE - 1)
     let displacement = 0
@@ -158,7 +163,7 @@ export class KnownForms {
       at += size
       if ((head & (1 << HEAD.relative)) !== 0) {
         displacement += offset + length
-        if (displacement !== (displacement | 0)) return 0
+        if (displacement !== (displacement | 0)) return PLAIN
       }
       const bits = (head >> HEAD.immediate) & 7
       if (bits === 4) immediate = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
