@@ -20,7 +20,7 @@ import { enterChain, findInChain, leaveChain } from './block-chains.ts'
 import { BlockCoverage, coverageStart } from './coverage.ts'
 import { DroppedBlocks, ORIGIN_ROOM } from './dropped-blocks.ts'
 import { Fronts } from './fronts.ts'
-import { KnownForms, UNKNOWN, formList } from './known-forms.ts'
+import { KnownForms, formList } from './known-forms.ts'
 import { StopOffsets } from './stop-offsets.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
@@ -291,15 +291,16 @@ export class CodeCache {
     const { bytes } = this.memory
     const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
     const end = (place.host - (place.host % BLOCK_WINDOW)) + BLOCK_WINDOW
+    // From here on instructions may reach into the next page.
+    const whole = pageEnd - MAX_LENGTH + 1
     let host = place.host
     this.span.second = 0
     while (!lifter.ended && host < end) {
-      const known = forms !== undefined && host + MAX_LENGTH <= pageEnd ? forms.write(lifter, host) : -1
-      if (known > 0) {
-        lifter.count += 1
-        host += known
-        continue
+      if (forms !== undefined && host < whole) {
+        host = forms.write(lifter, host, Math.min(end, whole))
+        if (lifter.ended || host >= end) break
       }
+      const isUnknown = forms?.isUnknown === true && host < whole
       const from = lifter.at
       const { length } = decoder.instruction
       let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
@@ -319,7 +320,7 @@ export class CodeCache {
       if (result !== DECODED.OK) lifter.instruction.length = Math.min(Math.max(lifter.instruction.length, 1), 15)
       this.covering?.begin(lifter, host, place)
       this.lift(lifter, result)
-      if (known === UNKNOWN && result === DECODED.OK) forms?.learn(lifter, host, from)
+      if (isUnknown && result === DECODED.OK) forms?.learn(lifter, host, from)
       lifter.count += 1
       host += decoder.instruction.length
     }

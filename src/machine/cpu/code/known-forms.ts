@@ -37,6 +37,7 @@ const MOST_RECORDS = 4
 const MOST_LOOKED = 2
 /** Bits of a form's first word; its second one has the numbers of the first and the last record, its fourth one the mode that it is for, -1 for any. */
 const HEAD = { length: 0, head: 4, displacement: 8, immediate: 11, unsigned: 14, relative: 15, ended: 16, records: 17, branch: 20 } as const
+const HAS_NUMBERS = 0x3f << HEAD.displacement
 /** In the third word: for each record whether displacement and immediate are the instruction's displacement, then the same for its immediate. */
 const PLACES = { displacement: 0, immediate: 8 } as const
 /** Numbers that no record holds otherwise. */
@@ -98,10 +99,6 @@ export function formList(table: MicroTable, level: ProcessorLevel, kind: number)
   return list
 }
 
-/** What is told instead of an instruction's length: nothing is known of its form, or that it has to be decoded. */
-export const UNKNOWN = 0
-const PLAIN = -1
-
 /** What forms are made with. */
 export interface FormMakers {
   readonly memory: MachineMemory
@@ -117,7 +114,13 @@ export class KnownForms {
   private readonly bytes: Uint8Array
   private readonly words: Uint32Array
   private readonly makers: FormMakers
+  private readonly beginsPair: Uint8Array
   private readonly list: FormList
+  /** Whether what ended the last writing is of no known form. */
+  isUnknown = false
+  /** The numbers of the instruction at hand. */
+  private displacement = 0
+  private immediate = 0
   /** What forms are taken from: written into memory of its own. */
   private readonly lifter: Lifter
   private readonly written = new Int32Array((SCRATCH_RECORDS * RECORD.bytes) / 4)
@@ -128,66 +131,77 @@ export class KnownForms {
     this.list = list
     this.bytes = memory.bytes
     this.words = memory.words
+    this.beginsPair = table.beginsPair
     this.lifter = new Lifter(table, handlers, { view: new DataView(this.written.buffer), codeSize })
   }
 
   /**
-   * Writes the records of the instruction at a host address, if it is of a known form; tells how many bytes it has. Otherwise it is to be
-   * decoded, and if it is UNKNOWN, learned. No instruction that begins there may reach the end of its page.
+   * Writes the records of the instructions from a host address on, as long as they are of known forms and the block has not ended, and tells the
+   * address behind them. The next one has to be decoded, and where `isUnknown`, learned. Up to `limit` none begins from where one may reach the end of its page.
    */
-  write(lifter: Lifter, host: number): number {
+  write(lifter: Lifter, start: number, limit: number): number {
     const { bytes, words, list: { nodes, pool } } = this
-    let entry = 0
-    let at = host
-    do {
-      entry = nodes[(entry << 8) | bytes[at]!]!
-      at += 1
-    } while (entry !== 0 && entry < FORM)
-    if (entry === 0) return UNKNOWN
-    if (entry === NONE) return PLAIN
-    let unit = (entry - FORM) * UNIT
-    const head = pool[unit]!
-    const numbers = pool[unit + 1]!
-    const places = pool[unit + 2]!
-    const mode = pool[unit + 3]!
-    if (mode >= 0 && mode !== lifter.mode) return UNKNOWN
-    const length = head & 15
-    const offset = host & (PAGE_SIZE - 1)
-    let displacement = 0
-    let immediate = 0
-    if ((head & (0x3f << HEAD.displacement)) !== 0) {
-      at = host + ((head >> HEAD.head) & 15)
-      const size = (head >> HEAD.displacement) & 7
-      if (size === 4) displacement = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
-      else if (size === 1) displacement = (bytes[at]! << 24) >> 24
-      at += size
-      if ((head & (1 << HEAD.relative)) !== 0) {
-        displacement += offset + length
-        if (displacement !== (displacement | 0)) return PLAIN
+    let host = start
+    let length = 0
+    this.isUnknown = false
+    while (host < limit && !lifter.ended) {
+      let entry = 0
+      let at = host
+      do entry = nodes[(entry << 8) | bytes[at++]!]!
+      while (entry !== 0 && entry < FORM)
+      let unit = (entry - FORM) * UNIT
+      if (entry === 0 || entry === NONE || (pool[unit + 3]! >= 0 && pool[unit + 3] !== lifter.mode)) {
+        this.isUnknown = entry !== NONE
+        break
       }
-      const bits = (head >> HEAD.immediate) & 7
-      if (bits === 4) immediate = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
-      else if (bits === 1) immediate = (head & (1 << HEAD.unsigned)) !== 0 ? bytes[at]! : (bytes[at]! << 24) >> 24
+      const head = pool[unit]!
+      const places = pool[unit + 2]!
+      if ((head & HAS_NUMBERS) !== 0 && !this.read(host, head)) break
+      const { displacement, immediate } = this
+      length = head & 15
+      this.join(lifter, head, pool[unit + 1]!)
+      const ip = ((host & (PAGE_SIZE - 1)) | (length << IP.LENGTH)) << 16
+      let word = lifter.at >> 2
+      const end = word + ((head >> HEAD.records) & 7) * UNIT
+      for (let bit = 1; word < end; word += UNIT, bit <<= 2) {
+        unit += UNIT
+        words[word] = pool[unit]!
+        words[word + 1] = pool[unit + 1]! | ip
+        words[word + 2] = (places & bit) !== 0 ? displacement : (places & (bit << PLACES.immediate)) !== 0 ? immediate : pool[unit + 2]!
+        words[word + 3] = (places & (bit << 1)) !== 0 ? displacement : (places & (bit << 1 << PLACES.immediate)) !== 0 ? immediate : pool[unit + 3]!
+      }
+      lifter.at = end << 2
+      host += length
     }
+    if (host > start) lifter.instruction.length = length
+    lifter.offset = (host - length) & (PAGE_SIZE - 1)
+    return host
+  }
+
+  /** Reads the numbers of the instruction at a host address; false where its displacement is none that a record holds. */
+  private read(host: number, head: number): boolean {
+    const { bytes } = this
+    let at = host + ((head >> HEAD.head) & 15)
+    const size = (head >> HEAD.displacement) & 7
+    let value = size === 0 ? 0 : size === 1 ? (bytes[at]! << 24) >> 24 : wordAt(bytes, at)
+    if ((head & (1 << HEAD.relative)) !== 0) value += (host & (PAGE_SIZE - 1)) + (head & 15)
+    this.displacement = value
+    at += size
+    const following = (head >> HEAD.immediate) & 7
+    if (following === 4) this.immediate = wordAt(bytes, at)
+    else if (following === 1) this.immediate = (head & (1 << HEAD.unsigned)) !== 0 ? bytes[at]! : (bytes[at]! << 24) >> 24
+    return value === (value | 0)
+  }
+
+  /** Has the lifter go on behind the records of an instruction that are written next. */
+  private join(lifter: Lifter, head: number, numbers: number): void {
     if (lifter.mayPair) lifter.pair(numbers & 0xffff)
-    const ip = (offset | (length << IP.LENGTH)) << 16
-    let word = lifter.at >> 2
-    const end = word + ((head >> HEAD.records) & 7) * UNIT
-    for (let bit = 1; word < end; word += UNIT, bit <<= 2) {
-      unit += UNIT
-      words[word] = pool[unit]!
-      words[word + 1] = pool[unit + 1]! | ip
-      words[word + 2] = (places & bit) !== 0 ? displacement : (places & (bit << PLACES.immediate)) !== 0 ? immediate : pool[unit + 2]!
-      words[word + 3] = (places & (bit << 1)) !== 0 ? displacement : (places & (bit << 1 << PLACES.immediate)) !== 0 ? immediate : pool[unit + 3]!
-    }
     const branch = (head >> HEAD.branch) & 7
     if (branch !== 0) lifter.noteBranch(lifter.at + (branch - 1) * RECORD.bytes)
-    lifter.at = end << 2
-    lifter.offset = offset
-    lifter.instruction.length = length
-    lifter.follow(numbers >>> 16)
+    lifter.count += 1
+    lifter.last = numbers >>> 16
+    lifter.mayPair = this.beginsPair[lifter.last] === 1
     if ((head & (1 << HEAD.ended)) !== 0) lifter.ended = true
-    return length
   }
 
   /**
@@ -278,4 +292,5 @@ interface NewForm {
   readonly immediate: number
 }
 
+const wordAt = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
 const isShort = (bytes: number): boolean => bytes === 0 || bytes === 1 || bytes === 4
