@@ -114,7 +114,8 @@ export class KnownForms {
   private readonly bytes: Uint8Array
   private readonly words: Uint32Array
   private readonly makers: FormMakers
-  private readonly beginsPair: Uint8Array
+  /** For a pair's number: that of its first half. */
+  private readonly firsts: ReadonlyMap<number, number>
   private readonly list: FormList
   /** Whether what ended the last writing is of no known form. */
   isUnknown = false
@@ -131,7 +132,7 @@ export class KnownForms {
     this.list = list
     this.bytes = memory.bytes
     this.words = memory.words
-    this.beginsPair = table.beginsPair
+    this.firsts = new Map(table.index.firsts)
     this.lifter = new Lifter(table, handlers, { view: new DataView(this.written.buffer), codeSize })
   }
 
@@ -195,12 +196,11 @@ export class KnownForms {
 
   /** Has the lifter go on behind the records of an instruction that are written next. */
   private join(lifter: Lifter, head: number, numbers: number): void {
-    if (lifter.mayPair) lifter.pair(numbers & 0xffff)
+    lifter.pair(numbers & 0xffff)
     const branch = (head >> HEAD.branch) & 7
     if (branch !== 0) lifter.noteBranch(lifter.at + (branch - 1) * RECORD.bytes)
     lifter.count += 1
     lifter.last = numbers >>> 16
-    lifter.mayPair = this.beginsPair[lifter.last] === 1
     if ((head & (1 << HEAD.ended)) !== 0) lifter.ended = true
   }
 
@@ -235,7 +235,8 @@ export class KnownForms {
     pool[first * UNIT] = lifter.instruction.length | (head << HEAD.head) | (displacement << HEAD.displacement) | (immediate << HEAD.immediate) |
       (this.makers.decoder.isUnsigned ? 1 << HEAD.unsigned : 0) | (places.isRelative ? 1 << HEAD.relative : 0) |
       (lifter.ended ? 1 << HEAD.ended : 0) | (records << HEAD.records) | (branch < 0 ? 0 : (branch + 1) << HEAD.branch)
-    pool[first * UNIT + 1] = (words[from >> 2]! & 0xffff) | (lifter.last << 16)
+    const number = words[from >> 2]! & 0xffff
+    pool[first * UNIT + 1] = (this.firsts.get(number) ?? number) | (lifter.last << 16)
     pool[first * UNIT + 2] = places.bits
     pool[first * UNIT + 3] = lifter.looksAtMode ? lifter.mode : -1
     for (let word = 0; word < records * UNIT; word += 1) pool[(first + 1) * UNIT + word] = words[(from >> 2) + word]! & (word % UNIT === 1 ? 0xffff : -1)

@@ -15,7 +15,7 @@ import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { operandAccess } from '../uops/facts.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
-import { pairKey, type MicroTable } from '../uops/micro-table.ts'
+import type { MicroTable } from '../uops/micro-table.ts'
 import { sizedNames } from './names.ts'
 import { RecordFields } from './record-fields.ts'
 
@@ -64,9 +64,8 @@ export class Lifter {
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
   private readonly view: DataView
-  /** Number of the record before, and whether a pair may begin with it. */
+  /** Number of the record before, 0 where there is none. */
   last = 0
-  mayPair = false
 
   constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
     this.table = table
@@ -81,7 +80,7 @@ export class Lifter {
     this.beginInstruction()
     this.mode = mode
     this.segmented = (mode & MODE.SEGMENTED) !== 0
-    this.mayPair = false
+    this.last = 0
     this.count = 0
     this.branchCount = 0
     this.ended = false
@@ -133,9 +132,8 @@ export class Lifter {
 
   private write(number: number): void {
     const { view, at, instruction, fields } = this
-    // Few begin a pair, and those that do are looked up.
-    if (this.mayPair) this.pair(number)
-    this.follow(number)
+    this.pair(number)
+    this.last = number
     view.setUint32(at, number | (fields.first << 16) | (fields.second << 24), true)
     const ip = this.offset | (instruction.length << IP.LENGTH)
     view.setUint32(at + 4, fields.third | (fields.fourth << 8) | (ip << 16), true)
@@ -146,14 +144,8 @@ export class Lifter {
 
   /** Has the record before begin a pair, where one of this number behind it makes one. */
   pair(number: number): void {
-    const pair = this.table.pairs.get(pairKey(this.last, number))
-    if (pair !== undefined) this.view.setUint16(this.at - RECORD.bytes + RECORD.number, pair, true)
-  }
-
-  /** The record before is of this number. */
-  follow(number: number): void {
-    this.last = number
-    this.mayPair = this.table.beginsPair[number] === 1
+    const pair = this.table.pairOf(this.last, number)
+    if (pair !== 0) this.view.setUint16(this.at - RECORD.bytes + RECORD.number, pair, true)
   }
 
   /** The record at an address belongs to a conditional branch. */
@@ -207,7 +199,7 @@ export class Lifter {
     fields.fourth = (frame >>> 16) & 0xff
     fields.displacement = 0
     fields.immediate = 0
-    this.mayPair = false
+    this.last = 0
     this.emit('end')
   }
 

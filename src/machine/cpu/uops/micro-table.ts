@@ -35,9 +35,9 @@ export class MicroTable {
   /** Those with an address, by the same names without the address's form. */
   readonly memory: ReadonlyMap<string, readonly [number, number]>
   readonly twins: ReadonlyMap<number, number>
-  readonly pairs: ReadonlyMap<number, number>
-  /** 1 for each number that some pair begins with. */
-  readonly beginsPair: Uint8Array
+  /** For each number that some pair begins with its row in the list of pairs, counted from 1; and for each second number in it the pair's, or 0. */
+  private readonly pairRows: Uint16Array
+  private readonly pairNumbers: Uint16Array
   private readonly make: () => readonly Micro[]
   private made: readonly Micro[] | undefined
 
@@ -49,10 +49,20 @@ export class MicroTable {
     this.numbers = new Map(names.map((name, number) => [name, number]))
     this.memory = new Map(memory.map((numbers) => [names[numbers[1]]!.slice(0, -1), numbers]))
     this.twins = new Map(twins)
-    this.pairs = new Map(pairs)
-    this.beginsPair = new Uint8Array(names.length)
-    for (const [key] of pairs) this.beginsPair[Math.floor(key / pairKey(1, 0))] = 1
+    this.pairRows = new Uint16Array(names.length)
+    const firsts = new Set(pairs.map(([key]) => Math.floor(key / pairKey(1, 0))))
+    for (const [row, first] of [...firsts].entries()) this.pairRows[first] = row + 1
+    this.pairNumbers = new Uint16Array(firsts.size * names.length)
+    for (const [key, number] of pairs) {
+      this.pairNumbers[(this.pairRows[Math.floor(key / pairKey(1, 0))]! - 1) * names.length + (key % pairKey(1, 0))] = number
+    }
     this.make = make
+  }
+
+  /** The number of the pair of two, 0 where they are none. hot path: for every newly met instruction. */
+  pairOf(first: number, second: number): number {
+    const row = this.pairRows[first]!
+    return row === 0 ? 0 : this.pairNumbers[(row - 1) * this.pairRows.length + second]!
   }
 
   /** How many there are. */

@@ -4,7 +4,7 @@ import { microTable } from '../../../../src/machine/cpu/interpreter/compiled.ts'
 import { writeInterpreter } from '../../../../src/machine/cpu/interpreter/module.ts'
 import { preparedIndex, preparedModule, unpackModule } from '../../../../src/machine/cpu/interpreter/prepared.ts'
 import { microTableBy } from '../../../../src/machine/cpu/uops/table.ts'
-import type { MicroIndex } from '../../../../src/machine/cpu/uops/micro-table.ts'
+import { pairKey, type MicroIndex } from '../../../../src/machine/cpu/uops/micro-table.ts'
 import { writeSingles } from '../../../../src/machine/cpu/interpreter/singles.ts'
 import { prepareModules } from '../../../../tsup.config.ts'
 
@@ -26,7 +26,9 @@ test('the index of the micro-operations is packed with them, and the table by it
   expect(index).toEqual(table.index)
   const byIndex = microTableBy(index)
   expect(byIndex.count).toBe(table.all.length)
-  for (const part of ['hotCount', 'numbers', 'memory', 'twins', 'pairs', 'beginsPair'] as const) expect(byIndex[part]).toEqual(table[part])
+  for (const part of ['hotCount', 'numbers', 'memory', 'twins'] as const) expect(byIndex[part]).toEqual(table[part])
+  expect(table.index.pairs.length).toBeGreaterThan(50)
+  for (const [key, number] of table.index.pairs) expect(byIndex.pairOf(Math.floor(key / pairKey(1, 0)), key % pairKey(1, 0))).toBe(number)
   expect(byIndex.all.map(({ name }) => name)).toEqual(table.all.map(({ name }) => name))
   // What is told of each by its number is so: how it ends, by all of its facts, and the first half of a pair.
   expect(table.all.map(({ facts }) => facts.ends)).toEqual(index.ends)

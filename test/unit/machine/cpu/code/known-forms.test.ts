@@ -121,7 +121,7 @@ describe('instructions of a known form', { timeout: 60_000 }, () => {
     ['an address relative to the instruction forgets its length', fault('value += (host & (PAGE_SIZE - 1)) + (head & 15)', 'value += host & (PAGE_SIZE - 1)')],
     ['a byte without a sign is given one', fault('this.makers.decoder.isUnsigned ? 1 << HEAD.unsigned : 0', '0')],
     ['what refuses vector instructions is forgotten', fault('lifter.looksAtMode ? lifter.mode : -1', '-1')],
-    ['records that make a pair are left alone', fault('if (lifter.mayPair) lifter.pair(numbers & 0xffff)', '')],
+    ['records that make a pair are left alone', fault('lifter.pair(numbers & 0xffff)', '')],
     ['a number that the lifter has looked at is taken for one that it passes on', fault('(immediate > 0 && (looked & LOOKED.IMMEDIATE) !== 0)', 'false')],
     ['a form of another mode is taken for a part of one', fault('if (node !== 0 && node < FORM) continue', 'if (node !== 0) continue')],
     ['the end of a block is missed', fault('lifter.ended ? 1 << HEAD.ended : 0', '0')],
