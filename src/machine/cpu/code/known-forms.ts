@@ -5,7 +5,7 @@
  * A lifter that looks at a number has a form for each value of it, where it is short.
  *
  *   nodes    for each byte of a form so far, what it leads to: nothing yet, the next node, or the end of a form
- *   pool     forms in units of 16 bytes: a head, and its records
+ *   pool     forms: a head and records of 16 bytes each, in units of two of them
  *
  * There are as many as code has, so when a list is full all begin anew.
  *
@@ -26,11 +26,12 @@ import type { MicroTable } from '../uops/micro-table.ts'
 const FORM = 0x8000
 /** What a byte leads to where all that begins so is decoded and lifted one by one. */
 const NONE = 0xffff
-/** Limits of both lists: guests may think up any number of forms. */
-const MOST_NODES = 0x1000
+/** Limits of both lists: guests may think up any number of forms. A boot of Linux takes a third and a half of them. */
+const MOST_NODES = 0x2000
 const MOST_UNITS = 0x7fff
-/** Words of a unit. */
-const UNIT = 4
+/** Words of a record, and of a unit. */
+const WORDS = 4
+const UNIT = 8
 /** Records of a form at most. */
 const MOST_RECORDS = 4
 /** Bytes of a number that is looked at, for which a form is made for each value. */
@@ -48,7 +49,7 @@ const SCRATCH_RECORDS = 64
 /** Known forms as data. */
 export class FormList {
   nodes = new Uint16Array(64 * 256)
-  pool = new Int32Array(1024 * UNIT)
+  pool = new Int32Array(512 * UNIT)
   private nodeCount = 1
   private unitCount = 0
 
@@ -163,9 +164,9 @@ export class KnownForms {
       this.join(lifter, head, pool[unit + 1]!)
       const ip = ((host & (PAGE_SIZE - 1)) | (length << IP.LENGTH)) << 16
       let word = lifter.at >> 2
-      const end = word + ((head >> HEAD.records) & 7) * UNIT
-      for (let bit = 1; word < end; word += UNIT, bit <<= 2) {
-        unit += UNIT
+      const end = word + ((head >> HEAD.records) & 7) * WORDS
+      for (let bit = 1; word < end; word += WORDS, bit <<= 2) {
+        unit += WORDS
         words[word] = pool[unit]!
         words[word + 1] = pool[unit + 1]! | ip
         words[word + 2] = (places & bit) !== 0 ? displacement : (places & (bit << PLACES.immediate)) !== 0 ? immediate : pool[unit + 2]!
@@ -229,18 +230,19 @@ export class KnownForms {
     const places = displacement + immediate === 0 ? { bits: 0, isRelative: false } : this.placesOf(form, lifter)
     if (places === undefined) return this.enter(host, host + head, NONE)
     const { words, list } = this
-    const first = list.take(records + 1)
-    const { pool } = list
+    const number = words[from >> 2]! & 0xffff
     const branch = lifter.branchCount > 0 ? (lifter.branches[lifter.branchCount - 2]! - from) / RECORD.bytes : -1
-    pool[first * UNIT] = lifter.instruction.length | (head << HEAD.head) | (displacement << HEAD.displacement) | (immediate << HEAD.immediate) |
+    const taken = list.take(Math.ceil((1 + records) * WORDS / UNIT))
+    const { pool } = list
+    const at = taken * UNIT
+    pool[at] = lifter.instruction.length | (head << HEAD.head) | (displacement << HEAD.displacement) | (immediate << HEAD.immediate) |
       (this.makers.decoder.isUnsigned ? 1 << HEAD.unsigned : 0) | (places.isRelative ? 1 << HEAD.relative : 0) |
       (lifter.ended ? 1 << HEAD.ended : 0) | (records << HEAD.records) | (branch < 0 ? 0 : (branch + 1) << HEAD.branch)
-    const number = words[from >> 2]! & 0xffff
-    pool[first * UNIT + 1] = (this.firsts.get(number) ?? number) | (lifter.last << 16)
-    pool[first * UNIT + 2] = places.bits
-    pool[first * UNIT + 3] = lifter.looksAtMode ? lifter.mode : -1
-    for (let word = 0; word < records * UNIT; word += 1) pool[(first + 1) * UNIT + word] = words[(from >> 2) + word]! & (word % UNIT === 1 ? 0xffff : -1)
-    this.enter(host, host + head, FORM + first)
+    pool[at + 1] = (this.firsts.get(number) ?? number) | (lifter.last << 16)
+    pool[at + 2] = places.bits
+    pool[at + 3] = lifter.looksAtMode ? lifter.mode : -1
+    for (let word = 0; word < records * WORDS; word += 1) pool[at + WORDS + word] = words[(from >> 2) + word]! & (word % WORDS === 1 ? 0xffff : -1)
+    this.enter(host, host + head, FORM + taken)
   }
 
   /** Where the instruction's numbers are in its records; undefined if something else depends on them. */
@@ -258,12 +260,12 @@ export class KnownForms {
     for (let word = 0; word < bytes >> 2; word += 1) {
       const value = this.written[word]!
       const bit = 1 << ((word >> 2) * 2 + (word & 1))
-      const isNumber = word % UNIT >= 2
+      const isNumber = word % WORDS >= 2
       if (isNumber && value === MARK.immediate) bits |= bit << PLACES.immediate
       else if (isNumber && value === MARK.displacement) [bits, plain] = [bits | bit, 1]
       else if (isNumber && value === MARK.displacement + length) [bits, relative] = [bits | bit, 1]
-      else if (word % UNIT !== 1 && value !== (this.words[(from >> 2) + word]! | 0)) return undefined
-      else if (word % UNIT === 1 && (value & 0xffff) !== (this.words[(from >> 2) + word]! & 0xffff)) return undefined
+      else if (word % WORDS !== 1 && value !== (this.words[(from >> 2) + word]! | 0)) return undefined
+      else if (word % WORDS === 1 && (value & 0xffff) !== (this.words[(from >> 2) + word]! & 0xffff)) return undefined
     }
     return plain + relative === 2 ? undefined : { bits, isRelative: relative === 1 }
   }

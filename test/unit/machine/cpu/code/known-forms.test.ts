@@ -111,7 +111,7 @@ describe('instructions of a known form', { timeout: 60_000 }, () => {
   })
 
   test('and when there are more forms than there is room for', async () => {
-    const parts = await build(fault('const MOST_UNITS = 0x7fff', 'const MOST_UNITS = 100'), fault('const MOST_NODES = 0x1000', 'const MOST_NODES = 50'))
+    const parts = await build(fault('const MOST_UNITS = 0x7fff', 'const MOST_UNITS = 100'), fault('const MOST_NODES = 0x2000', 'const MOST_NODES = 50'))
     const { known, faults } = run(parts, { modes: [MODE.CODE64], seed: 4, oneIn: 5 })
     expect(faults).toEqual([])
     expect(known).toBeGreaterThan(100)
