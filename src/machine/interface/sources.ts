@@ -5,6 +5,8 @@ import type { CpuidAnswer } from '../../x86/index.ts'
 export interface DescriptorSource {
   /** Fills `out` with the descriptor's low and high half; false when the selector lies outside the table. */
   read(selector: number, out: Uint32Array): boolean
+  /** True for selectors whose descriptors never change: what a processor has loaded by one of them need not be read again. */
+  isConstant?(selector: number): boolean
 }
 
 /** Time-stamp counter as RDTSC reads it. */

@@ -121,6 +121,12 @@ export class DescriptorTables {
     return true
   }
 
+  /** Whether a selector names one of the hypervisor's own segments, which are always the same. */
+  isConstant(selector: number): boolean {
+    const offset = selector & 0xfff8
+    return (selector & 4) === 0 && offset >= FIRST_RESERVED_GDT_BYTE && this.parts.rules.flat.has((offset - FIRST_RESERVED_GDT_BYTE) >>> 3)
+  }
+
   /** Word index of an LDT entry; its page becomes a descriptor page at first use. */
   private locateLdt(domain: Domain, paged: PagedVcpu, offset: number): number {
     if (offset >>> 3 >= paged.ldtEntries) return -1

@@ -86,7 +86,10 @@ class PvGuests extends ProcessorKind implements GuestKind {
     const { descriptorTables, parts } = this
     const processor = parts.processors.create({
       mode: 'hosted',
-      descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
+      descriptors: {
+        read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out),
+        isConstant: (selector) => descriptorTables.isConstant(selector),
+      },
       topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
     }, vcpu.owner.tsc)
     if (typeof processor === 'number') return processor

@@ -125,12 +125,39 @@ function realTransfer(core: Core, record: number, to: { name: 'call' | 'jmp'; si
   return STATUS.CHECK_JUMP
 }
 
+/** True when a return to these selectors leaves code and stack segment of a hosted processor as they are. */
+function staysInSegments({ registers, outside }: Views<'registers' | 'outside'>, code: number, stack: number): boolean {
+  const { descriptors } = outside
+  return code === registers.selector(SEGMENT.cs) && stack === registers.selector(SEGMENT.ss)
+    && descriptors?.isConstant?.(code) === true && descriptors.isConstant(stack)
+}
+
+/**
+ * IRET of a hosted processor's 64-bit code to segments that it has, which cannot have changed; false for any other one, of which
+ * nothing has been done. hot path: Linux returns to itself after each instruction that it patches.
+ */
+function returnWithin(core: Core): boolean {
+  const host = wholeFrame(core)
+  if (host === 0) return false
+  const { registers, registers: { view, base } } = core
+  if (!staysInSegments(core, view.getUint16(host + 8, true), view.getUint16(host + 32, true))) return false
+  const [ripLow, ripHigh] = [view.getUint32(host, true), view.getUint32(host + 4, true)]
+  if (!isCanonical(signedFromParts(ripLow, ripHigh))) return false
+  const [stackLow, stackHigh] = [view.getUint32(host + 24, true), view.getUint32(host + 28, true)]
+  takeAllowedFlags(core, view.getUint32(host + 16, true), 8, 'iret')
+  registers.setSlot(GPR.rsp * 8, stackLow, stackHigh)
+  core.events.nmiBlocked = false
+  State.rip.setParts(view, base, ripLow, ripHigh)
+  return true
+}
+
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
   const size = core.records.field(record, RECORD.operandBytes)
   if (isReal(registers)) return realInterruptReturn(core, size)
   if ((registers.systemFlags & RFLAGS.NT) !== 0) return faults.protection()
+  if (size === 8 && !core.bare && returnWithin(core)) return afterJump(core)
   const { flags, rip, selector, stackSelector } = readFrame(core, size)
   const ring = selector & 3
   const { cpl } = registers
