@@ -25,7 +25,10 @@ import { StopOffsets } from './stop-offsets.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
 export interface CodeUser {
+  /** Some blocks have died: remembered jumps may lead to them. */
   forgetJumps(): void
+  /** Where blocks stood others will, or fronts stand in their places. */
+  eraseJumps(): void
   protectFrame(mfn: number): void
 }
 
@@ -204,13 +207,20 @@ export class CodeCache {
   frontOf(block: number): number {
     const front = this.fronts.of(block)
     if (front !== 0) return front
-    return this.fronts.make(block, this.blocksIn(this.memory.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT))
+    const made = this.fronts.make(block, this.blocksIn(this.memory.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT))
+    // Remembered jumps would lead past it for good.
+    if (made !== 0) this.eraseJumps()
+    return made
   }
 
   /** All fronts go; nobody may be executing one. */
   removeFronts(): void {
     this.fronts.removeAll((mfn) => this.blocksIn(mfn))
-    for (const user of this.users) user.forgetJumps()
+    this.eraseJumps()
+  }
+
+  private eraseJumps(): void {
+    for (const user of this.users) user.eraseJumps()
   }
 
   private blocksIn(mfn: number): readonly number[] {
@@ -452,6 +462,6 @@ export class CodeCache {
     this.next = layout.recordCache
     this.fronts.forgetAll()
     this.follower?.codeCleared()
-    for (const user of this.users) user.forgetJumps()
+    this.eraseJumps()
   }
 }

@@ -7,7 +7,7 @@
  * The front record has the first instruction's ip, so that whoever counts instructions by them counts none for it. Its
  * number is a function of table 0: status NEXT goes on with the records. While nothing is compiled it does nothing. The
  * decoded block stays as it was, for those who cut, compare or compile it; links to it are unset, so that they find the
- * front, and a remembered jump that still leads to it is as good as before.
+ * front, and remembered jumps are forgotten for the same.
  *
  * Fronts, and lists that compiled code looks at, have an area of their own. When it is full, all of them go at once.
  */

@@ -47,16 +47,26 @@ export class Translations {
     this.forgetJumps()
   }
 
-  /** Empties the jump cache by taking a new generation. */
+  /** Has no remembered jump hold any more, by taking a new generation. Those of older ones are looked at once more before they are taken. */
   forgetJumps(): void {
     this.generation = (this.generation + 1) & (GENERATIONS - 1)
     if (this.generation === 0) {
-      const start = this.registers.base + JUMP.offset
-      this.physical.bytes.fill(0, start, start + JUMP.entries * JUMP.entryBytes)
+      this.emptyJumps()
       this.generation = 1
       this.onContextsAnew()
     }
     this.updateContext()
+  }
+
+  /** Forgets where remembered jumps led, too: other code comes to stand there, or is to be found in place of it. */
+  eraseJumps(): void {
+    this.emptyJumps()
+    this.forgetJumps()
+  }
+
+  private emptyJumps(): void {
+    const start = this.registers.base + JUMP.offset
+    this.physical.bytes.fill(0, start, start + JUMP.entries * JUMP.entryBytes)
   }
 
   /** Works out what the jump cache keys its entries by, from generation, rights and mode. */

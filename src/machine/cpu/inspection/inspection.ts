@@ -83,11 +83,14 @@ function jumpsOf(
   for (let index = 0; index < JUMP.entries; index += 1) {
     const entry = base + JUMP.offset + index * JUMP.entryBytes
     const context = view.getUint32(entry + JUMP.context, true)
-    // Older ones never come into use again: generations only grow, and the last one empties the cache.
-    if (context >>> CONTEXT.GENERATION < generation) continue
     const address = signedFromParts(view.getUint32(entry, true), view.getUint32(entry + 4, true))
     const block = view.getUint32(entry + JUMP.block, true)
     const fault = (what: string): unknown => faults.push({ frame: -1, what: `the jump to ${hex(address)} ${what}` })
+    if (context >>> CONTEXT.GENERATION < generation) {
+      // Generations only grow, and the last one empties the cache. Of older ones only blocks are taken that look alive, see runtime/blocks.ts.
+      if (block !== 0 && view.getUint32(block + BLOCK.mode, true) <= CONTEXT.MODE && !live.has(block)) fault('would be taken again to a block that has been dropped')
+      continue
+    }
     if (context >>> CONTEXT.GENERATION > generation) fault('is from a generation that has not been: it comes into use unasked')
     else if (!live.has(block)) fault('leads to a block that has been dropped')
     else if ((view.getUint32(block + BLOCK.mode, true) & 0xff) !== (context & CONTEXT.MODE)) fault('leads to code of another mode')

@@ -52,6 +52,61 @@ export function pushJumpEntry(c: Code, base: number, rip: number): void {
   c.op('i32.shl', 'i32.add')
 }
 
+/** Locals of the search for a block. */
+interface Search {
+  readonly base: number
+  readonly rip: number
+  /** The jump cache's entry for it. */
+  readonly entry: number
+  readonly block: number
+  readonly physical: number
+  readonly mode: number
+}
+
+/** Pushes 1 when a block is the one of that physical address and mode. */
+function pushIsOf(c: Code, { block, physical, mode }: Pick<Search, 'block' | 'physical' | 'mode'>): void {
+  c.get(block)
+  c.memory('i32.load', BLOCK.physical)
+  c.get(physical)
+  c.op('i32.eq')
+  c.get(block)
+  c.memory('i32.load', BLOCK.mode)
+  c.get(mode)
+  c.op('i32.eq', 'i32.and')
+}
+
+/** An entry of the jump cache holds from now on as it holds for the present context. */
+function renew(c: Code, base: number, entry: number): void {
+  c.get(entry)
+  c.get(base)
+  c.memory('i32.load', State.context.offset)
+  c.memory('i32.store', JUMP.offset + JUMP.context)
+}
+
+/**
+ * Returns the block that was jumped to before translations were dropped, if that is the block of this place still: mostly it is,
+ * and the way to it through the table is one of memory that no cache holds. A dropped block has another mode; where the memory of blocks
+ * is used anew, the jump cache is empty.
+ */
+function takeHint(c: Code, search: Search): void {
+  const { base, rip, entry, block } = search
+  c.get(entry)
+  c.memory('i64.load', JUMP.offset)
+  c.get(rip)
+  c.op('i64.eq')
+  c.if()
+  c.get(entry)
+  c.memory('i32.load', JUMP.offset + JUMP.block)
+  c.set(block)
+  pushIsOf(c, search)
+  c.if()
+  renew(c, base, entry)
+  c.get(block)
+  c.op('return')
+  c.end()
+  c.end()
+}
+
 function writeFind(c: Code, probe: number): void {
   const [base, rip] = [0, 1]
   const [physical, block, entry, mode] = [c.local('i32'), c.local('i32'), c.local('i32'), c.local('i32')]
@@ -68,6 +123,9 @@ function writeFind(c: Code, probe: number): void {
   c.get(base)
   c.memory('i32.load', State.mode.offset)
   c.set(mode)
+  pushJumpEntry(c, base, rip)
+  c.set(entry)
+  takeHint(c, { base, rip, entry, block, physical, mode })
   c.get(base)
   c.memory('i32.load', State.blockTable.offset)
   c.get(physical)
@@ -84,23 +142,12 @@ function writeFind(c: Code, probe: number): void {
   c.get(block)
   c.op('i32.eqz')
   c.brIf(done)
-  c.get(block)
-  c.memory('i32.load', BLOCK.physical)
-  c.get(physical)
-  c.op('i32.eq')
-  c.get(block)
-  c.memory('i32.load', BLOCK.mode)
-  c.get(mode)
-  c.op('i32.eq', 'i32.and')
+  pushIsOf(c, { block, physical, mode })
   c.if()
-  pushJumpEntry(c, base, rip)
-  c.tee(entry)
+  c.get(entry)
   c.get(rip)
   c.memory('i64.store', JUMP.offset)
-  c.get(entry)
-  c.get(base)
-  c.memory('i32.load', State.context.offset)
-  c.memory('i32.store', JUMP.offset + JUMP.context)
+  renew(c, base, entry)
   c.get(entry)
   c.get(block)
   c.memory('i32.store', JUMP.offset + JUMP.block)
