@@ -125,6 +125,11 @@ export const MUTANTS: readonly Mutant[] = [
     within: 10, found: /other code|leads to a frame|goes on in/,
   },
   {
+    name: 'a remembered jump is taken again wherever its page leads by now',
+    patches: [patch(`${CPU}/runtime/blocks.ts`, '  pushIsOf(c, search)\n  c.if()\n  renew', '  c.i32(1)\n  c.if()\n  renew')],
+    within: 10, found: /other code|leads to a frame|goes on in|dropped/,
+  },
+  {
     name: 'a full flush passes the last translation by',
     patches: [patch(`${CPU}/core/translations.ts`, 'for (let i = 0; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else', 'for (let i = 1; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else')],
     within: 5, found: /found by no flush/,

@@ -131,6 +131,11 @@ describe('coherence of what processors remember', () => {
     ['is a jump to a block that is gone', (s) => {
       s.memory.view.setUint32(s.jumps()[0]! + JUMP.block, s.memory.layout.recordCacheEnd - 4096, true)
     }, /dropped/],
+    ['is a jump of before a flush that would be taken to a block that is gone', (s) => {
+      const [entry] = s.jumps()
+      s.memory.view.setUint32(entry! + JUMP.context, s.memory.view.getUint32(entry! + JUMP.context, true) - 0x100, true)
+      s.memory.view.setUint32(entry! + JUMP.block, s.memory.layout.recordCacheEnd - 4096, true)
+    }, /would be taken again/],
     ['is a jump to another domain\'s code', (s) => {
       const block = s.memory.view.getUint32(s.jumps()[0]! + JUMP.block, true)
       s.parts().frames.rows.setOwner(s.memory.view.getUint32(block + BLOCK.physical, true) >>> 12, s.victim.domid)

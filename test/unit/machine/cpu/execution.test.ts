@@ -270,11 +270,12 @@ describe('a hosted processor leaves to its host', () => {
     expect(b.get('rax')).toBe(0x5an)
   })
 
-  /** A processor with flat segments for code and stack. */
-  function withSegments(): CpuBench {
+  /** A processor with flat segments for code and stack, of which its host may say that they never change. */
+  function withSegments(constant: readonly number[] = []): CpuBench {
     const table: Record<number, [number, number]> = { 0xe033: [0xffff, 0xaf_fb00], 0xe02b: [0xffff, 0xcf_f300] }
     return new CpuBench({
       descriptors: {
+        isConstant: (selector) => constant.includes(selector),
         read: (selector, out) => {
           const found = table[selector]
           if (found !== undefined) out.set(found)
@@ -283,6 +284,33 @@ describe('a hosted processor leaves to its host', () => {
       },
     })
   }
+
+  const FLAT = [0xe033, 0xe02b] as const
+
+  test('IRETQ to whatever its frame says ends in the same state where the host says that descriptors never change', () => {
+    const targets = [CODE + 0x100, CODE + 0x200]
+    const benches = [[], FLAT].map((constant) => {
+      const b = withSegments(constant)
+      for (const target of targets) b.write(target, assemble(`mov $42,%eax; ${SYSCALL}`))
+      b.write(CODE, assemble('iretq'))
+      return { b, begun: b.cpu.save() }
+    })
+    const ends = (frame: readonly number[]): string[] => benches.map(({ b, begun }) => {
+      b.cpu.load(begun)
+      b.write(STACK_END - 128, new Uint8Array(BigInt64Array.from(frame, BigInt).buffer))
+      b.set('rsp', STACK_END - 128)
+      return JSON.stringify([b.cpu.run(100), b.cpu.exit.vector, b.cpu.exit.errorCode, b.cpu.executed, b.cpu.save()])
+    })
+    const addresses = [...targets, 2 ** 47, 0x1234]
+    const allowed = addresses.flatMap((rip) => [2, 0x8d7, 0x102, 0x4002, 0x4_0002, 0x3202].flatMap((flags) =>
+      [STACK_END - 64, 2 ** 52, -8].map((stack) => [rip, FLAT[0], flags, stack, FLAT[1]])))
+    const others = [...FLAT, 0xe032, 3, 0x33].flatMap((cs) => [...FLAT, 0xe028, 0].map((ss) => [targets[0]!, cs, 2, STACK_END - 64, ss]))
+    for (const frame of [...allowed, ...others]) {
+      const [read, remembered] = ends(frame)
+      expect(remembered).toBe(read)
+    }
+    expect(new Set([...allowed, ...others].map((frame) => ends(frame)[1])).size).toBeGreaterThan(30)
+  })
 
   test('IRETQ returns to the same privilege level', () => {
     const b = withSegments()
@@ -300,8 +328,8 @@ describe('a hosted processor leaves to its host', () => {
   const STACK_PAGE = DATA + 0x30_0000
 
   test.each(splits)('IRETQ takes a frame of which %i bytes lie in front of a page\'s end, also while accesses are traced', (bytes) => {
-    for (const isTraced of [false, true]) {
-      const b = withSegments()
+    for (const [isTraced, constant] of [[false, []], [true, []], [false, FLAT], [true, FLAT]] as const) {
+      const b = withSegments(constant)
       const accesses: unknown[] = []
       if (isTraced) b.cpu.trace({ memory: ({ address, size }) => void accesses.push([address - top, size]) })
       b.map(STACK_PAGE)
@@ -321,7 +349,7 @@ describe('a hosted processor leaves to its host', () => {
   })
 
   test.each(splits.filter((bytes) => bytes < 34))('IRETQ of which only the first %i bytes can be read faults as the first access beyond them does', (bytes) => {
-    const b = withSegments()
+    const b = withSegments(bytes % 2 === 0 ? FLAT : [])
     b.map(STACK_PAGE)
     const top = STACK_PAGE + 0x1000 - bytes
     b.set('rsp', top)
