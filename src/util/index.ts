@@ -16,7 +16,7 @@ export type {
 export { ByteReader, ByteWriter, joinBytes } from './byte-cursor.ts'
 export type { OwnBytes } from './byte-cursor.ts'
 export { Bitmap } from './bitmap.ts'
-export { TWO_32, bigFromParts, highPart, isCanonical, lowPart, signedFromParts, unsignedFromParts } from './wide.ts'
+export { FRACTION, TWO_32, bigFromParts, highPart, isCanonical, lowPart, signedFromParts, unsignedFromParts } from './wide.ts'
 export { ManualClock } from './clock.ts'
 export type { Clock, WallClock } from './clock.ts'
 export { SeededRandom, below, fillRandom, randomShape } from './random.ts'

@@ -6,6 +6,14 @@
 /** 2^32. */
 export const TWO_32 = 0x1_0000_0000
 
+/**
+ * What a field begins with, until its constructor gives it its value, that will hold whole numbers of more than 31 bits: times,
+ * counts of instructions. V8 keeps a field that begins with a small whole number as such a one; the first large one gives all
+ * objects of that class another layout, by which all code that was compiled for them is thrown away, two seconds after a host's boot.
+ * A fraction has the field hold doubles from the start.
+ */
+export const FRACTION = 0.5
+
 /** The halves as one signed number: exact for canonical addresses, and out of canonical range for all others. */
 export const signedFromParts = (low: number, high: number): number => (high | 0) * TWO_32 + (low >>> 0)
 

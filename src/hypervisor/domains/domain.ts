@@ -6,7 +6,7 @@
 import type { CpuidTable } from './cpu-policy.ts'
 import { type GuestAbi, LEGACY_MAX_VCPUS, NATIVE, SharedInfo, VcpuInfo, guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { type DomId, type Rewind, type Stateful, badState, sameState, sameEntries, sameFields, sameOptional } from '../../util/index.ts'
+import { type DomId, FRACTION, type Rewind, type Stateful, badState, sameState, sameEntries, sameFields, sameOptional } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
 import type { DomainState, VcpuState } from './domain-state.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
@@ -276,7 +276,7 @@ export class Vcpu implements Stateful<VcpuState> {
   runstateArea: number | undefined
   timeArea: number | undefined
   /** Host time at which it stopped running last, and the physical CPU it ran on. */
-  lastRun = 0
+  lastRun = FRACTION
   lastCpu = 0
   /** Host time at which its time record was written last. */
   timeWritten = -Infinity
@@ -292,6 +292,7 @@ export class Vcpu implements Stateful<VcpuState> {
     this.access = options.access
     this.kernelAccess = options.access
     this.infoAddress = options.infoAddress
+    this.lastRun = 0
     this.runstate = new RunstateClock(options.now)
   }
 

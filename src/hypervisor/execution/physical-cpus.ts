@@ -5,7 +5,7 @@
  * Reference: xen/common/sched/core.c, sched_context_switch; xen/arch/x86/domain.c, update_runstate_area.
  */
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
-import { type EventHub, type Interest, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { type EventHub, FRACTION, type Interest, type Rewind, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { HypervisorEvent, VcpuName } from '../hypervisor-events.ts'
 import type { HostClock } from '../time/host-clock.ts'
@@ -59,9 +59,11 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     this.parts = parts
     this.switches = parts.hub.interest('schedule', 'cpu-switch')
     this.runstates = parts.hub.interest('runstate')
-    this.cpus = Array.from({ length: parts.count }, (_, id) => ({
-      id, time: parts.clock.now(), until: 0, current: undefined, ask: true,
-    }))
+    this.cpus = Array.from({ length: parts.count }, (_, id) => ({ id, time: FRACTION, until: FRACTION, current: undefined, ask: true }))
+    for (const cpu of this.cpus) {
+      cpu.time = parts.clock.now()
+      cpu.until = 0
+    }
     this.isAlone = parts.count === 1
   }
 

@@ -5,6 +5,7 @@
  * hot path: one pass for each slice, one inner pass for each exit.
  * Reference: xen/common/sched/core.c, schedule.
  */
+import { FRACTION } from '../../util/index.ts'
 import type { RunLimits, RunResult, StandingRun } from './run-limits.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { VcpuScheduling } from '../scheduler/index.ts'
@@ -73,7 +74,7 @@ export class RunLoop {
   private wantsTurn = false
   private running = false
   /** Instructions that guests have executed, and after how many more the present run stands. */
-  private done = 0
+  private done = FRACTION
   private left = Infinity
   private stands = false
   private standing: Standing | undefined
@@ -81,6 +82,7 @@ export class RunLoop {
   constructor(parts: RunLoopParts) {
     this.parts = parts
     this.isAlone = parts.cpus.isAlone
+    this.done = 0
   }
 
   /** True within a run: while a listener is told of something, say. */

@@ -2,7 +2,7 @@
  * The host's time: a whole number of nanoseconds since boot that follows the instructions which guests execute, and
  * jumps over idle time. A clock that follows the wall instead implements the same interface (in the toolstack).
  */
-import { type Clock, type Stateful, shape } from '../../util/index.ts'
+import { type Clock, FRACTION, type Stateful, shape } from '../../util/index.ts'
 
 /** Position of a clock. */
 export interface ClockState {
@@ -33,15 +33,16 @@ export interface HostClock extends Clock, Stateful<ClockState> {
 export class VirtualClock implements HostClock {
   /** Instructions per second of each physical CPU. */
   readonly instructionsPerSecond: number
-  private time: number
+  private time = FRACTION
   /** Parts of a nanosecond that are not yet in `time`. */
-  private rest = 0
+  private rest = FRACTION
   private readonly nanosecondsEach: number
 
   constructor(options: { readonly instructionsPerSecond?: number; readonly start?: number } = {}) {
     this.instructionsPerSecond = options.instructionsPerSecond ?? 1e9
     this.nanosecondsEach = 1e9 / this.instructionsPerSecond
     this.time = options.start ?? 0
+    this.rest = 0
   }
 
   now(): number {

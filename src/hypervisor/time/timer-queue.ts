@@ -5,7 +5,7 @@
  * Reference: xen/common/timer.c has the same interface.
  */
 
-import { type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { FRACTION, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 
 /** A timer that is set, and its place among those that are due at the same time; undefined for one that is not set. */
 export const timerShape = /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({
@@ -52,11 +52,12 @@ export class TimerQueue implements Stateful<TimerQueueState> {
   /** A timer that is not set yet. */
   create(fire: (now: number) => void): Timer {
     const timer: QueuedTimer = {
-      deadline: -1, sequence: 0, place: -1, fire,
+      deadline: FRACTION, sequence: 0, place: -1, fire,
       save: () => (timer.place < 0 ? undefined : { deadline: timer.deadline, sequence: timer.sequence }),
       isAsSaved: (state) => (state === undefined ? timer.place < 0 : timer.place >= 0 && timer.deadline === state.deadline && timer.sequence === state.sequence),
       load: (state) => this.loadTimer(timer, state),
     }
+    timer.deadline = -1
     return timer
   }
 

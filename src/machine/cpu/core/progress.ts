@@ -2,6 +2,7 @@
  * How far a processor has come, in the unit of its budget: instructions, or work (`accounting` of ProcessorOptions).
  * Generated code counts down what it was given (State.budget); the rest of the run's budget is kept here.
  */
+import { FRACTION } from '../../../util/index.ts'
 import { State } from '../layout/state.ts'
 import type { GeneratedCode } from './generated-code.ts'
 import type { RegisterFile } from './register-file.ts'
@@ -14,7 +15,7 @@ export class Progress {
   startBudget = 0
   keptBudget = 0
   /** Instructions executed in all runs before this one, and in the last that has ended. */
-  totalExecuted = 0
+  totalExecuted = FRACTION
   lastExecuted = 0
   private readonly registers: RegisterFile
   private readonly code: GeneratedCode
@@ -23,6 +24,7 @@ export class Progress {
     this.registers = registers
     this.code = code
     this.countsWork = accounting === 'work'
+    this.totalExecuted = 0
   }
 
   /** Instructions executed so far in this run, up to and without the record's. */
