@@ -122,6 +122,7 @@ function registerEoiFrame(pageTypes: FrameTypes, caller: Vcpu, mfn: number): num
     pageTypes.putPageAndType(mfn)
     return -ERRNO.EBUSY
   }
-  domain.eoiFrame = mfn
+  // As `infoFrame` of vCPUs.
+  domain.eoiFrame = mfn | 0
   return 0
 }

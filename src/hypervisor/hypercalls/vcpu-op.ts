@@ -168,7 +168,8 @@ function registerInfo(
   }
   parts.memory.markWritten(mfn)
   vcpu.infoAddress = target
-  vcpu.infoFrame = mfn
+  // Out of a structure it is a double: V8 would have all vCPUs hold such ones from now on, and throw away what is compiled for them.
+  vcpu.infoFrame = mfn | 0
   // Whatever was raised while it moved is found by a guest that looks at everything.
   parts.events.of(vcpu.domid)?.remarkAll(vcpu.vcpu)
   parts.updateTime(vcpu)

@@ -5,6 +5,7 @@
  * by one. The request at hand and the owners that it names are therefore this part's own, and hold until its call is over.
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
+import { FRACTION } from '../../../util/index.ts'
 import { PAGE_OFFSET, PAGE_SHIFT, PTE } from '../../../x86/index.ts'
 import { ERRNO, type GuestAbi, MMU, UVMF } from '../../../abi/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
@@ -80,7 +81,7 @@ export class MmuUpdates {
   private readonly isWide: boolean
   private readonly width: number
   private readonly scratch = new Scratch(16)
-  private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
+  private readonly request: Request = { pointerLow: FRACTION, pointerHigh: 0, low: FRACTION, high: FRACTION }
   private readonly how: Change = { table: 0, frame: 0, preserve: false, isPae: false, map: undefined }
   /** An entry of level 2 or above has changed in the present batch. */
   private tablesChanged = false

@@ -6,7 +6,7 @@ import type { Processor } from '../../../machine/index.ts'
 import { EXIT } from '../processors/processor-exits.ts'
 import { VcpuInfo } from '../../../abi/index.ts'
 import { PAGE_FAULT, PAGE_SHIFT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
-import type { Part } from '../../../util/index.ts'
+import { FRACTION, type Part } from '../../../util/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
 import type { GuestCaches, GuestContext, GuestIoRights, GuestVcpu, FrameUse } from '../../domains/guest-vcpu.ts'
@@ -64,7 +64,7 @@ export abstract class ParavirtualGuest extends ParavirtualVcpu implements GuestV
   private readonly faultAddress: number
   private readonly isLong: boolean
   private readonly trap: EntryPoint = { low: 0, high: 0 }
-  private readonly exception = { kind: 'exception' as const, vector: 0, errorCode: 0, address: 0 }
+  private readonly exception = { kind: 'exception' as const, vector: 0, errorCode: 0, address: FRACTION }
   private readonly interrupt = { kind: 'interrupt' as const, vector: 0 }
   private readonly privileged: { kind: 'privileged'; request: PrivilegedOperation }
 

@@ -5,7 +5,7 @@
  */
 import { CR4, DR6, RFLAGS, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
-import { SeededRandom, XenError } from '../../../util/index.ts'
+import { FRACTION, SeededRandom, XenError } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
 import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
@@ -58,7 +58,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   private readonly engine: Engine
   private readonly release: () => void
   private readonly topology: Topology
-  private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
+  private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: FRACTION }
   private readonly faults: FaultReport
   private readonly fetcher: BlockFetcher
   private readonly boundary: Boundary
@@ -104,6 +104,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.devices = new DeviceAccess(this.core)
     this.faults = new FaultReport(this.core, this.result, { devices: this.devices, stackFaults: engine.stackFaults })
     this.exit = Object.assign(this.result, { request: this.core.outside.request, physical: this.faults.physical }) as unknown as ProcessorExit
+    this.result.address = 0
     this.slice = engine.slice
     reset(this.core)
     engine.attach(this.core)
