@@ -44,6 +44,8 @@ function distantArbiter(clock: SimClock, sides: Readonly<Record<ProtectionSide, 
 const ARBITER = new Side('arbiter')
 
 const STEP = 1
+/** Milliseconds between the pieces of an epoch on the wire. */
+const GAPS = [0, 0.5, 1, 2] as const
 const END = 700
 const OPTIONS = { memory: 10, dom0Memory: 4, seed: 1 } as const
 
@@ -146,6 +148,8 @@ export async function protectionHistory(seed: number): Promise<ProtectionHistory
   const disks = { primary: new MemoryBlockStore(JOURNAL_BYTES), standby: new MemoryBlockStore(JOURNAL_BYTES) }
   const latency = world.between(0.1, 4)
   const wire = new SimWire(clock, [sides.primary, sides.standby], () => latency)
+  // Not by chance: the share of each kind of fault is the same.
+  wire.gap = GAPS[Math.floor(seed / FAULTS.length) % GAPS.length]!
   const arbiterOf = distantArbiter(clock, sides, () => latency)
   const [primary, standby] = [await world.boot(sides.primary, disks.primary, seed), await world.boot(sides.standby, disks.standby, seed ^ 0x5555)]
   try {

@@ -32,7 +32,7 @@ class Direction {
         if (wire.isSilent) return
         const copy = chunk.slice()
         // In their order, however the latency changes.
-        this.lastArrival = Math.max(this.lastArrival, clock.now + wire.latency(), wire.stalledUntil)
+        this.lastArrival = Math.max(this.lastArrival + wire.gap, clock.now + wire.latency(), wire.stalledUntil)
         clock.after(to, this.lastArrival - clock.now, () => {
           if (this.isBroken || this.isCut || wire.isSilent) return
           this.chunks.push(copy)
@@ -62,6 +62,8 @@ export class SimWire {
   readonly ends: readonly [MigrationTransport, MigrationTransport]
   private readonly directions: readonly Direction[]
   latency: () => number
+  /** Milliseconds between the arrivals of two pieces that were written at once: what happens between them tears what they are pieces of. */
+  gap = 0
   stalledUntil = 0
   /** Nothing arrives any more, and nobody is told. */
   isSilent = false

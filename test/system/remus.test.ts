@@ -410,6 +410,68 @@ async function counter(kernel: GuestKernel): Promise<void> {
   }
 }
 
+describe('the disks of a standby', { timeout: PATIENCE }, () => {
+  const WRITE = 4
+  const EPOCH = 6
+
+  /** What comes by a pipe, frame by frame, until it is broken behind a write of the fourth epoch. */
+  async function* torn(readable: MigrationTransport['readable'], cut: () => void): AsyncGenerator<Uint8Array, void> {
+    let [bytes, epochs] = [Buffer.alloc(0), 0]
+    for await (const chunk of readable as AsyncIterable<Uint8Array>) {
+      bytes = Buffer.concat([bytes, chunk])
+      while (bytes.length >= 8 && bytes.length >= 8 + bytes.readUInt32LE(4)) {
+        const [type, end] = [bytes.readUInt32LE(0), 8 + bytes.readUInt32LE(4)]
+        yield bytes.subarray(0, end)
+        bytes = bytes.subarray(end)
+        if (type === EPOCH) epochs += 1
+        if (type === WRITE && epochs >= 3) return cut()
+      }
+    }
+  }
+
+  async function protectCounter(store: MemoryBlockStore, wrap: (readable: MigrationTransport['readable'], cut: () => void) => MigrationTransport['readable']): Promise<{ readonly standby: Host; readonly standing: ReturnType<Host['standBy']> }> {
+    const [primary, standby] = [await boot({ seed: 1, openDisk: () => new MemoryBlockStore(4096) }), await boot({ seed: 2, openDisk: () => store })]
+    const domain = await primary.createDomain({ name: 'counter', memory: 4, kernel: counter, disks: [{ target: '/count', vdev: 'xvda' }] })
+    await domain.console.waitFor('wrote 3')
+    const { ends, cut } = transportPair()
+    const standing = standby.standBy({ readable: wrap(ends[1].readable, cut), writable: ends[1].writable }, { kernel: counter, trust: 'all', heartbeat: '1ms' })
+    domain.protect(ends[0], { interval: INTERVAL }).catch(() => undefined)
+    return { standby, standing }
+  }
+
+  test('take nothing of an epoch that has not come as a whole', async () => {
+    const store = new MemoryBlockStore(4096)
+    const { standing } = await protectCounter(store, torn)
+    const [committed, taken]: Uint8Array[][] = [[], []]
+    standing.progress.on('committed', () => void committed!.push(store.bytes.slice()))
+    standing.progress.on('taking-over', () => void taken!.push(store.bytes.slice()))
+    const there = (await standing)!
+    expect(committed).toHaveLength(3)
+    expect(taken).toEqual([committed!.at(-1)])
+    await there.console.waitFor(/memory \d+, disk \d+[^]*wrote \d+/)
+  })
+
+  test('are not taken over when one has failed in the middle of an epoch, though the primary is lost', async () => {
+    let [losePrimary, commits] = [(): void => undefined, 0]
+    class FailingStore extends MemoryBlockStore {
+      override async write(offset: number, bytes: Uint8Array): Promise<void> {
+        if (commits < 2) return super.write(offset, bytes)
+        losePrimary()
+        // Long enough for a sign of life, by which it is noticed.
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        throw new Error('the disk is broken')
+      }
+    }
+    const { standby, standing } = await protectCounter(new FailingStore(4096), (readable, cut) => {
+      losePrimary = cut
+      return readable
+    })
+    standing.progress.on('committed', () => { commits += 1 })
+    await expect(standing).rejects.toThrow('the disk is broken')
+    expect(standby.domains()).toEqual([])
+  })
+})
+
 describe('a domain that is only moved', { timeout: PATIENCE }, () => {
   test('stands still behind its first epoch, and goes on here when the other host gives up', async () => {
     const [primary, standby] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
