@@ -11,7 +11,7 @@ class Direction {
   private isCut = false
   private lastArrival = 0
   readonly readable: AsyncIterable<Uint8Array>
-  readonly writable: { write(chunk: Uint8Array): void; close(): void; abort(): void }
+  readonly writable: { readonly keepsNothing: true; write(chunk: Uint8Array): void; close(): void; abort(): void }
 
   private readonly tell: (act: () => void) => void
 
@@ -27,6 +27,8 @@ class Direction {
       }),
     }
     this.writable = {
+      // As a socket: senders use the memory again.
+      keepsNothing: true,
       write: (chunk) => {
         if (this.isBroken || this.isCut) throw new XenError('CLOSED', 'the wire is cut')
         if (wire.isSilent) return
