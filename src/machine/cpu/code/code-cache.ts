@@ -101,8 +101,6 @@ export class CodeCache {
   private readonly byFrame = new Map<number, number[]>()
   /** The newest block that crosses, by `host * 256 + mode`. */
   private readonly crossing = new Map<number, number>()
-  /** Host addresses of the second pages of blocks that cross, one another's elders at the same place among them. */
-  private readonly seconds = new Map<number, number>()
   private readonly dropped: DroppedBlocks
   /** What lifts each row of the decode table, where there is anything: filled in as rows are met. */
   private readonly lifts: Lift[] = []
@@ -170,7 +168,7 @@ export class CodeCache {
     if (place.host % PAGE_SIZE <= PAGE_SIZE - MAX_LENGTH) return 0
     const key = place.host * 256 + place.mode
     const known = this.crossing.get(key)
-    if (known === undefined || this.seconds.get(known) !== place.nextPage()) return 0
+    if (known === undefined || this.secondPage(known) !== place.nextPage()) return 0
     // The walk to the next page may have set bits in what was decoded.
     return this.crossing.get(key) === known ? known : 0
   }
@@ -240,7 +238,8 @@ export class CodeCache {
 
   /** Host address of the page that a crossing block goes on into; 0 for any other. */
   secondPage(block: number): number {
-    return this.seconds.get(this.fronts.behind(block)) ?? 0
+    const mode = this.memory.view.getUint32(block + BLOCK.mode, true)
+    return (mode & BLOCK_CROSSES) === 0 ? 0 : mode - (mode % PAGE_SIZE)
   }
 
   /**
@@ -367,12 +366,11 @@ export class CodeCache {
   private enter(block: number, place: CodePlace, span: Readonly<Span>): void {
     const { view } = this.memory
     const crosses = span.second !== 0
-    view.setUint32(block + BLOCK.mode, place.mode | (crosses ? BLOCK_CROSSES : 0), true)
+    view.setUint32(block + BLOCK.mode, place.mode | (crosses ? BLOCK_CROSSES | span.second : 0), true)
     const inPage = PAGE_SIZE - (place.host % PAGE_SIZE)
     this.note(block, place.host, Math.min(span.bytes, inPage))
     if (crosses) {
       this.crossing.set(place.host * 256 + place.mode, block)
-      this.seconds.set(block, span.second)
       this.note(block, span.second, Math.max(span.bytes - inPage, 1))
     }
     enterChain(this.memory, block)
@@ -444,7 +442,6 @@ export class CodeCache {
 
   private forgetCrossing(block: number, mode: number): void {
     const key = this.memory.view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff)
-    this.seconds.delete(block)
     if (this.crossing.get(key) === block) this.crossing.delete(key)
   }
 
@@ -456,7 +453,6 @@ export class CodeCache {
     const { bytes, layout } = this.memory
     this.byFrame.clear()
     this.crossing.clear()
-    this.seconds.clear()
     this.dropped.clear()
     bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)
     this.next = layout.recordCache

@@ -78,7 +78,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const physical = module.importFunction('env', 'physical', ['i32', 'i32'], ['i32'])
   const { probe, peek } = defineWalk(module, width, { nested: defineNested(module, physical), codeWritten })
   const access = defineAccess(module, probe, { codeWritten, watched, width })
-  const blocks = defineBlocks(module, probe)
+  const blocks = defineBlocks(module, { probe, peek }, width)
   const checkSegment = defineSegments(module)
   const runtime = defineStrings(module, access)
   const runtimeInSegments = width === 32 ? defineStrings(module, access, checkSegment) : new Map<string, number>()

@@ -55,7 +55,7 @@ export const RECORD = /* @__PURE__ */ { ...small, number: 0, ip: 6, displacement
 export const IP = { OFFSET: PAGE_SIZE - 1, LENGTH: PAGE_SHIFT } as const
 /** Offsets in a block's header. */
 export const BLOCK = { count: 0, physical: 4, mode: 8, next: 12, bytes: 16 } as const
-/** In a header's mode: the block's last instruction goes on into the next page. */
+/** In a header's mode: the block's only instruction goes on into the next page, whose host address is in bits 31..12. */
 export const BLOCK_CROSSES = 0x100
 /** In a header's mode: the block must not be entered any more. */
 export const BLOCK_DEAD = 0x200

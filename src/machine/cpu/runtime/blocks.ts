@@ -3,10 +3,12 @@
  * looks at itself; and links between blocks of one page.
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
-import { PAGE_SHIFT } from '../../../x86/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../../memory/layout.ts'
-import { BLOCK, RECORD } from '../layout/record.ts'
+import type { AddressWidth } from '../emit/binder.ts'
+import { BLOCK, BLOCK_CROSSES, RECORD } from '../layout/record.ts'
 import { ACCESS, JUMP, State } from '../layout/state.ts'
+import type { WalkFunctions } from './walk.ts'
 
 /** Multiplier that spreads physical addresses over the buckets. */
 const SPREAD = 0x9e37_79b1
@@ -28,9 +30,9 @@ export interface BlockFunctions {
 }
 
 /** Adds the functions. */
-export function defineBlocks(module: ModuleWriter, probe: number): BlockFunctions {
+export function defineBlocks(module: ModuleWriter, walks: Pick<WalkFunctions, 'probe' | 'peek'>, width: AddressWidth): BlockFunctions {
   const find = module.function(['i32', 'i64'], ['i32'])
-  writeFind(find.code, probe)
+  writeFind(find.code, walks, width)
   const link = module.function(['i32', 'i32', 'i64'], ['i32'])
   writeLink(link.code, find.index)
   const remaining = module.function(['i32'], ['i32'])
@@ -107,7 +109,7 @@ function takeHint(c: Code, search: Search): void {
   c.end()
 }
 
-function writeFind(c: Code, probe: number): void {
+function writeFind(c: Code, { probe, peek }: Pick<WalkFunctions, 'probe' | 'peek'>, width: AddressWidth): void {
   const [base, rip] = [0, 1]
   const [physical, block, entry, mode] = [c.local('i32'), c.local('i32'), c.local('i32'), c.local('i32')]
   c.get(base)
@@ -143,6 +145,11 @@ function writeFind(c: Code, probe: number): void {
   c.op('i32.eqz')
   c.brIf(done)
   pushIsOf(c, { block, physical, mode })
+  c.if('i32')
+  c.i32(1)
+  c.else()
+  pushIsSecond(c, { base, rip, block, physical, mode, peek, width })
+  c.end()
   c.if()
   c.get(entry)
   c.get(rip)
@@ -162,9 +169,52 @@ function writeFind(c: Code, probe: number): void {
   c.get(block)
 }
 
+interface CrossingSearch extends Omit<Search, 'entry'> {
+  readonly peek: number
+  readonly width: AddressWidth
+}
+
 /**
- * Finds the block at `rip`, and links the record to it where both lie in one frame. Their linear page is the same, but
- * the page may lead elsewhere by now: a block outlives a translation that was dropped or replaced while it runs, and
+ * Pushes 1 when a block is the one of that physical address and mode which goes on into the page that follows in linear memory. A walk to that
+ * leaves nothing behind: where it would, the driver looks.
+ */
+function pushIsSecond(c: Code, { base, rip, block, physical, mode, peek, width }: CrossingSearch): void {
+  c.get(block)
+  c.memory('i32.load', BLOCK.physical)
+  c.get(physical)
+  c.op('i32.eq')
+  c.get(block)
+  c.memory('i32.load', BLOCK.mode)
+  c.i32(PAGE_SIZE - 1)
+  c.op('i32.and')
+  c.get(mode)
+  c.i32(BLOCK_CROSSES)
+  c.op('i32.or', 'i32.eq', 'i32.and')
+  c.if('i32')
+  c.get(base)
+  c.get(rip)
+  c.i64(-PAGE_SIZE)
+  c.op('i64.and')
+  c.i64(PAGE_SIZE)
+  c.op('i64.add')
+  if (width === 32) {
+    c.i64(-1, 0)
+    c.op('i64.and')
+  }
+  c.i32(ACCESS.EXECUTE)
+  c.call(peek)
+  c.get(block)
+  c.memory('i32.load', BLOCK.mode)
+  c.i32(-PAGE_SIZE)
+  c.op('i32.and', 'i32.eq')
+  c.else()
+  c.i32(0)
+  c.end()
+}
+
+/**
+ * Finds the block at `rip`, and links the record to it where both lie in one frame. One that goes on into another page is
+ * none to be linked. Their linear page is the same, but the page may lead elsewhere by now: a block outlives a translation that was dropped or replaced while it runs, and
  * its frame may be mapped in other places, in other domains too, where the branch leads to the frame's own bytes.
  */
 function writeLink(c: Code, find: number): void {
@@ -176,6 +226,11 @@ function writeLink(c: Code, find: number): void {
   c.tee(block)
   c.if()
   c.get(block)
+  c.memory('i32.load', BLOCK.mode)
+  c.i32(BLOCK_CROSSES)
+  c.op('i32.and', 'i32.eqz')
+  c.if()
+  c.get(block)
   c.memory('i32.load', BLOCK.physical)
   c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
@@ -185,6 +240,7 @@ function writeLink(c: Code, find: number): void {
   c.get(record)
   c.get(block)
   c.memory('i32.store', RECORD.immediate)
+  c.end()
   c.end()
   c.end()
   c.get(block)

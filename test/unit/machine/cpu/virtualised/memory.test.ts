@@ -255,15 +255,18 @@ test('a frame that the host takes away while it is asked for another one is gone
   expect([b.get('rax'), b.get('rbx'), b.get('rdx'), b.cpu.inspect().faults]).toEqual([1, 1, 2, []])
 })
 
-test('code that goes on in the next page is that of whatever page follows, in checks of older code too', () => {
+test.each([
+  ['that is walked to for the first time each time', ALL], ['whose entry has been accessed', ALL | PTE.ACCESSED],
+])('code that goes on in the next page is that of whatever page follows %s, in checks of older code too', (_, bits) => {
   const b = new VirtualBench()
   const [first, numbers] = [D + 0x1000 - 1, [0x1111, 0x2222]]
   const pages = [D + 0x1000, D + 0x5000]
-  // mov $number, eax; ret
+  // jmp first, from the same page; mov $number, eax; ret
+  b.write(first - 0x10, [0xeb, 0x0e])
   b.write(first, [0xb8])
   pages.forEach((page, i) => b.write(page, [numbers[i]! & 0xff, numbers[i]! >>> 8, 0, 0, 0xc3]))
-  const follow = (i: number): string => `movl $${pages[i]! | ALL},${AT.TABLE + frame(pages[0]!) * 8}; invlpg ${pages[0]}; call *%rsi;`
-  b.set('rsi', first)
+  const follow = (i: number): string => `movl $${pages[i]! | bits},${AT.TABLE + frame(pages[0]!) * 8}; invlpg ${pages[0]}; call *%rsi;`
+  b.set('rsi', first - 0x10)
   expect(b.run(`${follow(0)} mov %eax,%ebx; ${follow(1)} mov %eax,%ecx; ${follow(0)} hlt`)).toBe(EXIT.HALT)
   expect([b.get('rbx'), b.get('rcx'), b.get('rax')]).toEqual([0x1111, 0x2222, 0x1111])
   expect([b.cpu.inspect().faults, b.cpu.inspectCode().faults]).toEqual([[], []])
