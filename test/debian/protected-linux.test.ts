@@ -13,7 +13,7 @@ import { guestFile, whyMissing } from '../support/guests.ts'
 import { LinuxGuest } from '../support/linux.ts'
 import { pingResponder } from '../support/ping.ts'
 import { ENOUGH, failOver } from '../support/remus/failover.ts'
-import { LINUX_KINDS } from '../support/remus/served-kinds.ts'
+import { LINUX_KINDS, SHORT_KINDS } from '../support/remus/served-kinds.ts'
 
 const missing = whyMissing('linux', 'linuxModules', 'busybox')
 
@@ -106,9 +106,17 @@ describe.skipIf(missing !== undefined).each(['pv', 'pvh'] as const)(`Debian's Li
 
 for (const kind of LINUX_KINDS) describe.skipIf(kind.missing !== undefined)(`${kind.name}${kind.missing ?? ''}`, { timeout: 600_000 }, () => {
   test('goes on in another process when its own is killed, and nobody outside can tell', async () => {
-    const { signal, kind: survivor, before, behind, violations } = await failOver(kind)
-    expect({ signal, survivor, violations }).toEqual({ signal: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
+    const { end, kind: survivor, before, behind, violations } = await failOver(kind)
+    expect({ end, survivor, violations }).toEqual({ end: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
     // The last one may have been on its way when the process was no more.
     expect(Math.min(before + 1, behind)).toBeGreaterThanOrEqual(ENOUGH)
+  })
+})
+
+describe.each(SHORT_KINDS.map((kind) => [`${kind.name}${kind.missing ?? ''}`, kind] as const))('a %s', { timeout: 120_000 }, (_, kind) => {
+  test.skipIf(kind.missing !== undefined)('goes on in another process when its own is stopped, and there alone when that wakes', async () => {
+    const { end, violations, behind } = await failOver(kind, 'SIGSTOP')
+    expect({ end, violations }).toEqual({ end: 'failed-over', violations: [] })
+    expect(behind).toBeGreaterThanOrEqual(2 * ENOUGH)
   })
 })

@@ -249,8 +249,8 @@ describe('a protected domain', { timeout: PATIENCE }, () => {
     'goes on in another process when its own is killed, and nobody outside can tell: a %s',
     async ([, kind], { skip }) => {
       skip(kind.missing !== undefined)
-      const { signal, kind: survivor, before, behind, violations } = await failOver(kind)
-      expect({ signal, survivor, violations }).toEqual({ signal: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
+      const { end, kind: survivor, before, behind, violations } = await failOver(kind)
+      expect({ end, survivor, violations }).toEqual({ end: 'SIGKILL', survivor: kind.hypervisorKind, violations: [] })
       // The last one may have been on its way when the process was no more.
       expect(Math.min(before + 1, behind)).toBeGreaterThanOrEqual(ENOUGH)
     },
