@@ -20,7 +20,7 @@ export type {
 } from './store/cluster-store.ts'
 export type { FleetClock } from './clock.ts'
 export { readRecord, writeRecord } from './plan/fleet-state.ts'
-export type { FleetDomain, FleetHost, FleetRecords, FleetState, Ownership } from './plan/fleet-state.ts'
+export type { FleetDomain, FleetHost, FleetRecords, FleetState, HostLoad, Ownership } from './plan/fleet-state.ts'
 export type { Obstacle } from './plan/place.ts'
 export { afterPlan, bearableFailures, planDrain, planPlacement, planRebalance, planRollingRestart } from './plan/plans.ts'
 export type { FailureOutlook, Plan, PlanStep, RebalanceOptions, Unplaced } from './plan/plans.ts'

@@ -6,6 +6,7 @@ import { readRecord, type FleetDomain, type FleetHost, type FleetState, type Own
 export const KEY = {
   host: (name: string): string => `hosts/${name}`,
   draining: (name: string): string => `draining/${name}`,
+  load: (name: string): string => `loads/${name}`,
   domain: (name: string): string => `domains/${name}`,
   owner: (name: string): string => `owners/${name}`,
   /** Who looks after domains that have no living host. */
@@ -74,7 +75,7 @@ export class FleetMirror implements FleetView {
     const { key, value } = entry
     const [kind, name] = partsOf(key)
     this.entries.set(key, entry)
-    if (kind === 'draining') this.noteDraining(name)
+    if (kind === 'draining' || kind === 'loads') this.noteBeside(name)
     if (kind !== 'hosts' && kind !== 'domains' && kind !== 'owners') return
     this.forget(kind, name)
     if (!this.take(kind, name, value)) this.unread.add(key)
@@ -84,7 +85,7 @@ export class FleetMirror implements FleetView {
   private take(kind: 'hosts' | 'domains' | 'owners', name: string, value: string): boolean {
     if (kind === 'hosts') {
       const record = readRecord('host', value)
-      if (record !== undefined) this.hosts.set(name, { ...record, name, isDraining: this.entries.has(KEY.draining(name)) })
+      if (record !== undefined) this.hosts.set(name, { ...record, name, ...this.beside(name) })
       return record !== undefined
     }
     if (kind === 'domains') {
@@ -102,7 +103,7 @@ export class FleetMirror implements FleetView {
   private drop(key: string): void {
     const [kind, name] = partsOf(key)
     this.entries.delete(key)
-    if (kind === 'draining') this.noteDraining(name)
+    if (kind === 'draining' || kind === 'loads') this.noteBeside(name)
     this.forget(kind, name)
   }
 
@@ -118,9 +119,15 @@ export class FleetMirror implements FleetView {
     if (others.size === 0) this.residents.delete(before.host)
   }
 
-  private noteDraining(name: string): void {
+  /** What other records than its own say of a host. A load that is none of this version is as good as none: it decides nothing. */
+  private beside(name: string): Pick<FleetHost, 'isDraining' | 'load'> {
+    const load = this.entries.get(KEY.load(name))
+    return { isDraining: this.entries.has(KEY.draining(name)), load: load && readRecord('load', load.value) }
+  }
+
+  private noteBeside(name: string): void {
     const host = this.hosts.get(name)
-    if (host !== undefined) this.hosts.set(name, { ...host, isDraining: this.entries.has(KEY.draining(name)) })
+    if (host !== undefined) this.hosts.set(name, { ...host, ...this.beside(name) })
   }
 }
 

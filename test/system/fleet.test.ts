@@ -73,6 +73,8 @@ describe('a fleet', { timeout: 60_000 }, () => {
     await has(anna.host, ['one', 'two'])
     await fleet.stop('one')
     await has(anna.host, ['two'])
+    // What the host is at is told with a renewal.
+    await expect.poll(async () => (await fleet.state()).hosts.get('anna')?.load?.memory, { timeout: 20_000 }).toBe(8)
   })
 
   test.skipIf(disked.reason !== undefined)(`gives each domain a UUID and addresses that no other has, though its hosts were booted with one seed, and the same ones wherever it is started${disked.reason ?? ''}`, async () => {

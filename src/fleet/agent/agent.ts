@@ -13,6 +13,7 @@ import { planPlacement, type PlanStep } from '../plan/plans.ts'
 import { absent, KEY, madeAt, nextEpoch, readFleet, unchanged, type FleetMirror } from '../records.ts'
 import type { ClusterStore, StoreComparison, StoreLease, StoreOperation } from '../store/cluster-store.ts'
 import { FencedMachine, type Machine } from './fenced-machine.ts'
+import { LoadReport } from './load-report.ts'
 import { Mover } from './mover.ts'
 
 /** How an agent is made. */
@@ -126,6 +127,7 @@ export class FleetAgent {
   /** Revisions at which domains have come from other hosts: what is known from before says nothing of them. */
   private readonly cameAt = new Map<string, number>()
   private readonly mover: Mover | undefined
+  private readonly report: LoadReport | undefined
   private ended: Promise<void> = Promise.resolve()
 
   constructor({ store, name, machine, lease = '3s', margin, clock = WALL }: AgentOptions) {
@@ -137,6 +139,7 @@ export class FleetAgent {
     this.machine = new FencedMachine(machine, () => clock.now())
     this.hub = new EventHub<AgentEvent>(() => clock.now() * 1e6)
     this.events = this.hub
+    this.report = machine.load && new LoadReport({ store, host: name, load: machine.load })
     this.mover = machine.live && new Mover({
       store, clock, machine: this.machine, live: machine.live, host: name,
       member: () => this.membership && { member: this.membership.member, grace: this.membership.lease.ttl * 1000 },
@@ -234,6 +237,7 @@ export class FleetAgent {
           const revision = await membership.lease.keepAlive()
           this.answered += 1
           if (this.membership === membership) this.extend(asked, membership.lease)
+          void this.report?.publish(membership).catch((error: unknown) => this.hub.emit({ type: 'store-failed', error }))
           this.revisions = [this.revisions[1], revision]
           this.renewals += 1
           // A watch that has said nothing for so long may be dead, and nobody has been told.

@@ -4,7 +4,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import type { Arbiter, MigrationTransport } from '../../toolstack/index.ts'
-import type { FleetDomain } from '../plan/fleet-state.ts'
+import type { FleetDomain, HostLoad } from '../plan/fleet-state.ts'
 import type { MoveNetwork } from './move-network.ts'
 
 /** What a host offers beside its name. */
@@ -19,6 +19,8 @@ export interface MachineFacts {
 export interface Machine {
   /** What it has room for. */
   facts(): MachineFacts
+  /** What it is at, since this was asked last. Where it does not say, its agent publishes nothing. */
+  readonly load?: (() => HostLoad) | undefined
   /** Makes a domain, and lets it run where `mayRun` says so at the very moment; where not, it is gone again when this rejects with STALE_EPOCH. */
   start(domain: FleetDomain, mayRun: () => boolean): Promise<void>
   /** Ends a domain; resolves when it does not run any more. One that is not there is no error. */

@@ -4,7 +4,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import type { Domain, Host, KernelSource } from '../../toolstack/index.ts'
-import type { FleetDomain } from '../plan/fleet-state.ts'
+import type { FleetDomain, HostLoad } from '../plan/fleet-state.ts'
 import type { Machine, MachineFacts } from './fenced-machine.ts'
 import type { MoveNetwork } from './move-network.ts'
 
@@ -36,6 +36,20 @@ async function runIf(domain: Domain, mayRun: () => boolean): Promise<void> {
   throw new XenError('STALE_EPOCH', `domain ${name} is not to run here any more`, { details: { domain: name } })
 }
 
+/** What a host's guests are at: CPU since it was asked last, memory now. dom0 is not counted: it is there before the fleet is. */
+function loadOf(host: Host): () => HostLoad {
+  let before = host.statistics()
+  return () => {
+    const now = host.statistics()
+    const since = new Map(before.domains.map(({ id, cpuTime }) => [id, cpuTime]))
+    const guests = now.domains.filter(({ id }) => id !== 0)
+    const used = guests.reduce((all, { id, cpuTime }) => all + cpuTime - (since.get(id) ?? 0), 0)
+    const offered = (now.time - before.time) * now.cpus
+    before = now
+    return { cpu: offered <= 0 ? 0 : Math.min(1, Math.round((100 * used) / offered) / 100), memory: guests.reduce((all, { memory }) => all + memory, 0) }
+  }
+}
+
 /** Makes a machine of a host. */
 export function hostMachine(host: Host, { memory, capabilities = [], storages = [], kernels = {}, moves }: HostMachineOptions = {}): Machine {
   const own = new Set<string>()
@@ -54,6 +68,7 @@ export function hostMachine(host: Host, { memory, capabilities = [], storages = 
   }
   return {
     facts: () => facts,
+    load: loadOf(host),
     async start(wanted, mayRun) {
       const domain = await create(wanted)
       own.add(wanted.name)

@@ -44,6 +44,16 @@ export interface FleetHost {
   readonly address?: string | undefined
   /** It is to be emptied, and gets nothing new. */
   readonly isDraining: boolean
+  /** What it is at, as it said last; undefined for one that does not say. */
+  readonly load?: HostLoad | undefined
+}
+
+/** What a host is at. */
+export interface HostLoad {
+  /** Share of its CPUs that its guests had lately, from 0 to 1. */
+  readonly cpu: number
+  /** MiB that its guests have, of the fleet or not. */
+  readonly memory: number
 }
 
 /** Who runs a domain. */
@@ -80,13 +90,15 @@ const SCHEMAS = {
     requires: names, eviction: z.enum(['move', 'restart', 'stop', 'stay']), clone: z.optional(z.strictObject({ of: name, number: count })), description: z.string(),
   }),
   host: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), name, memory: count, cpus: count, capabilities: names, address: z.optional(z.string()) }),
+  load: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), cpu: count.check(z.maximum(1)), memory: count }),
   owner: /* @__PURE__ */ z.strictObject({ version: z.literal(VERSION), host: name, epoch: count, member: z.optional(count), grace: z.optional(count), to: z.optional(name), isHanded: z.optional(z.boolean()) }),
 }
 
 /** What records say, by their kinds. */
 export interface FleetRecords {
   domain: FleetDomain
-  host: Omit<FleetHost, 'isDraining'>
+  host: Omit<FleetHost, 'isDraining' | 'load'>
+  load: HostLoad
   owner: Ownership
 }
 
