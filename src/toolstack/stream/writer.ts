@@ -51,8 +51,8 @@ export class SaveStreamWriter {
   private gathered: Uint8Array[] | undefined
   private written = 0
 
-  /** `allocate`: the memory of records of pages, for whoever knows when it is free again; by default the sink says what it keeps. */
-  constructor(sink: ByteSink, allocate?: Allocate) {
+  /** `allocate`: memory of so many bytes for a record of pages, for whoever knows when it is free again; by default the sink says what it keeps. */
+  constructor(sink: ByteSink, allocate?: (size: number) => Uint8Array) {
     this.sink = sink
     // One is filled, one is under way, and one may still be looked at.
     this.allocate = allocate ?? (sink.keepsNothing === true ? inTurn(2) : sink.keepsLast === true ? inTurn(3) : undefined)
