@@ -45,7 +45,7 @@ const ARBITER = new Side('arbiter')
 
 const STEP = 1
 /** Milliseconds between the pieces of an epoch on the wire. */
-const GAPS = [0, 0.5, 1, 2] as const
+export const GAPS = [0, 0.5, 1, 2] as const
 const END = 700
 const OPTIONS = { memory: 10, dom0Memory: 4, seed: 1 } as const
 
