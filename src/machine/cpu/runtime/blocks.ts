@@ -65,12 +65,17 @@ interface Search {
   readonly mode: number
 }
 
-/** Pushes 1 when a block is the one of that physical address and mode. */
-function pushIsOf(c: Code, { block, physical, mode }: Pick<Search, 'block' | 'physical' | 'mode'>): void {
+/** Pushes 1 when a block begins at that physical address. */
+function pushIsAt(c: Code, { block, physical }: Pick<Search, 'block' | 'physical'>): void {
   c.get(block)
   c.memory('i32.load', BLOCK.physical)
   c.get(physical)
   c.op('i32.eq')
+}
+
+/** Pushes 1 when a block is the one of that physical address and mode. */
+function pushIsOf(c: Code, { block, physical, mode }: Pick<Search, 'block' | 'physical' | 'mode'>): void {
+  pushIsAt(c, { block, physical })
   c.get(block)
   c.memory('i32.load', BLOCK.mode)
   c.get(mode)
@@ -179,10 +184,7 @@ interface CrossingSearch extends Omit<Search, 'entry'> {
  * leaves nothing behind: where it would, the driver looks.
  */
 function pushIsSecond(c: Code, { base, rip, block, physical, mode, peek, width }: CrossingSearch): void {
-  c.get(block)
-  c.memory('i32.load', BLOCK.physical)
-  c.get(physical)
-  c.op('i32.eq')
+  pushIsAt(c, { block, physical })
   c.get(block)
   c.memory('i32.load', BLOCK.mode)
   c.i32(PAGE_SIZE - 1)
