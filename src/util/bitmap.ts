@@ -102,6 +102,15 @@ export class Bitmap {
     return -1
   }
 
+  /** First set bit from `from` on, and below `end`; `end` where all are clear. */
+  endOfClear(from: number, end: number): number {
+    for (let index = from; index < end; index += 1) {
+      while ((index & 31) === 0 && index + 32 <= end && this.words[index >>> 5] === 0) index += 32
+      if (index < end && this.has(index)) return index
+    }
+    return end
+  }
+
   /** The set bits in ascending order. */
   *[Symbol.iterator](): IterableIterator<number> {
     for (let word = 0; word < this.words.length; word += 1) {

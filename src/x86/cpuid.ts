@@ -3,6 +3,7 @@
  * /proc/cpuinfo, but for sse3.
  * Reference: Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E.
  */
+import { onceFor } from '../util/index.ts'
 
 /** Answer of CPUID for one leaf: EAX, EBX, ECX, EDX. */
 export type CpuidAnswer = readonly [number, number, number, number]
@@ -102,17 +103,26 @@ export const CPU_FEATURES: Readonly<Record<CpuFeature, CpuFeaturePlace>> = /* @_
 /** True for the name of a feature. */
 export const isCpuFeature = (name: string): name is CpuFeature => Object.hasOwn(CPU_FEATURES, name)
 
-/** The bits that a list of features sets in one register; the subleaf counts where the leaf has some. */
+/** Subleaves with features are below this number. */
+const SUBLEAVES = 4
+const wordNumber = (leaf: number, subleaf: number, register: number): number => (leaf * SUBLEAVES + subleaf) * 4 + register
+
+/** The registers in which a list of features sets bits: a domain that comes with a policy asks for all of them. */
+const featureWords = /* @__PURE__ */ onceFor((features: readonly CpuFeature[]): ReadonlyMap<number, number> => {
+  const words = new Map<number, number>()
+  for (const name of features) {
+    const { leaf, subleaf, register, bit } = CPU_FEATURES[name]
+    const word = wordNumber(leaf, subleaf, register)
+    words.set(word, ((words.get(word) ?? 0) | 1 << bit) >>> 0)
+  }
+  return words
+})
+
+/** The bits that a list of features, which nobody changes, sets in one register; the subleaf counts where the leaf has some. */
 export function featureBits(
-  features: Iterable<CpuFeature>,
+  features: readonly CpuFeature[],
   where: { readonly leaf: number; readonly subleaf?: number; readonly register: 0 | 1 | 2 | 3 },
 ): number {
-  let bits = 0
   const subleaf = hasSubleaves(where.leaf) ? where.subleaf ?? 0 : 0
-  for (const name of features) {
-    const place = CPU_FEATURES[name]
-    const fits = place.leaf === where.leaf && place.subleaf === subleaf && place.register === where.register
-    if (fits) bits |= 1 << place.bit
-  }
-  return bits >>> 0
+  return subleaf < SUBLEAVES ? featureWords(features).get(wordNumber(where.leaf, subleaf, where.register)) ?? 0 : 0
 }

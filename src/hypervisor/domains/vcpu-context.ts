@@ -63,9 +63,14 @@ function decodeUser(view: DataView, base: number): VcpuUserRegisters {
 
 function decodeTraps(view: DataView, base: number): TrapInfoEntry[] {
   const { trapCtxt } = VcpuGuestContext
-  // Few of them are set.
-  return Array.from({ length: TRAPS }, (_, i) => trapCtxt.at(base, i)).filter((at) => trapCtxt.element.address.get(view, at) !== 0n)
-    .map((at) => trapCtxt.element.decode(view, at))
+  const { element } = trapCtxt
+  const traps: TrapInfoEntry[] = []
+  for (let i = 0; i < TRAPS; i += 1) {
+    const at = trapCtxt.at(base, i)
+    // Few of them are set.
+    if ((element.address.low(view, at) | element.address.high(view, at)) !== 0) traps.push(element.decode(view, at))
+  }
+  return traps
 }
 
 /** Reads vcpu_guest_context at `base`. Nothing is checked: `setVcpuContext` does that. */

@@ -59,6 +59,13 @@ export class CompatMachineToPhys {
     this.memory.markWritten(at >>> 10)
   }
 
+  /** Sets the entries of the frames from `first` to `end` - 1 to numbers that follow each other. */
+  setRun(first: number, end: number, pfn: number): void {
+    const { words, base } = this
+    for (let mfn = first; mfn < end; mfn += 1) words[base + mfn] = pfn + mfn - first
+    for (let page = (base + first) >>> 10; page <= (base + end - 1) >>> 10; page += 1) this.memory.markWritten(page)
+  }
+
   /** Low half of what stands in the hypervisor's slot `slot` of a guest's last level-2 table; the high half is 0. */
   slotLow(slot: number): number {
     const l1 = this.l1Frames[slot - COMPAT_XEN_SLOTS.first]

@@ -87,13 +87,36 @@ export class DomainMemory {
     if (this.outstanding > 0 && count > this.freeFor(domain)) return -1
     const first = order === 0 ? allocator.take() : allocator.takeRun(order)
     if (first < 0) return -1
-    for (let mfn = first; mfn < first + count; mfn += 1) {
-      this.prepare(mfn)
-      frames.assign(mfn, domain.id)
-    }
-    domain.totalPages += count
-    if (domain.outstandingPages > 0) this.keepAside(domain, Math.max(0, domain.outstandingPages - count))
+    this.prepare(first, first + count)
+    frames.assignRun(first, first + count, domain.id)
+    this.count(domain, count)
     return first
+  }
+
+  /**
+   * Gives a domain up to `most` single frames, zeroed, those that are free lowest: how many. `given` hears of them in their order, neighbours together,
+   * the first and one past the last.
+   */
+  allocateSingles(domain: FrameOwner, most: number, given: (first: number, end: number) => void): number {
+    const { allocator, frames } = this.parts
+    const wanted = domain.dying ? 0 : Math.min(most, domain.maxPages - domain.totalPages, this.freeFor(domain))
+    let count = 0
+    while (count < wanted) {
+      const run = allocator.takeNeighbours(wanted - count)
+      if (run === undefined) break
+      this.prepare(run.first, run.end)
+      frames.assignRun(run.first, run.end, domain.id)
+      count += run.end - run.first
+      given(run.first, run.end)
+    }
+    this.count(domain, count)
+    return count
+  }
+
+  /** A domain was given so many frames more. */
+  private count(domain: FrameOwner, frames: number): void {
+    domain.totalPages += frames
+    if (domain.outstandingPages > 0) this.keepAside(domain, Math.max(0, domain.outstandingPages - frames))
   }
 
   /** A zeroed frame of the hypervisor's that the domain may map writable; -1 when the host has none. */
@@ -109,7 +132,7 @@ export class DomainMemory {
   takeRaw(): number {
     if (this.outstanding > 0 && this.free <= this.outstanding) return -1
     const mfn = this.parts.allocator.take()
-    if (mfn >= 0) this.prepare(mfn)
+    if (mfn >= 0) this.prepare(mfn, mfn + 1)
     return mfn
   }
 
@@ -174,12 +197,12 @@ export class DomainMemory {
     this.parts.allocator.give(mfn)
   }
 
-  private prepare(mfn: number): void {
+  private prepare(first: number, end: number): void {
     const { memory, frames, tlb } = this.parts
-    tlb.flushSince(frames.stamp[mfn]!)
-    if (memory.clearFrame !== undefined) return memory.clearFrame(mfn)
-    memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
-    memory.markWritten(mfn)
+    tlb.flushSince(latest(frames.stamp, first, end))
+    if (memory.clearFrames !== undefined) return memory.clearFrames(first, end)
+    memory.words.fill(0, first * (PAGE_SIZE / 4), end * (PAGE_SIZE / 4))
+    for (let mfn = first; mfn < end; mfn += 1) memory.markWritten(mfn)
   }
 
   private released(mfn: number): void {
@@ -196,4 +219,11 @@ export class DomainMemory {
     else domain.totalPages -= 1
     if (domain.dying && domain.totalPages + domain.sharedPages === 0) this.lastFrameGone(domain.id)
   }
+}
+
+/** The latest of the stamps from `first` to `end` - 1: who has flushed since then has done so since all of them. */
+function latest(stamps: Readonly<Float64Array>, first: number, end: number): number {
+  let time = 0
+  for (let mfn = first; mfn < end; mfn += 1) if (stamps[mfn]! > time) time = stamps[mfn]!
+  return time
 }

@@ -39,6 +39,17 @@ export class FrameAllocator {
     return mfn
   }
 
+  /** The lowest frame that is free and those free behind it, `most` at most: the first, and one past the last; undefined where there is none. */
+  takeNeighbours(most: number): { readonly first: number; readonly end: number } | undefined {
+    const { used } = this
+    const first = used.firstClear(this.hint)
+    if (first < 0 || most <= 0) return undefined
+    const end = used.endOfClear(first, Math.min(first + most, this.end))
+    used.addRange(first, end)
+    this.hint = end
+    return { first, end }
+  }
+
   /** First frame of 2^order free frames in a row, aligned to their number and below `limit`; or -1. */
   takeRun(order: number, limit = this.end): number {
     if (order === 0) {

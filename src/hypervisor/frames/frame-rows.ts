@@ -117,6 +117,20 @@ export class FrameRows {
     this.touched[this.flagsPage + (mfn >>> BYTES_SHIFT)] = 1
   }
 
+  /** Writes that the frames from `first` to `end` - 1 are one owner's, with a reference each, these flags, which are not SHARED, and no use yet. */
+  give(first: number, end: number, { owner, flags }: { readonly owner: number; readonly flags: number }): void {
+    writable(this.owner).fill(owner, first, end)
+    writable(this.references).fill(1, first, end)
+    writable(this.flags).fill(flags, first, end)
+    writable(this.type).fill(0, first, end)
+    writable(this.typeCount).fill(0, first, end)
+    writable(this.linear).fill(0, first, end)
+    const touch = (page: number, shift: number): void => void this.touched.fill(1, page + (first >>> shift), page + ((end - 1) >>> shift) + 1)
+    touch(this.ownerPage, HALVES_SHIFT)
+    for (const page of [this.flagsPage, this.typePage]) touch(page, BYTES_SHIFT)
+    for (const page of [this.referencesPage, this.typeCountPage, this.linearPage]) touch(page, WORDS_SHIFT)
+  }
+
   /** All rows have been written. */
   touchAll(): void {
     this.touched.fill(1)

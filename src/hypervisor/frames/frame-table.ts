@@ -204,6 +204,14 @@ export class FrameTable implements Stateful<FrameTableState> {
     this.rows.setLinear(mfn, 0)
   }
 
+  /** The same for the frames from `first` to `end` - 1. */
+  assignRun(first: number, end: number, domid: number): void {
+    const used = firstUsed(this.references, first, end)
+    if (used < end) invariant(false, `frame ${used} is in use and cannot be assigned`)
+    if (first < this.lowest[domid]!) this.lowest[domid] = first
+    this.rows.give(first, end, { owner: domid, flags: FRAME_FLAG.ALLOCATED })
+  }
+
   /** Marks a frame as the hypervisor's, writable by its owner and never usable as anything else. */
   assignShared(mfn: number, domid: number): void {
     this.assign(mfn, domid, FRAME_FLAG.ALLOCATED | FRAME_FLAG.SHARED | FRAME_FLAG.VALIDATED)
@@ -225,6 +233,12 @@ export class FrameTable implements Stateful<FrameTableState> {
   hasFlag(mfn: number, flag: number): boolean {
     return (this.flags[mfn]! & flag) !== 0
   }
+}
+
+/** The first frame from `first` on, and below `end`, that has a reference; `end` where none has. */
+function firstUsed(references: Readonly<Uint32Array>, first: number, end: number): number {
+  for (let mfn = first; mfn < end; mfn += 1) if (references[mfn] !== 0) return mfn
+  return end
 }
 
 /** Whether one of the hypervisor's own frames is as in a fresh table; those that it shares with tools may be mapped by them. */

@@ -70,6 +70,11 @@ export class MachineToPhys {
     return this.words[at + 1]! * TWO_32 + this.words[at]!
   }
 
+  /** The numbers of frames, for `numbers` to hold; 2^32 - 1 for those that have none below, and for what is no frame from `first` to `end` - 1. */
+  getAll(frames: Uint32Array, numbers: Uint32Array, { first, end }: { readonly first: number; readonly end: number }): void {
+    lookUp(frames, numbers, { words: this.words, base: this.base, first, end })
+  }
+
   /** Sets an entry from its two halves. */
   setParts(mfn: number, low: number, high: number): void {
     const at = this.base + mfn * 2
@@ -77,6 +82,17 @@ export class MachineToPhys {
     this.words[at + 1] = high
     this.compat.set(mfn, low)
     this.memory.markWritten(at >>> 10)
+  }
+
+  /** Sets the entries of the frames from `first` to `end` - 1, one or more, to numbers that follow each other. */
+  setRun(first: number, end: number, pfn: number): void {
+    const { words, base } = this
+    for (let mfn = first; mfn < end; mfn += 1) {
+      words[base + mfn * 2] = pfn + mfn - first
+      words[base + mfn * 2 + 1] = Math.floor((pfn + mfn - first) / TWO_32)
+    }
+    for (let page = (base + first * 2) >>> 10; page <= (base + end * 2 - 1) >>> 10; page += 1) this.memory.markWritten(page)
+    this.compat.setRun(first, end, pfn)
   }
 
   /** Sets an entry to a number below 2^32. */
@@ -114,6 +130,23 @@ export class MachineToPhys {
       this.words[at] = ((this.tableFrame + i) << PAGE_SHIFT) | table
       this.words[at + 1] = PTE_HIGH_NX
     }
+  }
+}
+
+/** Where numbers are looked up. */
+interface Entries {
+  readonly words: Uint32Array
+  readonly base: number
+  readonly first: number
+  readonly end: number
+}
+
+/** hot path: all that a domain's page tables map. It knows nothing but arrays, as what V8 has compiled is thrown away with an object that it knows. */
+function lookUp(frames: Uint32Array, numbers: Uint32Array, { words, base, first, end }: Entries): void {
+  for (let i = 0; i < frames.length; i += 1) {
+    const mfn = frames[i]!
+    const at = base + mfn * 2
+    numbers[i] = mfn >= first && mfn < end && words[at + 1] === 0 ? words[at]! : INVALID
   }
 }
 

@@ -16,6 +16,17 @@ export class InterferedMemory extends DomainMemory {
   override allocateRun(domain: FrameOwner, order: number): number {
     return this.interference.allocation?.(domain.id, 2 ** order) === true ? -1 : super.allocateRun(domain, order)
   }
+
+  /** One after the other, as each may be refused. */
+  override allocateSingles(domain: FrameOwner, most: number, given: (first: number, end: number) => void): number {
+    if (this.interference.asks === false) return super.allocateSingles(domain, most, given)
+    for (let count = 0; count < most; count += 1) {
+      const mfn = this.allocateRun(domain, 0)
+      if (mfn < 0) return count
+      given(mfn, mfn + 1)
+    }
+    return most
+  }
 }
 
 /** The grant tables of one host. */

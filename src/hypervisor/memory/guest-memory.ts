@@ -16,11 +16,11 @@ export interface GuestMemory {
   /** One past the last frame. */
   readonly endFrame: number
   /**
-   * Makes a frame all zero; called before a frame is handed out, so that a memory that knows which frames nobody has
+   * Makes the frames from `first` to `end` - 1 all zero; called before frames are handed out, so that a memory that knows which frames nobody has
    * used yet need not touch them; whoever caches or notes what frames hold hears of it. Default: zeros are written.
    */
-  clearFrame?(mfn: number): void
-  /** True for a frame that is all zero as far as was told since `clearFrame`. Default: nothing is known of any. */
+  clearFrames?(first: number, end: number): void
+  /** True for a frame that is all zero as far as was told since `clearFrames`. Default: nothing is known of any. */
   isBlank?(mfn: number): boolean
   /**
    * To be called after TypeScript has written into a guest's frame: drops instructions cached from it and notes it in

@@ -105,13 +105,17 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   }
 
   /**
-   * Makes a frame all zero before it is handed out, which is told as a write. One that is handed out for the first time is left alone: the host
+   * Makes the frames from `first` to `end` - 1 all zero before they are handed out, which is told as a write. One that is handed out for the first time is left alone: the host
    * gives memory to the process only when it is touched, and most of a guest's memory never is.
    */
-  clearFrame(mfn: number): void {
-    if (!this.used.add(mfn)) this.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
-    this.markWritten(mfn)
-    this.bytes[this.areas.frameNotes + mfn] = FRAME_NOTE.BLANK
+  clearFrames(first: number, end: number): void {
+    const { used, words, bytes, noteAt, groupAt } = this
+    for (let mfn = first; mfn < end; mfn += 1) {
+      if (!used.add(mfn)) words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+      if (this.hasCode(mfn)) this.onCodeWrite(mfn)
+    }
+    bytes.fill(FRAME_NOTE.BLANK, noteAt + first, noteAt + end)
+    bytes.fill(1, groupAt + (first >>> NOTE_GROUP_SHIFT), groupAt + ((end - 1) >>> NOTE_GROUP_SHIFT) + 1)
   }
 
   /** True for a frame of which it is known that it is all zero: nobody has told of a write since it was handed out. */

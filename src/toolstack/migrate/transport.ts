@@ -36,10 +36,11 @@ class Lane implements ByteSink {
   private wakeReader: () => void = () => undefined
 
   async write(chunk: Uint8Array): Promise<void> {
-    const gone = new XenError('CLOSED', 'the pipe to the other host is closed')
-    if (this.broken || this.closed) throw gone
+    // Made for a failure only: an error knows who has called, which costs more than the write.
+    const gone = (): XenError => new XenError('CLOSED', 'the pipe to the other host is closed')
+    if (this.broken || this.closed) throw gone()
     await new Promise<void>((taken, reject) => {
-      this.queue.push({ chunk, taken, lost: () => reject(gone) })
+      this.queue.push({ chunk, taken, lost: () => reject(gone()) })
       this.wakeReader()
     })
   }

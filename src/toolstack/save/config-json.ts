@@ -5,7 +5,7 @@
  */
 import { en } from 'zod/locales'
 import * as z from 'zod/mini'
-import { XenError } from '../../util/index.ts'
+import { onceFor, XenError } from '../../util/index.ts'
 import { ACTIONS, type Action, type Actions, defaultActions } from '../config/actions.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
 import { ACTION_OPTIONS } from '../config/option-table.ts'
@@ -89,12 +89,12 @@ const action = /* @__PURE__ */ z.optional(/* @__PURE__ */ z.pipe(
 const ACTION_FIELDS = /* @__PURE__ */ Object.fromEntries(Object.values(ACTION_OPTIONS).map(({ file }) => [file, action])) as
   Record<(typeof ACTION_OPTIONS)[keyof typeof ACTION_OPTIONS]['file'], typeof action>
 
-const configSchema = ({ all }: DeviceKinds) => z.object({
+const configSchema = /* @__PURE__ */ onceFor(({ all }: DeviceKinds) => z.object({
   c_info: z.object({ ...savedShape('c_info'), type: text, name: text }),
   b_info: z.object(savedShape('b_info')),
   ...deviceShape(all),
   ...ACTION_FIELDS,
-})
+}))
 
 /** A list for each kind of device. No type knows which kinds there are. */
 const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodMiniType> =>

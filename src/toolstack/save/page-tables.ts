@@ -53,6 +53,9 @@ interface Conversion {
   readonly missing: string
 }
 
+/** Memory for what a table names, and where: a table is converted at once. */
+const [namedFrames, namedPlaces] = [/* @__PURE__ */ new Uint32Array(ENTRIES_PER_TABLE), /* @__PURE__ */ new Uint16Array(ENTRIES_PER_TABLE)]
+
 /** hot path: a table has 512 entries, and a domain a table for every 512 of its pages. So its frames are mapped together, and no number is larger than a word. */
 function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missing }: Conversion): Uint8Array {
   const out = page.slice()
@@ -60,26 +63,37 @@ function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missi
   const { first, last } = xenSlots(place, (slot) =>
     isLive && (words[slot * 2]! & PTE.PRESENT) !== 0 && map(Uint32Array.of(Math.min(frameAt(words, slot * 2), NO_FRAME)))[0] === NO_FRAME)
   words.fill(0, first * 2, (last + 1) * 2)
-  const refused = place.level > 1 ? PTE.LARGE : 0
-  const frames = new Uint32Array(ENTRIES_PER_TABLE)
-  const places = new Uint16Array(ENTRIES_PER_TABLE)
+  const count = takeNamed(words, place.level > 1 ? PTE.LARGE : 0)
+  if (count < 0) throw fail(~count / 2, 'large pages are not for PV guests')
+  const missed = putMapped(words, map(namedFrames.subarray(0, count)))
+  if (missed < 0) return out
+  const [at, frame] = [namedPlaces[missed]!, frameAt(words, namedPlaces[missed]!)]
+  throw fail(at / 2, `${missing} ${frame}`, frame)
+}
+
+/** Finds what the entries of a table name: how many do, or ~ the place of one with a bit that is refused. hot path: no object of a host's, as in p2m.ts. */
+function takeNamed(words: Uint32Array, refused: number): number {
   let count = 0
   for (let at = 0; at < 2 * ENTRIES_PER_TABLE; at += 2) {
     const low = words[at]!
     if ((low & PTE.PRESENT) === 0) continue
-    if ((low & refused) !== 0) throw fail(at / 2, 'large pages are not for PV guests')
-    frames[count] = (words[at + 1]! & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : Math.min(frameAt(words, at), NO_FRAME)
-    places[count++] = at
+    if ((low & refused) !== 0) return ~at
+    namedFrames[count] = (words[at + 1]! & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : Math.min(frameAt(words, at), NO_FRAME)
+    namedPlaces[count++] = at
   }
-  const mapped = map(frames.subarray(0, count))
-  for (let i = 0; i < count; i += 1) {
-    const at = places[i]!
+  return count
+}
+
+/** Puts other frames in their places; -1, or the first that has none. hot path, as above. */
+function putMapped(words: Uint32Array, mapped: Uint32Array): number {
+  for (let i = 0; i < mapped.length; i += 1) {
+    const at = namedPlaces[i]!
     const number = mapped[i]!
-    if (number === NO_FRAME) throw fail(at / 2, `${missing} ${frameAt(words, at)}`, frameAt(words, at))
+    if (number === NO_FRAME) return i
     words[at] = (number << PAGE_SHIFT) | (words[at]! & 0xfff)
     words[at + 1] = (words[at + 1]! & ~PTE_HIGH_FRAME) | (number >>> (32 - PAGE_SHIFT))
   }
-  return out
+  return -1
 }
 
 /**

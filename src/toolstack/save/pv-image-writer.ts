@@ -43,10 +43,15 @@ const GDT_ENTRIES_PER_PAGE = 512
 /** Stands for the type of a table that cannot be copied while the guest runs. */
 const POSTPONED = 0xff
 
-/** Pages as they were found. */
-interface TakenPages {
+/** Pages, their frames and types. */
+interface Batch {
+  readonly pfns: Uint32Array
   readonly frames: Uint32Array
   readonly types: Uint8Array
+}
+
+/** Pages as they were found. */
+interface TakenPages extends Batch {
   /** Contents of page tables, by frame. */
   readonly tables: ReadonlyMap<number, Uint8Array>
 }
@@ -83,6 +88,38 @@ function otherTypes(sent: Uint8Array, types: Uint8Array): number[] {
   const others: number[] = []
   for (let pfn = 0; pfn < types.length; pfn += 1) if (sent[pfn] !== 0 && sent[pfn] !== types[pfn]! + 1) others.push(pfn)
   return others
+}
+
+/** Which of these types are those of tables with contents. hot path. */
+function tablesAmong(types: Uint8Array): number[] {
+  const found: number[] = []
+  for (let i = 0; i < types.length; i += 1) if ((types[i]! & ~PAGE_TYPE_PINNED) !== 0 && hasContents(types[i]!)) found.push(i)
+  return found
+}
+
+/** Which of these pages are ordinary ones that were never sent. hot path. */
+function unsentAmong(pfns: Uint32Array, types: Uint8Array, sent: Uint8Array): number[] {
+  const found: number[] = []
+  for (let i = 0; i < pfns.length; i += 1) if (types[i] === PAGE_TYPE.NORMAL && sent[pfns[i]!] === 0) found.push(i)
+  return found
+}
+
+/** Remembers the types of pages. hot path. */
+function noteTypes(pfns: Uint32Array, types: Uint8Array, sent: Uint8Array): void {
+  for (let i = 0; i < pfns.length; i += 1) sent[pfns[i]!] = types[i]! + 1
+}
+
+/** The same pages without those that are left for later. hot path: a batch of a running domain often has a table that is. */
+function withoutPostponed({ pfns, frames, types }: Batch): Batch {
+  const left: Batch = { pfns: pfns.slice(), frames: frames.slice(), types: types.slice() }
+  let count = 0
+  for (let i = 0; i < types.length; i += 1) {
+    if (types[i] === POSTPONED) continue
+    left.pfns[count] = pfns[i]!
+    left.frames[count] = frames[i]!
+    left.types[count++] = types[i]!
+  }
+  return { pfns: left.pfns.subarray(0, count), frames: left.frames.subarray(0, count), types: left.types.subarray(0, count) }
 }
 
 /** Writes one domain's image. */
@@ -217,35 +254,26 @@ export class PvImageWriter implements ImageWriter {
     const types = this.typesOf(frames)
     const tables = new Map<number, Uint8Array>()
     const postponed: number[] = []
-    for (let i = 0; i < types.length; i += 1) {
-      const level = types[i]! & ~PAGE_TYPE_PINNED
-      if (level === 0 || !hasContents(types[i]!)) continue
-      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]!, levels: this.levels }, live === true)
+    for (const i of tablesAmong(types)) {
+      const table = this.readTable(frames[i]!, { level: types[i]! & ~PAGE_TYPE_PINNED, pfn: pfns[i]!, levels: this.levels }, live === true)
       if (table !== undefined) tables.set(frames[i]!, table)
       else {
         types[i] = POSTPONED
         postponed.push(pfns[i]!)
       }
     }
-    const isReady = (_: number, i: number): boolean => types[i] !== POSTPONED
-    const taken = postponed.length === 0
-      ? { pfns, frames, types }
-      : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
+    const taken = postponed.length === 0 ? { pfns, frames, types } : withoutPostponed({ pfns, frames, types })
     this.noteSent(taken)
     const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
     return { pages: { ...taken, copy }, postponed }
   }
 
-  /** Remembers how pages are sent; those that are only named get their type. */
-  private noteSent({ pfns, frames, types }: { readonly pfns: Uint32Array; readonly frames: Uint32Array; readonly types: Uint8Array }): void {
-    const { sent, omitsZeros } = this
-    const isZero = (frame: number): boolean => isZeroPage(this.control.frameBytes(this.domid, frame as Mfn))
-    for (let i = 0; i < pfns.length; i += 1) {
-      const pfn = pfns[i]!
-      const type = types[i]!
-      if (omitsZeros && type === PAGE_TYPE.NORMAL && sent[pfn] === 0 && isZero(frames[i]!)) types[i] = PAGE_TYPE.ALLOCATE_ONLY
-      sent[pfn] = type + 1
-    }
+  /** Remembers how pages are sent; those that turn out to be zero, and were never sent, are only named. */
+  private noteSent({ pfns, frames, types }: Batch): void {
+    const { control, domid, sent, omitsZeros } = this
+    const unsent = omitsZeros ? unsentAmong(pfns, types, sent) : []
+    noteTypes(pfns, types, sent)
+    for (const i of unsent) if (isZeroPage(control.frameBytes(domid, frames[i]! as Mfn))) types[i] = PAGE_TYPE.ALLOCATE_ONLY
   }
 
   private copyPages({ frames, types, tables }: TakenPages, into: Uint8Array): void {

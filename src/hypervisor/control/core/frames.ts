@@ -90,14 +90,7 @@ export class Frames {
 
   /** FRAME_KIND of each of these frames, for `kinds` to hold: 0. */
   kinds(domain: Domain, list: Uint32Array, kinds: Uint8Array): number {
-    const { frames: { owner, flags, type, first, end } } = this.parts
-    const { id } = domain
-    for (let i = 0; i < list.length; i += 1) {
-      const mfn = list[i]!
-      if (mfn < first || mfn >= end || owner[mfn] !== id) kinds[i] = FRAME_KIND.NOT_OWNED
-      else if ((flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0 && isTable(type[mfn]!))
-        kinds[i] = levelOf(type[mfn]!) | ((flags[mfn]! & FRAME_FLAG.PINNED) !== 0 ? FRAME_KIND.PINNED : 0)
-    }
+    tellKinds(list, kinds, { frames: this.parts.frames, id: domain.id })
     return 0
   }
 
@@ -145,20 +138,26 @@ export class Frames {
     return pfn >= NO_PFN ? -ERRNO.ENOENT : pfn
   }
 
-  /** The same of many frames, for `pfns` to hold, 2^32 - 1 where there is none: 0. hot path: all that a domain's page tables map. */
+  /** The same of many frames, for `pfns` to hold, 2^32 - 1 where there is none: 0. */
   pfns(list: Uint32Array, pfns: Uint32Array): number {
-    const { frames: { first, end }, machineToPhys } = this.parts
-    for (let i = 0; i < list.length; i += 1) {
-      const mfn = list[i]!
-      const pfn = mfn < first || mfn >= end ? NO_PFN : machineToPhys.get(mfn)
-      pfns[i] = pfn > NO_PFN ? NO_PFN : pfn
-    }
+    const { frames, machineToPhys } = this.parts
+    machineToPhys.getAll(list, pfns, frames)
     return 0
   }
 }
 
 /** A memory that knows which frames are zero. */
 type BlankMemory = Required<Pick<GuestMemory, 'isBlank'>>
+
+/** Tells the kind of each. hot path: all frames of a domain in each round of a migration; as below. */
+function tellKinds(list: Uint32Array, kinds: Uint8Array, { frames: { owner, flags, type, first, end }, id }: { readonly frames: FrameTable; readonly id: DomId }): void {
+  for (let i = 0; i < list.length; i += 1) {
+    const mfn = list[i]!
+    if (mfn < first || mfn >= end || owner[mfn] !== id) kinds[i] = FRAME_KIND.NOT_OWNED
+    else if ((flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0 && isTable(type[mfn]!))
+      kinds[i] = levelOf(type[mfn]!) | ((flags[mfn]! & FRAME_FLAG.PINNED) !== 0 ? FRAME_KIND.PINNED : 0)
+  }
+}
 
 /** Sets those that are a domain's, neither tables nor written without a word. hot path: it knows no object of a host's, with which V8 would throw away what it has compiled. */
 function markPlain(list: Uint32Array, marks: Uint8Array, { frames: { owner, flags, type, first, end }, silent, id }: { readonly frames: FrameTable; readonly silent: Uint8Array; readonly id: DomId }): void {

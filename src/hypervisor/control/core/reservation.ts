@@ -4,7 +4,7 @@
  * Reference: xen/common/memory.c, populate_physmap, decrease_reservation; xen/common/domctl.c, XEN_DOMCTL_max_mem.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { type EventHub, type Mfn, TWO_32 } from '../../../util/index.ts'
+import type { EventHub, Mfn } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { PhysicalMap } from '../../frames/physical-map.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
@@ -19,10 +19,15 @@ export interface ReservationParts {
     keepAside(domain: Domain, pages: number): void
     /** Gives 2^order zeroed frames in a row; the first, or -1. */
     allocateRun(domain: Domain, order: number): number
+    /** Gives up to `most` zeroed frames, and tells of them in their order, neighbours together: how many. */
+    allocateSingles(domain: Domain, most: number, given: (first: number, end: number) => void): number
     /** Takes a frame back; false when it is not the domain's to give. */
     release(mfn: number, domid: number): boolean
   }
-  readonly machineToPhys: { setParts(mfn: number, low: number, high: number): void }
+  readonly machineToPhys: {
+    /** Gives the frames from `first` to `end` - 1 numbers that follow each other. */
+    setRun(first: number, end: number, pfn: number): void
+  }
   /** Who hears that a reservation has changed. */
   readonly hub: Pick<EventHub<HypervisorEvent>, 'wants' | 'emit'>
 }
@@ -83,16 +88,19 @@ export class Reservation {
     if (physmap !== undefined && pfn !== -1 && !mayPlace(physmap, pfn, count)) return -ERRNO.EINVAL
     const first = this.parts.domainMemory.allocateRun(domain, order)
     if (first < 0) return -ERRNO.ENOMEM
-    if (pfn === -1) return first
-    if (physmap !== undefined) {
-      for (let i = 0; i < count; i += 1) physmap.place(pfn + i, first + i)
-      return first
-    }
-    const { machineToPhys } = this.parts
-    for (let i = 0; i < count; i += 1) {
-      machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
-    }
+    if (pfn !== -1) this.number(domain, { first, end: first + count }, pfn)
     return first
+  }
+
+  /** Gives frames pseudo-physical numbers from `pfn` on; in a translated domain they lie there: false where one cannot. */
+  private number(domain: Domain, { first, end }: { readonly first: number; readonly end: number }, pfn: number): boolean {
+    const physmap = domain.guest?.physmap
+    if (physmap === undefined) {
+      this.parts.machineToPhys.setRun(first, end, pfn)
+      return true
+    }
+    for (let mfn = first; mfn < end; mfn += 1) if (physmap.place(pfn + mfn - first, mfn) < 0) return false
+    return true
   }
 
   /**
@@ -127,13 +135,15 @@ export class Reservation {
     if (!Number.isInteger(count) || count < 0 || count > this.room(domain) || domain.dying) return -ERRNO.ENOMEM
     const physmap = domain.guest?.physmap
     if (physmap !== undefined && firstPfn !== undefined && !mayPlace(physmap, firstPfn, count)) return -ERRNO.EINVAL
-    for (let i = 0; i < count; i += 1) {
-      const mfn = this.increase(domain, 0, firstPfn === undefined ? -1 : firstPfn + i)
-      if (mfn < 0) {
-        for (const given of frames.splice(frames.length - i)) this.release(domain, given)
-        return mfn
-      }
-      frames.push(mfn as Mfn)
+    const before = frames.length
+    let lies = true
+    const given = this.parts.domainMemory.allocateSingles(domain, count, (first, end) => {
+      if (firstPfn !== undefined) lies &&= this.number(domain, { first, end }, firstPfn + frames.length - before)
+      for (let mfn = first; mfn < end; mfn += 1) frames.push(mfn as Mfn)
+    })
+    if (given < count || !lies) {
+      for (const mfn of frames.splice(before)) this.release(domain, mfn)
+      return lies ? -ERRNO.ENOMEM : -ERRNO.EINVAL
     }
     this.changed(domain)
     return count
@@ -141,11 +151,9 @@ export class Reservation {
 
   /** Gives a domain up to so many single frames, without pseudo-physical numbers, and names them: how many. */
   grow(domain: Domain, count: number, frames: Mfn[]): number {
-    for (let done = 0; done < count; done += 1) {
-      const mfn = this.increase(domain, 0, -1)
-      if (mfn < 0) break
-      frames.push(mfn as Mfn)
-    }
+    this.parts.domainMemory.allocateSingles(domain, count, (first, end) => {
+      for (let mfn = first; mfn < end; mfn += 1) frames.push(mfn as Mfn)
+    })
     if (frames.length > 0) this.changed(domain)
     return frames.length
   }

@@ -2,9 +2,16 @@
  * Blocks cut short: a copy of a block's first instructions, for a budget that does not reach its end. Copies are
  * executed once and are not found by anybody.
  */
-import { invariant } from '../../../util/index.ts'
+import { invariant, onceFor } from '../../../util/index.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
 import type { MicroTable } from '../uops/micro-table.ts'
+
+/** What of a table's micro-operations is looked at, by number. */
+const rowsOf = /* @__PURE__ */ onceFor(({ index: { ends, firsts } }: MicroTable) => {
+  const single = Uint16Array.from(ends, (_, number) => number)
+  for (const [pair, first] of firsts) single[pair] = first
+  return { single, branches: Uint8Array.from(ends, (end) => (end === 'conditional' ? 1 : 0)) }
+})
 
 /** Makes such copies. */
 export class Clipper {
@@ -18,10 +25,9 @@ export class Clipper {
   constructor(view: DataView, table: MicroTable) {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
-    const { index: { ends, firsts } } = table
-    this.single = Uint16Array.from(ends, (_, number) => number)
-    for (const [pair, first] of firsts) this.single[pair] = first
-    this.branches = Uint8Array.from(ends, (end) => (end === 'conditional' ? 1 : 0))
+    const { single, branches } = rowsOf(table)
+    this.single = single
+    this.branches = branches
   }
 
   /** Copies the first `count` instructions of a block to `target`: at least one, and fewer than the block has. */

@@ -12,6 +12,7 @@
  * Fronts, and lists that compiled code looks at, have an area of their own. When it is full, all of them go at once.
  */
 import { PAGE_SHIFT } from '../../../x86/index.ts'
+import { onceFor } from '../../../util/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { BLOCK, BLOCK_DEAD, RECORD } from '../layout/record.ts'
 import type { MicroTable } from '../uops/micro-table.ts'
@@ -19,6 +20,9 @@ import { leaveChain, replaceInChain } from './block-chains.ts'
 
 /** Ends of micro-operations whose immediate is the block that they lead to. */
 const LINKED = new Set(['end', 'branch', 'conditional'])
+
+/** Which of a table's micro-operations are those, by number. */
+const linkedOf = /* @__PURE__ */ onceFor(({ index }: MicroTable) => Uint8Array.from(index.ends, (end) => (LINKED.has(end) ? 1 : 0)))
 
 /** The fronts of a machine's decoded code. */
 export class Fronts {
@@ -34,7 +38,7 @@ export class Fronts {
   constructor(memory: MachineMemory, table: MicroTable) {
     this.memory = memory
     this.nothing = table.numbers.get('nop')!
-    this.linked = Uint8Array.from(table.index.ends, (end) => (LINKED.has(end) ? 1 : 0))
+    this.linked = linkedOf(table)
     this.next = memory.layout.fronts
   }
 

@@ -5,6 +5,7 @@
  */
 import { REPEATED_FEATURES, featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
+import { once } from '../../../util/index.ts'
 import { XSAVE, xsaveBytes } from '../layout/xsave-area.ts'
 import { isOffered, offeredFeatures, xcr0Bits } from './features.ts'
 import type { ProcessorLevel } from './features.ts'
@@ -51,10 +52,10 @@ const ADDRESS_BITS = 0x3020
 
 const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 
-/** Features that only some processors have, or have now: more than one core in the package, XSAVE that its kernel uses. */
-const featuresOf = ({ topology, level, isXsaveOn }: Identity): readonly CpuFeature[] => [
-  ...offeredFeatures(level), ...(topology.count > 1 ? ['ht', 'cmp_legacy'] as const : []), ...(isXsaveOn ? ['osxsave'] as const : []),
-]
+/** Features that only some processors have, or have now, by level: more than one core in the package, XSAVE that its kernel uses. */
+const featuresOf = ({ topology, level, isXsaveOn }: Identity): readonly CpuFeature[] => listsOf(level)[topology.count > 1 ? 1 : 0]![isXsaveOn ? 1 : 0]!
+const listsOf = /* @__PURE__ */ once((level: ProcessorLevel): readonly (readonly (readonly CpuFeature[])[])[] =>
+  [[], ['ht', 'cmp_legacy'] as const].map((many) => [[], ['osxsave'] as const].map((on) => [...offeredFeatures(level), ...many, ...on])))
 
 const coresOf = ({ count }: Topology): number => Math.min(count, 255)
 

@@ -57,7 +57,7 @@ test('a frame is zero when it is cleared, the first time and after it was used',
   const mfn = memory.firstFrame + 5
   const words = memory.words.subarray(mfn << 10, (mfn + 1) << 10)
   for (const round of [1, 2, 3]) {
-    memory.clearFrame(mfn)
+    memory.clearFrames(mfn, mfn + 1)
     expect(words.every((word) => word === 0)).toBe(true)
     words.fill(round)
     expect(memory.words[(mfn - 1 << 10) + 1023]).toBe(0)
@@ -69,7 +69,7 @@ test('a frame that was handed out counts as zero until somebody writes there, an
   const mfn = memory.firstFrame + 5
   expect(memory.isBlank(mfn)).toBe(false)
   for (const end of [() => memory.markWritten(mfn), () => memory.load(memory.save())]) {
-    memory.clearFrame(mfn)
+    memory.clearFrames(mfn, mfn + 1)
     memory.watchWrites(mfn)
     memory.ignoreWrites(mfn)
     expect([memory.isBlank(mfn), memory.isBlank(mfn + 1)]).toEqual([true, false])
@@ -82,7 +82,7 @@ describe('a saved memory', () => {
   function used() {
     const { memory } = new Machine({ memoryBytes: 1 << 20 })
     const first = memory.firstFrame
-    for (const mfn of [first, first + 1, first + 5]) memory.clearFrame(mfn)
+    for (const mfn of [first, first + 1, first + 5]) memory.clearFrames(mfn, mfn + 1)
     memory.bytes.set([1, 2, 3], (first + 1) * 4096 + 4093)
     memory.words[(first + 9) << 10] = 7
     for (const mfn of [first + 1, first + 5]) memory.watchWrites(mfn)
@@ -107,7 +107,7 @@ describe('a saved memory', () => {
     const { memory: other } = new Machine({ memoryBytes: 1 << 20 })
     other.load(used().save())
     other.words[other.firstFrame << 10] = 99
-    other.clearFrame(other.firstFrame)
+    other.clearFrames(other.firstFrame, other.firstFrame + 1)
     expect(other.words[other.firstFrame << 10]).toBe(0)
   })
 
