@@ -100,7 +100,7 @@ export class Core {
     this.debug = debug
     this.events = events
     this.attention = new Attention(debug, events)
-    this.mode = new Mode({ bare, isNested: parts.nested !== undefined, registers, code, segments, translations, debug })
+    this.mode = new Mode({ bare, isNested: parts.nested !== undefined, registers, code, segments, translations, debug, descriptors: parts.sources.descriptors })
     this.outside = new Outside(parts.sources, this.records)
   }
 }

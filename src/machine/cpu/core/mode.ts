@@ -4,6 +4,7 @@
  */
 import { ATTRIBUTE, CR0, CR4, EFER, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
+import type { DescriptorSource } from '../../interface/sources.ts'
 import { MODE, PERMISSION, SEGMENT_SLOT, State, TLB } from '../layout/state.ts'
 import type { DebugUnit } from './debug.ts'
 import type { GeneratedCode } from './generated-code.ts'
@@ -22,6 +23,7 @@ interface ModeParts {
   readonly segments: Segments
   readonly translations: Translations
   readonly debug: DebugUnit
+  readonly descriptors: DescriptorSource | undefined
 }
 
 /** Mode of one processor. */
@@ -37,10 +39,19 @@ export class Mode {
     const { registers } = this.parts
     const changesRing = index === SEGMENT.ss && (state.selector & 3) !== registers.cpl
     registers.writeSegment(index, state)
+    if (index === SEGMENT.cs || index === SEGMENT.ss) this.noteConstants()
     // In 64-bit mode the stack's segment is its ring, and one code segment is as good as another.
     const staysLong = registers.long && (index !== SEGMENT.cs || (state.attributes & ATTRIBUTE.LONG) !== 0)
     if (!staysLong) this.update()
     else if (changesRing) this.updatePermissions()
+  }
+
+  /** Notes whether code and stack segment are ones that never change, so that returns to them need not read them again. */
+  private noteConstants(): void {
+    const { bare, registers, descriptors } = this.parts
+    const [code, stack] = [registers.selector(SEGMENT.cs), registers.selector(SEGMENT.ss)]
+    const isConstant = !bare && descriptors?.isConstant?.(code) === true && descriptors.isConstant(stack)
+    State.constantSelectors.set(registers.view, registers.base, isConstant ? code | stack << 16 : 0)
   }
 
   /** Writes a control register without checks. */

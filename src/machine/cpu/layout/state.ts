@@ -116,6 +116,12 @@ export const State = /* @__PURE__ */ overlay(4096, {
   ymmHigh: array(1216, u64, 32),
   /** Always zero: the absent half of a vector. */
   zeroVector: array(1472, u64, 2),
+  /**
+   * Selectors of code and, in the upper half, of stack where the host says of both that their segments never change; else 0. And what
+   * a return to them costs beside the instruction.
+   */
+  constantSelectors: u32(1520),
+  returnPrice: u32(1524),
   /** Half the number of the block that was counted last, while coverage is on (code/coverage.ts). */
   coveredBefore: u32(1488),
   /** Guest-physical page (HIGH_PAGE) that led nowhere, of a processor whose memory its host translates. */

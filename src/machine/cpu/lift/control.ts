@@ -287,6 +287,12 @@ const sized = (name: string): Lift => (l) => {
   l.finalHandler(name)
 }
 
+const interruptReturn: Lift = (l) => {
+  const { operandSize } = l.instruction
+  l.fields.operandBytes = operandSize / 8
+  l.finalHandler('iret', operandSize === 64 ? 'iret.64' : 'handler')
+}
+
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw', 'lgdt', 'lidt', 'invlpg'])
 const FINAL = [
   'syscall', 'sysenter', 'vmcall', 'vmmcall', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
@@ -303,7 +309,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   jCC: near(conditionalJump), loop: near(looping('loop')), loope: near(looping('loope')),
   loopne: near(looping('loopne')), jcxz: near(looping('jcxz')),
   leave: (l) => l.emit(LEAVE.of(l.instruction.operandSize)), enter,
-  pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
+  pushf: pushFlags, popf: popFlags, iret: interruptReturn, retf: sized('retf'),
   sysret: sized('sysret'), sysexit: sized('sysexit'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),

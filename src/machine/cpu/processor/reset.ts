@@ -7,6 +7,7 @@ import { PROCESSOR_BYTES } from '../../memory/layout.ts'
 import { isOffered } from '../cpuid/features.ts'
 import type { Core } from '../core/core.ts'
 import { resetFpu } from '../handlers/fpu.ts'
+import { PRICE } from '../handlers/prices.ts'
 import { State } from '../layout/state.ts'
 
 /** Selectors and descriptor bits of flat segments: a bare processor's, and those that Xen gives its guests. */
@@ -29,6 +30,7 @@ export function reset(core: Core): void {
   memory.bytes.fill(0, base, base + PROCESSOR_BYTES)
   placeMemory(core)
   translations.clear()
+  if (core.progress.countsWork) State.returnPrice.set(view, base, PRICE.farTransfer)
   resetFpu(core.registers)
   const hasXsave = !core.bare && isOffered('xsave', core.level)
   State.xcr0.set(view, base, hasXsave ? XCR0.X87 | XCR0.SSE : XCR0.X87)

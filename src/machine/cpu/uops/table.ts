@@ -4,6 +4,7 @@ import { defineBitFamily } from './bits.ts'
 import { defineBitManipulation } from './bmi.ts'
 import { endsBlock } from './facts.ts'
 import { hotOf } from './hot.ts'
+import { defineInterruptReturn } from './interrupt-return.ts'
 import { MicroList } from './micro.ts'
 import { MicroTable, pairKey, type MicroIndex } from './micro-table.ts'
 import type { Micro } from './micro.ts'
@@ -33,6 +34,7 @@ function defineAll(): MicroList {
   defineBitFamily(list)
   defineStackFamily(list)
   defineSystemFamily(list)
+  defineInterruptReturn(list)
   list.group = 'segmented'
   defineSegmentFamily(list)
   list.group = 'common'

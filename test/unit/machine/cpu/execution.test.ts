@@ -271,9 +271,10 @@ describe('a hosted processor leaves to its host', () => {
   })
 
   /** A processor with flat segments for code and stack, of which its host may say that they never change. */
-  function withSegments(constant: readonly number[] = []): CpuBench {
+  function withSegments(constant: readonly number[] = [], accounting: 'instructions' | 'work' = 'instructions'): CpuBench {
     const table: Record<number, [number, number]> = { 0xe033: [0xffff, 0xaf_fb00], 0xe02b: [0xffff, 0xcf_f300] }
     return new CpuBench({
+      accounting,
       descriptors: {
         isConstant: (selector) => constant.includes(selector),
         read: (selector, out) => {
@@ -287,22 +288,23 @@ describe('a hosted processor leaves to its host', () => {
 
   const FLAT = [0xe033, 0xe02b] as const
 
-  test('IRETQ to whatever its frame says ends in the same state where the host says that descriptors never change', () => {
+  test.each(['instructions', 'work'] as const)('IRETQ to whatever its frame says ends in the same state where the host says that descriptors never change, counting %s', (accounting) => {
     const targets = [CODE + 0x100, CODE + 0x200]
     const benches = [[], FLAT].map((constant) => {
-      const b = withSegments(constant)
+      const b = withSegments(constant, accounting)
       for (const target of targets) b.write(target, assemble(`mov $42,%eax; ${SYSCALL}`))
       b.write(CODE, assemble('iretq'))
       return { b, begun: b.cpu.save() }
     })
-    const ends = (frame: readonly number[]): string[] => benches.map(({ b, begun }) => {
+    const ends = (frame: readonly number[], before = 0x202): string[] => benches.map(({ b, begun }) => {
       b.cpu.load(begun)
+      b.cpu.registers.setFlags(before)
       b.write(STACK_END - 128, new Uint8Array(BigInt64Array.from(frame, BigInt).buffer))
       b.set('rsp', STACK_END - 128)
-      return JSON.stringify([b.cpu.run(100), b.cpu.exit.vector, b.cpu.exit.errorCode, b.cpu.executed, b.cpu.save()])
+      return JSON.stringify([b.cpu.run(1000), b.cpu.exit.vector, b.cpu.exit.errorCode, b.cpu.executed, b.cpu.save()])
     })
     const addresses = [...targets, 2 ** 47, 0x1234]
-    const allowed = addresses.flatMap((rip) => [2, 0x8d7, 0x102, 0x4002, 0x4_0002, 0x3202].flatMap((flags) =>
+    const allowed = addresses.flatMap((rip) => [2, 0x8d7, 0x102, 0x402, 0x4002, 0x1_0002, 0x4_0002, 0x20_0002, 0x3202].flatMap((flags) =>
       [STACK_END - 64, 2 ** 52, -8].map((stack) => [rip, FLAT[0], flags, stack, FLAT[1]])))
     const others = [...FLAT, 0xe032, 3, 0x33].flatMap((cs) => [...FLAT, 0xe028, 0].map((ss) => [targets[0]!, cs, 2, STACK_END - 64, ss]))
     for (const frame of [...allowed, ...others]) {
@@ -310,6 +312,13 @@ describe('a hosted processor leaves to its host', () => {
       expect(remembered).toBe(read)
     }
     expect(new Set([...allowed, ...others].map((frame) => ends(frame)[1])).size).toBeGreaterThan(30)
+    // Whatever the flags were: nested task, resumed, stepped, counting down, aligned.
+    for (const before of [0x8d7, 0x302, 0x602, 0x4202, 0x1_0202, 0x4_0202, 0x20_0202]) {
+      for (const flags of [2, before]) {
+        const [read, remembered] = ends([targets[0]!, FLAT[0], flags, STACK_END - 64, FLAT[1]], before)
+        expect(remembered).toBe(read)
+      }
+    }
   })
 
   test('IRETQ returns to the same privilege level', () => {

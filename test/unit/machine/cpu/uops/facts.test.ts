@@ -40,7 +40,7 @@ const isAt = ([name, offset]: [string, number], { at }: PlaceAccess): boolean =>
   return bytes === undefined ? offset === at : at >= offset && at < offset + bytes
 }
 /** What binders and the runtime keep for themselves, and how faults are told. */
-const OWN = new Set([State.budget.offset, State.watch.offset])
+const OWN = new Set([State.budget.offset, State.watch.offset, State.constantSelectors.offset, State.returnPrice.offset])
 const FAULT = new Set([State.faultVector.offset, State.faultCode.offset])
 const SLOT_BYTES = 224
 
