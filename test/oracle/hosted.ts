@@ -78,7 +78,11 @@ export class HostedExecutor {
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.takeFrame()
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
-    const descriptors = { read: (selector: number, out: Uint32Array) => this.readDescriptor(selector, out) }
+    const descriptors = {
+      read: (selector: number, out: Uint32Array) => this.readDescriptor(selector, out),
+      // Linux' own table stays as it is.
+      isConstant: (selector: number) => (selector & 4) === 0,
+    }
     this.processor = this.machine.createProcessor({
       mode: 'hosted', descriptors, random: { next: () => this.random.next() }, timestamp: { low: () => this.random.next(), high: () => 0 },
     })
