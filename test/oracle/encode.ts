@@ -273,7 +273,7 @@ function farFrame(random: Random, form: Form, to: { draft: Draft; mode: CodeMode
   const { draft, mode } = to
   const at = REGIONS[2].address + 0x1000 + below(random, 0x800)
   draft.general.set(RSP, [mode.code === 64 ? at : (at - baseOf(mode.selectors[2]!)) >>> 0, 0])
-  const flags = 0x202 | (random.next() & 0x8d5)
+  const flags = 0x202 | (random.next() & 0x9d5)
   const element = (value: number): number[] => [...bytesOf(value, 4), 0, 0, 0, 0].slice(0, form.size / 8)
   const selector = mode.code === 64 ? 0x33 : oneIn(random, 4) ? anySelector(random) : mode.selectors[1]!
   const target = mode.code === 64 ? REGIONS[0].address + 0x10 : (REGIONS[0].address + 0x10 - baseOf(selector)) >>> 0

@@ -13,8 +13,8 @@ import type { MicroList } from './micro.ts'
 
 /** Where the frame's elements lie, and how long it is. */
 const FRAME = { rip: 0, cs: 8, flags: 16, rsp: 24, ss: 32, bytes: 40 } as const
-/** What is more than a return while it is set: a fault, a trap behind, a flag that the return clears. */
-const UNUSUAL = RFLAGS.NT | RFLAGS.TF | RFLAGS.RF
+/** What is more than a return while it is set: a fault, a flag that the return clears. */
+const UNUSUAL = RFLAGS.NT | RFLAGS.RF
 /** Flags beside the arithmetic ones that a return may change. */
 const OTHER_FLAGS = RFLAGS.TF | RFLAGS.DF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
 /** Bits of an address above those that tell it. */
