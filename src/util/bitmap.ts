@@ -111,6 +111,18 @@ export class Bitmap {
     return end
   }
 
+  /** The set bits below `end`, ascending. */
+  listBelow(end: number): number[] {
+    const found: number[] = []
+    for (let word = 0; word < this.words.length && word * 32 < end; word += 1) {
+      for (let rest = this.words[word]!; rest !== 0; rest &= rest - 1) {
+        const index = word * 32 + (31 - Math.clz32(rest & -rest))
+        if (index < end) found.push(index)
+      }
+    }
+    return found
+  }
+
   /** The set bits in ascending order. */
   *[Symbol.iterator](): IterableIterator<number> {
     for (let word = 0; word < this.words.length; word += 1) {

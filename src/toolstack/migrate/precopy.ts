@@ -5,7 +5,7 @@
  * Reference: tools/libs/guest/xg_sr_save.c, precopy_policy (the first two figures, not the code).
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import type { Bitmap, DomId } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import type { ImageWriter } from '../save/image-writer.ts'
 
 /** When to stop copying a running domain. */
@@ -72,11 +72,9 @@ export async function copyRound(
   })
 }
 
-const within = (dirty: Bitmap, limit: number): number[] => [...dirty].filter((pfn) => pfn < limit)
-
 /** Pages that were written since the last look. */
 export const dirtyPages = ({ control, domid, image }: PrecopyJob): number[] =>
-  within(control.readLogDirty(domid, { clear: true }), image.end)
+  control.readLogDirty(domid, { clear: true }).listBelow(image.end)
 
 /** Copies a running domain; the pages that are still to be sent, and how many rounds there were. */
 export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: number; readonly left: readonly number[] }> {

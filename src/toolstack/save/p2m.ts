@@ -94,12 +94,13 @@ class P2mReader {
   tree(root: number, pages: number): Mfn[] {
     const top = this.page(root, 'pfn_to_mfn_frame_list_list')
     const { perPage, abi: { word } } = this
-    const entry = (table: DataView, index: number): number => word.number(table, index * word.size)
     if (Math.ceil(pages / perPage) > perPage) throw invalid('the tree is too small', { pages })
-    return Array.from({ length: pages }, (_, i) => {
-      const middle = this.page(entry(top, Math.floor(i / perPage)), 'a frame list')
-      return entry(middle, i % perPage) as Mfn
-    })
+    const frames: Mfn[] = []
+    for (let first = 0; first < pages; first += perPage) {
+      const middle = this.page(word.number(top, first / perPage * word.size), 'a frame list')
+      for (let i = 0; i < Math.min(perPage, pages - first); i += 1) frames.push(word.number(middle, i * word.size) as Mfn)
+    }
+    return frames
   }
 
   /** Takes what entries of the list name, NO_FRAME where that is none or not the domain's own memory; how many name a frame. */

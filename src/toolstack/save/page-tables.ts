@@ -43,9 +43,15 @@ function xenSlots({ level, levels }: TablePlace, isForeign: (slot: number) => bo
 /** The frame of the entry whose low word is at `at`: up to 2^40. */
 const frameAt = (words: Uint32Array, at: number): number => (words[at + 1]! & PTE_HIGH_FRAME) * 2 ** 20 + (words[at]! >>> PAGE_SHIFT)
 
-/** What a converter does: maps frames, and says what is wrong with an entry. */
-interface Conversion {
+/** What a table's frames become. */
+export interface TableMapping {
   readonly map: FrameMap
+  /** Where the copy goes, which may be the table itself. Default: memory of its own. */
+  readonly into?: Uint8Array | undefined
+}
+
+/** What a converter does: maps frames, and says what is wrong with an entry. */
+interface Conversion extends TableMapping {
   /** Whether Xen has entries of its own in the table. */
   readonly isLive: boolean
   fail(slot: number, why: string, frame?: number): XenError
@@ -56,27 +62,36 @@ interface Conversion {
 /** Memory for what a table names, and where: a table is converted at once. */
 const [namedFrames, namedPlaces] = [/* @__PURE__ */ new Uint32Array(ENTRIES_PER_TABLE), /* @__PURE__ */ new Uint16Array(ENTRIES_PER_TABLE)]
 
-/** hot path: a table has 512 entries, and a domain a table for every 512 of its pages. So its frames are mapped together, and no number is larger than a word. */
-function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missing }: Conversion): Uint8Array {
-  const out = page.slice()
-  const words = new Uint32Array(out.buffer)
-  const { first, last } = xenSlots(place, (slot) =>
+/**
+ * hot path: a table has 512 entries, and a domain a table for every 512 of its pages. So its frames are mapped together, and no number is larger than a word. Nothing is written
+ * where something is wrong.
+ */
+function convert(page: Uint8Array, place: TablePlace, { map, isLive, fail, missing, into }: Conversion): Uint8Array {
+  const words = wordsOf(page)
+  const slots = xenSlots(place, (slot) =>
     isLive && (words[slot * 2]! & PTE.PRESENT) !== 0 && map(Uint32Array.of(Math.min(frameAt(words, slot * 2), NO_FRAME)))[0] === NO_FRAME)
-  words.fill(0, first * 2, (last + 1) * 2)
-  const count = takeNamed(words, place.level > 1 ? PTE.LARGE : 0)
+  const count = takeNamed(words, slots, place.level > 1 ? PTE.LARGE : 0)
   if (count < 0) throw fail(~count / 2, 'large pages are not for PV guests')
-  const missed = putMapped(words, map(namedFrames.subarray(0, count)))
-  if (missed < 0) return out
-  const [at, frame] = [namedPlaces[missed]!, frameAt(words, namedPlaces[missed]!)]
-  throw fail(at / 2, `${missing} ${frame}`, frame)
+  const mapped = map(namedFrames.subarray(0, count))
+  const missed = mapped.indexOf(NO_FRAME)
+  if (missed >= 0) {
+    const frame = frameAt(words, namedPlaces[missed]!)
+    throw fail(namedPlaces[missed]! / 2, `${missing} ${frame}`, frame)
+  }
+  const out = into ?? new Uint8Array(page.length)
+  out.set(page)
+  putMapped(wordsOf(out), slots, mapped)
+  return out
 }
 
-/** Finds what the entries of a table name: how many do, or ~ the place of one with a bit that is refused. hot path: no object of a host's, as in p2m.ts. */
-function takeNamed(words: Uint32Array, refused: number): number {
+const wordsOf = ({ buffer, byteOffset, length }: Uint8Array): Uint32Array => new Uint32Array(buffer, byteOffset, length / 4)
+
+/** Finds what the entries of a table name, but for Xen's: how many do, or ~ the place of one with a bit that is refused. hot path: no object of a host's, as in p2m.ts. */
+function takeNamed(words: Uint32Array, { first, last }: Slots, refused: number): number {
   let count = 0
   for (let at = 0; at < 2 * ENTRIES_PER_TABLE; at += 2) {
     const low = words[at]!
-    if ((low & PTE.PRESENT) === 0) continue
+    if ((low & PTE.PRESENT) === 0 || (at >= 2 * first && at <= 2 * last)) continue
     if ((low & refused) !== 0) return ~at
     namedFrames[count] = (words[at + 1]! & PTE_HIGH_FRAME) === 0 ? low >>> PAGE_SHIFT : Math.min(frameAt(words, at), NO_FRAME)
     namedPlaces[count++] = at
@@ -84,16 +99,15 @@ function takeNamed(words: Uint32Array, refused: number): number {
   return count
 }
 
-/** Puts other frames in their places; -1, or the first that has none. hot path, as above. */
-function putMapped(words: Uint32Array, mapped: Uint32Array): number {
+/** Puts other frames in their places, and nothing into Xen's. hot path, as above. */
+function putMapped(words: Uint32Array, { first, last }: Slots, mapped: Uint32Array): void {
+  words.fill(0, first * 2, (last + 1) * 2)
   for (let i = 0; i < mapped.length; i += 1) {
     const at = namedPlaces[i]!
     const number = mapped[i]!
-    if (number === NO_FRAME) return i
     words[at] = (number << PAGE_SHIFT) | (words[at]! & 0xfff)
     words[at + 1] = (words[at + 1]! & ~PTE_HIGH_FRAME) | (number >>> (32 - PAGE_SHIFT))
   }
-  return -1
 }
 
 /**
@@ -101,8 +115,8 @@ function putMapped(words: Uint32Array, mapped: Uint32Array): number {
  * tables are those of a domain, in which Xen has entries of its own.
  */
 const converter = ({ code, what, isLive }: { readonly code: 'INVALID_STATE' | 'INVALID_STREAM'; readonly what: string; readonly isLive: boolean }) =>
-  (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array => convert(page, place, {
-    map, isLive, missing: what,
+  (page: Uint8Array, place: TablePlace, mapping: TableMapping): Uint8Array => convert(page, place, {
+    ...mapping, isLive, missing: what,
     fail: (slot, why, frame) => new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, { details: { ...place, slot, ...(frame === undefined ? {} : { frame }) } }),
   })
 

@@ -11,7 +11,7 @@ import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '.
 import { type BulkRecord, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { type ImageReader, type OnRecord, type RestoredRings, assembled, badImage as bad, readRecords } from './image-reader.ts'
-import { PageFiller } from './page-filler.ts'
+import { PageFiller, type PageWatcher } from './page-filler.ts'
 import { MAX_PFN, NO_FRAME } from './p2m.ts'
 import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
 import { TableConverter } from './table-converter.ts'
@@ -65,6 +65,27 @@ function widen(frames: Int32Array, words: Uint32Array): void {
     const frame = frames[i]!
     words[2 * i] = frame
     words[2 * i + 1] = frame >> 31
+  }
+}
+
+/** What was made of pages while more were still to come: it is not true any more of those that come again. A class, as V8 compiles a function anew that is made for each image. */
+class MadeEarly implements PageWatcher {
+  private readonly writtenP2m: Set<number>
+  private readonly tables: TableConverter
+
+  constructor(writtenP2m: Set<number>, tables: TableConverter) {
+    this.writtenP2m = writtenP2m
+    this.tables = tables
+  }
+
+  take(pfn: number, type: number): void {
+    this.writtenP2m.delete(pfn)
+    this.tables.take(pfn, type)
+  }
+
+  dropped(): void {
+    this.writtenP2m.clear()
+    this.tables.takeBack()
   }
 }
 
@@ -159,18 +180,8 @@ export class PvImageReader implements ImageReader {
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
-    const tables = this.tables = this.converter()
-    const watcher = {
-      take: (pfn: number, type: number) => {
-        this.writtenP2m.delete(pfn)
-        tables.take(pfn, type)
-      },
-      dropped: () => {
-        this.writtenP2m.clear()
-        tables.takeBack()
-      },
-    }
-    this.filler = new PageFiller(this.control, this.target, { pages: this.pages, watcher })
+    this.tables = this.converter()
+    this.filler = new PageFiller(this.control, this.target, { pages: this.pages, watcher: new MadeEarly(this.writtenP2m, this.tables) })
   }
 
   private takePages(batch: PageBatch): void {

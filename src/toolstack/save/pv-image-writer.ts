@@ -135,6 +135,8 @@ export class PvImageWriter implements ImageWriter {
   private p2m: PhysToMachine
   /** Entries of the list before the last: memory for those of the next. */
   private spare: Uint32Array | undefined
+  /** Memory for the tables of a batch, which are copied before the next is taken. */
+  private readonly tableMemory: Uint8Array[] = []
   /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
   private readonly sent: Uint8Array
 
@@ -255,7 +257,8 @@ export class PvImageWriter implements ImageWriter {
     const tables = new Map<number, Uint8Array>()
     const postponed: number[] = []
     for (const i of tablesAmong(types)) {
-      const table = this.readTable(frames[i]!, { level: types[i]! & ~PAGE_TYPE_PINNED, pfn: pfns[i]!, levels: this.levels }, live === true)
+      const into = this.tableMemory[tables.size] ??= new Uint8Array(PAGE_SIZE)
+      const table = this.readTable({ level: types[i]! & ~PAGE_TYPE_PINNED, pfn: pfns[i]!, levels: this.levels }, { frame: frames[i]!, into, live: live === true })
       if (table !== undefined) tables.set(frames[i]!, table)
       else {
         types[i] = POSTPONED
@@ -293,10 +296,10 @@ export class PvImageWriter implements ImageWriter {
   }
 
   /** A table as the stream holds it; undefined when it cannot be read consistently while the guest runs. */
-  private readTable(frame: number, place: TablePlace, live: boolean): Uint8Array | undefined {
+  private readTable(place: TablePlace, { frame, into, live }: { readonly frame: number; readonly into: Uint8Array; readonly live: boolean }): Uint8Array | undefined {
     const bytes = this.control.frameBytes(this.domid, frame as Mfn)
     try {
-      return toPseudoPhysical(bytes, place, (mfns) => this.ownPfns(mfns))
+      return toPseudoPhysical(bytes, place, { map: (mfns) => this.ownPfns(mfns), into })
     } catch (error) {
       if (live && XenError.is(error, 'INVALID_STATE')) return undefined
       throw error

@@ -33,6 +33,7 @@ export class TableConverter {
   private readonly converted = new Set<number>()
   /** Tables that are pinned for the time being, and their frames. */
   private readonly pinned = new Map<number, Mfn>()
+  private readonly numbers = (pfns: Uint32Array): Uint32Array => this.pages.numbers(pfns)
   /** No table is converted early any more: pages come and go. */
   private late = false
 
@@ -94,7 +95,7 @@ export class TableConverter {
       const level = levelOf(this.pages.type(pfn))
       if (frame === undefined || level === 0) continue
       const bytes = this.control.frameBytes(this.domid, frame)
-      bytes.set(toPseudoPhysical(bytes, { level, pfn, levels: this.levels }, (frames) => this.control.framePfns(frames)))
+      toPseudoPhysical(bytes, { level, pfn, levels: this.levels }, { map: (frames) => this.control.framePfns(frames), into: bytes })
     }
     this.converted.clear()
   }
@@ -125,6 +126,6 @@ export class TableConverter {
 
   private convert(pfn: number, frame: Mfn, level: number): void {
     const bytes = this.control.frameBytes(this.domid, frame)
-    bytes.set(toMachine(bytes, { level, pfn, levels: this.levels }, (pfns) => this.pages.numbers(pfns)))
+    toMachine(bytes, { level, pfn, levels: this.levels }, { map: this.numbers, into: bytes })
   }
 }

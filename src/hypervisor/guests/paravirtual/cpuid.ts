@@ -3,9 +3,8 @@
  * is there.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
-import { REPEATED_FEATURES, featureBits } from '../../../x86/index.ts'
-import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
-import type { CpuidView } from '../processors/cpuid.ts'
+import type { CpuFeature } from '../../../x86/index.ts'
+import { type CpuidView, throughFeatures } from '../processors/cpuid.ts'
 
 /** Features of page tables and control registers that the hypervisor keeps to itself. */
 const HIDDEN: readonly CpuFeature[] = [
@@ -20,24 +19,12 @@ const PROVIDED: readonly CpuFeature[] = ['mce', 'mca', 'apic', 'pat', 'hyperviso
 
 /** Leaf of address sizes; machine addresses look as wide as on a server, however small the machine is. */
 const [ADDRESSES, PHYSICAL_BITS] = [0x8000_0008, 40] as const
-const [EXTENDED, EDX] = [0x8000_0001, 3] as const
 
-/** Takes the hidden features out of a processor's answer and puts the provided ones in. */
-function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): CpuidAnswer {
-  const change = (word: number, register: 0 | 1 | 2 | 3): number => {
-    const bits = (features: readonly CpuFeature[]): number => {
-      const own = featureBits(features, { leaf, subleaf, register })
-      const isRepeated = leaf === EXTENDED && register === EDX
-      return isRepeated ? own | (featureBits(features, { leaf: 1, register }) & REPEATED_FEATURES) : own
-    }
-    return ((word & ~bits(HIDDEN)) | bits(PROVIDED)) >>> 0
-  }
-  return [change(answer[0], 0), change(answer[1], 1), change(answer[2], 2), change(answer[3], 3)]
-}
+const SHOWN = { hidden: HIDDEN, provided: PROVIDED }
 
 /** The processor as PV guests see it. */
 export const PV_CPUID: CpuidView = (leaf, subleaf, own) => {
-  const answer = throughPolicy(leaf, subleaf, own)
+  const answer = throughFeatures(own, { leaf, subleaf }, SHOWN)
   // A PV guest has no APIC; all its vCPUs are told the same identifier, whatever they run on.
   if (leaf === 1) return [answer[0], answer[1] & 0x00ff_ffff, answer[2], answer[3]]
   return leaf === ADDRESSES ? [(answer[0] & ~0xff) | PHYSICAL_BITS, answer[1], answer[2], answer[3]] : answer

@@ -3,8 +3,8 @@
  * 0x40000000, and the user's changes over both.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
-import { CPUID_BITS, hasSubleaves } from '../../../x86/index.ts'
-import type { CpuidAnswer } from '../../../x86/index.ts'
+import { CPUID_BITS, REPEATED_FEATURES, featureBits, hasSubleaves } from '../../../x86/index.ts'
+import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
 import { TSC_MODE, type TscFacts } from '../../time/index.ts'
@@ -26,7 +26,32 @@ export interface CpuidSubject {
   readonly cpuidPolicy?: CpuidPolicy | undefined
 }
 
+/** Features that a kind of guest is not shown, and those that it is shown though the processor has none of them. */
+export interface ShownFeatures {
+  readonly hidden: readonly CpuFeature[]
+  readonly provided: readonly CpuFeature[]
+}
+
 const NOTHING: CpuidAnswer = [0, 0, 0, 0]
+const [EXTENDED, EDX] = [0x8000_0001, 3] as const
+
+/** Takes the hidden features out of a processor's answer and puts the provided ones in. */
+export function throughFeatures(answer: CpuidAnswer, { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number }, shown: ShownFeatures): CpuidAnswer {
+  return [
+    throughWord(answer[0], { leaf, subleaf, register: 0 }, shown), throughWord(answer[1], { leaf, subleaf, register: 1 }, shown),
+    throughWord(answer[2], { leaf, subleaf, register: 2 }, shown), throughWord(answer[3], { leaf, subleaf, register: 3 }, shown),
+  ]
+}
+
+type FeatureWord = Parameters<typeof featureBits>[1]
+
+const throughWord = (word: number, place: FeatureWord, { hidden, provided }: ShownFeatures): number => ((word & ~repeatedBits(hidden, place)) | repeatedBits(provided, place)) >>> 0
+
+/** Bits of features in a register, with those that AMD repeats from another leaf. */
+function repeatedBits(features: readonly CpuFeature[], place: FeatureWord): number {
+  const own = featureBits(features, place)
+  return place.leaf === EXTENDED && place.register === EDX ? own | (featureBits(features, { leaf: 1, register: EDX }) & REPEATED_FEATURES) : own
+}
 
 /** Bits of EAX of the time leaf. */
 const [EMULATED, SAFE_TSC, HAS_RDTSCP] = [1 << 0, 1 << 1, 1 << 2]

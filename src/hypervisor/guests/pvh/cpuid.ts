@@ -3,34 +3,22 @@
  * identifiers are even numbers, MTRRs, and Xen's presence. The hypervisor's own leaves for translated guests follow.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid, cpuid_hypervisor_leaves; xen/include/public/arch-x86/cpuid.h.
  */
-import { REPEATED_FEATURES, featureBits } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
-import { type CpuidQuestion, type CpuidSubject, type CpuidView, queryCpuid } from '../processors/cpuid.ts'
+import { type CpuidQuestion, type CpuidSubject, type CpuidView, queryCpuid, throughFeatures } from '../processors/cpuid.ts'
 
 /** Features that Xen does not offer, or that follow from registers. */
 const HIDDEN: readonly CpuFeature[] = ['vme', 'monitor', 'osxsave', 'nonstop_tsc']
 /** Features that the hypervisor carries out; and its own presence. */
 const PROVIDED: readonly CpuFeature[] = ['mce', 'mca', 'apic', 'pat', 'mtrr', 'x2apic', 'hypervisor']
 
-const [FEATURES, TOPOLOGY, STATE, ADDRESSES, EXTENDED] = [1, 0xb, 0xd, 0x8000_0008, 0x8000_0001] as const
+const [FEATURES, TOPOLOGY, STATE, ADDRESSES] = [1, 0xb, 0xd, 0x8000_0008] as const
 /** Bits of a guest-physical address, as told: those of a server's processor. */
 const PHYSICAL_BITS = 40
 /** Bits of EAX of 0x40000004: mappings of others reach devices, vCPU's number in EBX, domain's in ECX, upcalls by vector. */
 const HVM_FEATURES = 0x5c
 const HVM_LEAF = 0x4000_0004
 
-/** Takes the hidden features out of a processor's answer and puts the provided ones in. */
-function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): CpuidAnswer {
-  const change = (word: number, register: 0 | 1 | 2 | 3): number => {
-    const bits = (features: readonly CpuFeature[]): number => {
-      const own = featureBits(features, { leaf, subleaf, register })
-      const isRepeated = leaf === EXTENDED && register === 3
-      return isRepeated ? own | (featureBits(features, { leaf: 1, register }) & REPEATED_FEATURES) : own
-    }
-    return ((word & ~bits(HIDDEN)) | bits(PROVIDED)) >>> 0
-  }
-  return [change(answer[0], 0), change(answer[1], 1), change(answer[2], 2), change(answer[3], 3)]
-}
+const SHOWN = { hidden: HIDDEN, provided: PROVIDED }
 
 /** A vCPU among those of its domain. */
 export interface CpuidPlace {
@@ -41,7 +29,7 @@ export interface CpuidPlace {
 
 /** The processor as a PVH guest's vCPU sees it. Identifiers of local APICs are twice the vCPU's number. */
 export const pvhView = ({ vcpu, count }: CpuidPlace): CpuidView => (leaf, subleaf, own) => {
-  const [eax, ebx, ecx, edx] = throughPolicy(leaf, subleaf, own)
+  const [eax, ebx, ecx, edx] = throughFeatures(own, { leaf, subleaf }, SHOWN)
   const identifiers = Math.min(count * 2, 255)
   switch (leaf) {
     case FEATURES: return [eax, ((((vcpu * 2) & 0xff) << 24) | (identifiers << 16) | (ebx & 0xffff)) >>> 0, ecx, edx]

@@ -25,25 +25,25 @@ const of = (level: number, levels: 3 | 4 = 4): TablePlace => ({ level, pfn: 9, l
 
 describe('a table on its way into a stream', () => {
   test('holds pages in place of frames', () => {
-    expect(framesOf(toPseudoPhysical(table({ 0: 1005, 511: 1006 }), of(1), toPfn))).toEqual({ 0: 5, 511: 6 })
+    expect(framesOf(toPseudoPhysical(table({ 0: 1005, 511: 1006 }), of(1), { map: toPfn }))).toEqual({ 0: 5, 511: 6 })
   })
 
   test('loses the slots of Xen\'s in a 64-bit guest\'s top-level table', () => {
-    expect(framesOf(toPseudoPhysical(table({ 3: 1005, 256: 7, 271: 8, 272: 1006 }), of(4), toPfn))).toEqual({ 3: 5, 272: 6 })
+    expect(framesOf(toPseudoPhysical(table({ 3: 1005, 256: 7, 271: 8, 272: 1006 }), of(4), { map: toPfn }))).toEqual({ 3: 5, 272: 6 })
   })
 
   test('loses what is behind the four entries of a 32-bit guest\'s', () => {
-    expect(framesOf(toPseudoPhysical(table({ 0: 1001, 3: 1002, 4: 7, 511: 8 }), of(3, 3), toPfn))).toEqual({ 0: 1, 3: 2 })
+    expect(framesOf(toPseudoPhysical(table({ 0: 1001, 3: 1002, 4: 7, 511: 8 }), of(3, 3), { map: toPfn }))).toEqual({ 0: 1, 3: 2 })
   })
 
   test('loses the hypervisor\'s hole in that level-2 table that has it, and in no other', () => {
-    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 427: 1003, 428: 7, 429: 8, 511: 9 }), of(2, 3), toPfn))).toEqual({ 1: 1, 427: 3 })
-    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 428: 1002, 511: 1003 }), of(2, 3), toPfn))).toEqual({ 1: 1, 428: 2, 511: 3 })
+    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 427: 1003, 428: 7, 429: 8, 511: 9 }), of(2, 3), { map: toPfn }))).toEqual({ 1: 1, 427: 3 })
+    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 428: 1002, 511: 1003 }), of(2, 3), { map: toPfn }))).toEqual({ 1: 1, 428: 2, 511: 3 })
   })
 
   test.each([[2, 3, 429], [2, 4, 428], [1, 3, 428], [3, 4, 4]] as const)(
     'that maps a frame of somebody else\'s at level %i of %i, slot %i, is refused', (level, levels, slot) => {
-      expect(() => toPseudoPhysical(table({ [slot]: 7 }), of(level, levels), toPfn)).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+      expect(() => toPseudoPhysical(table({ [slot]: 7 }), of(level, levels), { map: toPfn })).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
     },
   )
 })
@@ -56,17 +56,17 @@ describe('a table that maps a number beyond 32 bits', () => {
       return bytes
     }
     const details = expect.objectContaining({ slot: 1, frame }) as unknown
-    expect(() => toPseudoPhysical(wide(1005), of(1), toPfn)).toThrow(expect.objectContaining({ code: 'INVALID_STATE', details }))
-    expect(() => toMachine(wide(5), of(1), toMfn)).toThrow(expect.objectContaining({ code: 'INVALID_STREAM', details }))
+    expect(() => toPseudoPhysical(wide(1005), of(1), { map: toPfn })).toThrow(expect.objectContaining({ code: 'INVALID_STATE', details }))
+    expect(() => toMachine(wide(5), of(1), { map: toMfn })).toThrow(expect.objectContaining({ code: 'INVALID_STREAM', details }))
   })
 })
 
 describe('a table on its way out of a stream', () => {
   test('gets this host\'s frames', () => {
-    expect(framesOf(toMachine(table({ 2: 7, 428: 8 }), of(2, 3), toMfn))).toEqual({ 2: 1007, 428: 1008 })
+    expect(framesOf(toMachine(table({ 2: 7, 428: 8 }), of(2, 3), { map: toMfn }))).toEqual({ 2: 1007, 428: 1008 })
   })
 
   test('is refused where it maps what the stream does not hold, in the hypervisor\'s hole too', () => {
-    expect(() => toMachine(table({ 428: 5000 }), of(2, 3), toMfn)).toThrow(expect.objectContaining({ code: 'INVALID_STREAM' }))
+    expect(() => toMachine(table({ 428: 5000 }), of(2, 3), { map: toMfn })).toThrow(expect.objectContaining({ code: 'INVALID_STREAM' }))
   })
 })
