@@ -75,6 +75,13 @@ describe('a bitmap', () => {
     expect(again.count).toBe(one.count)
   })
 
+  test.each([[0, 70], [3, 4], [30, 34], [0, 32], [3, 33], [34, 65], [34, 70], [5, 5], [64, 69]])('tells of %i to %i which is set first, and which are set below', (from, end) => {
+    const map = new Bitmap(70)
+    for (const index of [2, 33, 69]) map.add(index)
+    expect(map.endOfClear(from, end)).toBe([2, 33, 69].find((index) => index >= from && index < end) ?? end)
+    expect(map.listBelow(end)).toEqual([2, 33, 69].filter((index) => index < end))
+  })
+
   test('finds the first clear bit, and none when full', () => {
     const map = new Bitmap(33)
     for (let i = 0; i < 33; i += 1) if (i !== 5 && i !== 32) map.add(i)

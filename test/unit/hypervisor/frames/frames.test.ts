@@ -4,6 +4,7 @@ import { FRAME_FLAG, FRAME_TYPE, FrameTable, OWNER_FREE } from '../../../../src/
 import { CompatMachineToPhys } from '../../../../src/hypervisor/frames/compat-machine-to-phys.ts'
 import { MachineToPhys, machineToPhysFrames } from '../../../../src/hypervisor/frames/machine-to-phys.ts'
 import { findLeaf } from '../../../../src/hypervisor/memory/virtual-access.ts'
+import { SeededRandom, below } from '../../../../src/util/index.ts'
 import { PTE } from '../../../../src/x86/index.ts'
 import { PlainMemory } from '../../../support/hypervisor-host.ts'
 
@@ -27,6 +28,29 @@ describe('the allocator', () => {
     expect(allocator.takeRun(3, 20)).toBe(-1)
     expect(allocator.takeRun(3)).toBe(16)
     expect(allocator.isFree(24)).toBe(true)
+  })
+
+  test('hands out neighbours as one after the other would have been, around what is taken', () => {
+    const random = new SeededRandom(5)
+    for (let round = 0; round < 50; round += 1) {
+      const [single, together] = [new FrameAllocator(4, 200), new FrameAllocator(4, 200)]
+      for (let i = 0; i < round; i += 1) {
+        const order = below(random, 4)
+        expect(together.takeRun(order)).toBe(single.takeRun(order))
+      }
+      for (const most of [1, 40, 64, 200]) {
+        const run = together.takeNeighbours(most)
+        if (run === undefined) {
+          expect(single.take()).toBe(-1)
+          continue
+        }
+        const frames = Array.from({ length: run.end - run.first }, (_, i) => run.first + i)
+        expect(frames.map(() => single.take())).toEqual(frames)
+        // It ends where it has to.
+        expect(frames.length === most || run.end === 200 || !single.isFree(run.end)).toBe(true)
+        expect([together.free, together.isFree(run.end)]).toEqual([single.free, single.isFree(run.end)])
+      }
+    }
   })
 
   test('has a run that was taken behind a save in the next one, also one of whole words', () => {
@@ -62,6 +86,19 @@ describe('the frame table', () => {
     expect(table.owner[6]).toBe(OWNER_FREE)
   })
 
+  test('hands a run of frames over as each of them would have been, and marks the pages of its rows that it writes', () => {
+    for (const [first, end] of [[2, 3], [1000, 4097], [2048, 4096], [4095, 9000]] as const) {
+      const [single, together] = [new FrameTable(2, 10_000), new FrameTable(2, 10_000)]
+      for (const table of [single, together]) table.rows.touched.fill(0)
+      for (let mfn = first; mfn < end; mfn += 1) single.assign(mfn, 3)
+      together.assignRun(first, end, 3)
+      expect(Buffer.compare(new Uint8Array(together.rows.words.buffer), new Uint8Array(single.rows.words.buffer))).toBe(0)
+      expect(together.rows.touched).toEqual(single.rows.touched)
+      expect(together.framesOf(3, end - first)).toEqual(single.framesOf(3, end - first))
+      expect(() => together.assignRun(end - 1, end + 1, 4)).toThrow(`frame ${end - 1} is in use`)
+    }
+  })
+
   test('refuses a reference that would overflow the count', () => {
     const table = new FrameTable(2, 8)
     table.assign(5, 3)
@@ -78,6 +115,22 @@ describe('the frame table', () => {
 })
 
 describe('the machine-to-physical table', () => {
+  test('numbers a run of frames as each of them would have been', () => {
+    const tableIn = (memory: PlainMemory): MachineToPhys =>
+      new MachineToPhys(memory, { mapping: [8, 9, 10], table: 16 }, new CompatMachineToPhys(memory, { mapping: [40], table: 41 }))
+    const [one, other] = [new PlainMemory(2048), new PlainMemory(2048)]
+    const [single, together] = [tableIn(one), tableIn(other)]
+    for (const memory of [one, other]) for (let mfn = 8; mfn < 100; mfn += 1) memory.watchWrites(mfn)
+    const [first, end, pfn] = [500, 1100, 2 ** 32 - 50]
+    for (let mfn = first; mfn < end; mfn += 1) single.setParts(mfn, (pfn + mfn - first) >>> 0, Math.floor((pfn + mfn - first) / 2 ** 32))
+    together.setRun(first, end, pfn)
+    expect(Buffer.compare(other.bytes, one.bytes)).toBe(0)
+    for (let mfn = 8; mfn < 100; mfn += 1) expect(other.isClean(mfn)).toBe(one.isClean(mfn))
+    const numbers = new Uint32Array(6)
+    together.getAll(Uint32Array.of(499, 500, 549, 550, 2047, 5000), numbers, { first: 8, end: 2048 })
+    expect([...numbers]).toEqual([0xffff_ffff, pfn, pfn + 49, 0xffff_ffff, 0xffff_ffff, 0xffff_ffff])
+  })
+
   test('is reached by a page walk, read-only, and reads back what was written', () => {
     const memory = new PlainMemory(2048)
     const { table, mapping } = machineToPhysFrames(memory.endFrame)

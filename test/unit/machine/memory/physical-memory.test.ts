@@ -64,6 +64,22 @@ test('a frame is zero when it is cleared, the first time and after it was used',
   }
 })
 
+test('frames that are handed out together are zero, blank and told of as written, and their neighbours are not', () => {
+  const { memory } = new Machine({ memoryBytes: 1 << 20 })
+  const [first, end] = [memory.firstFrame + 3, memory.firstFrame + 9]
+  for (let mfn = first - 1; mfn <= end; mfn += 1) {
+    if (mfn !== first) memory.clearFrames(mfn, mfn + 1)
+    memory.words.fill(mfn === first ? 0 : 7, mfn << 10, (mfn + 1) << 10)
+    memory.markWritten(mfn)
+    memory.watchWrites(mfn)
+  }
+  memory.clearFrames(first, end)
+  for (let mfn = first - 1; mfn <= end; mfn += 1) {
+    const isIn = mfn >= first && mfn < end
+    expect([memory.isBlank(mfn), memory.isClean(mfn), memory.words.subarray(mfn << 10, (mfn + 1) << 10).every((word) => word === 0)]).toEqual([isIn, !isIn, isIn])
+  }
+})
+
 test('a frame that was handed out counts as zero until somebody writes there, and tells of it', () => {
   const { memory } = new Machine({ memoryBytes: 1 << 20 })
   const mfn = memory.firstFrame + 5

@@ -66,6 +66,16 @@ describe('a table on its way out of a stream', () => {
     expect(framesOf(toMachine(table({ 2: 7, 428: 8 }), of(2, 3), { map: toMfn }))).toEqual({ 2: 1007, 428: 1008 })
   })
 
+  test('gets them in place, and stays as it was where it is refused', () => {
+    const sound = table({ 2: 7 })
+    expect(toMachine(sound, of(1), { map: toMfn, into: sound })).toBe(sound)
+    expect(framesOf(sound)).toEqual({ 2: 1007 })
+    const unsound = table({ 2: 7, 300: 5000, 428: 8 })
+    const before = unsound.slice()
+    expect(() => toMachine(unsound, of(2, 3), { map: toMfn, into: unsound })).toThrow(expect.objectContaining({ code: 'INVALID_STREAM' }))
+    expect(unsound).toEqual(before)
+  })
+
   test('is refused where it maps what the stream does not hold, in the hypervisor\'s hole too', () => {
     expect(() => toMachine(table({ 428: 5000 }), of(2, 3), { map: toMfn })).toThrow(expect.objectContaining({ code: 'INVALID_STREAM' }))
   })
