@@ -33,7 +33,7 @@ export type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction, WatchedBytes,
 } from './interface/trace.ts'
 export type {
-  CacheFault, CacheInspection, CachedTranslation, CodeInspection,
+  CacheFault, CacheInspection, CachedTranslation, CodeInspection, KeptTranslations,
 } from './interface/inspection.ts'
 export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 export type { ProcessorProfile, ProfileSample, RegionProfile } from './interface/profile.ts'
@@ -45,7 +45,7 @@ export { EXIT } from './interface/processor.ts'
 export { FRAME_RIGHT } from './interface/sources.ts'
 export type {
   BareProcessor, ExitReason, PhysicalAccess, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, RequestedOperation,
-  VirtualisedProcessor,
+  TableNews, VirtualisedProcessor,
 } from './interface/processor.ts'
 export type {
   CpuidSource, DescriptorSource, InterruptSource, MemoryDevice, PhysicalSource, PortSource, TimestampSource,

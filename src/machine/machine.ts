@@ -2,7 +2,7 @@
  * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user
  * mode for whoever hosts them, bare with a kernel of their own, or with one within a host that gives them their memory.
  */
-import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
+import { XenError, anything, checkOptions, flag, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
 import {
   DEFAULT_LEVEL, Engine, MachineProcessor, PROCESSOR_LEVELS, compilerSettings, makeRegions, recordCoverage, type CompilerSettings, type ProcessorLevel,
 } from './cpu/index.ts'
@@ -39,6 +39,7 @@ const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
   mode: /* @__PURE__ */ oneOf('hosted', 'bare', 'virtualised'), accounting: /* @__PURE__ */ oneOf('instructions', 'work'), descriptors: source, timestamp: /* @__PURE__ */ having('low', 'high'),
   random: /* @__PURE__ */ having('next'), topology: anything, cpuid: source, ports: /* @__PURE__ */ having('read', 'write'),
   kernelRing: (value) => (value === 1 || value === 3 ? undefined : 'must be 1 or 3'), physical: /* @__PURE__ */ having('frame'), interrupts: /* @__PURE__ */ having('pending', 'acknowledge'),
+  keepsTranslations: flag,
 }
 
 /**

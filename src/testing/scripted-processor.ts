@@ -3,7 +3,7 @@
  * does something and says why the run ended. It knows no x86.
  */
 import type {
-  CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorProfile, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
+  CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, TableNews, ProcessorProfile, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../machine/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
 import { PAGE_SHIFT, RFLAGS, SEGMENT } from '../x86/index.ts'
@@ -198,6 +198,8 @@ export class ScriptedProcessor implements Processor {
   executed = 0
   /** How often the TLB was flushed. */
   flushes = 0
+  /** Keeps nothing of page tables. */
+  readonly tables: TableNews = { entryChanged: () => {}, tablesChanged: () => {} }
   /** Whether it was given back. */
   destroyed = false
 
@@ -267,7 +269,7 @@ export class ScriptedProcessor implements Processor {
 
   /** It remembers nothing: its steps look everything up. */
   inspect(): CacheInspection {
-    return { root: this.registers.controlLow(3) >>> PAGE_SHIFT, isUser: true, translations: [], jumps: [], faults: [] }
+    return { root: this.registers.controlLow(3) >>> PAGE_SHIFT, isUser: true, translations: [], jumps: [], kept: [], faults: [] }
   }
 
   inspectCode(): CodeInspection {

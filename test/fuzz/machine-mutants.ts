@@ -16,6 +16,8 @@ export interface Mutant {
 const PV = 'src/hypervisor/guests/pv'
 const PAGING = 'src/hypervisor/guests/direct-paging'
 const CPU = 'src/machine/cpu'
+/** What comes into force again with a top-level table is not what that gives. */
+const KEPT = /is kept, and its tables give another|keeps translations of a top-level table/
 
 /** One replacement. */
 export const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
@@ -46,7 +48,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new processor keeps the jumps of the one whose place it takes',
-    patches: [patch(`${CPU}/processor/reset.ts`, 'memory.bytes.fill(0, base, base + PROCESSOR_BYTES)', 'memory.bytes.fill(0, base, base + State.size)')],
+    patches: [patch(`${CPU}/processor/reset.ts`, 'memory.bytes.fill(0, base, base + USED_BYTES)', 'memory.bytes.fill(0, base, base + State.size)')],
     within: 3, found: /the jump to/,
   },
   {
@@ -91,7 +93,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a change of page tables drops no translations',
-    patches: [patch(`${CPU}/core/mode.ts`, 'if (index === 0 || index === 3 || index === 4) translations.flush()', 'if (index === 0 || index === 4) translations.flush()')],
+    patches: [patch(`${CPU}/core/mode.ts`, 'else if (index === 3) translations.enterTable(low)', '')],
     within: 10, found: /the tables say/,
   },
   {
@@ -121,7 +123,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'dropping one page\'s translation keeps its jumps',
-    patches: [patch(`${CPU}/core/translations.ts`, 'else this.dropPage(address)\n    this.forgetJumps()', 'else this.dropPage(address)')],
+    patches: [patch(`${CPU}/core/translations.ts`, 'else this.current.dropPage(Math.floor(address / PAGE_SIZE))\n    this.renewJumps()', 'else this.current.dropPage(Math.floor(address / PAGE_SIZE))')],
     within: 10, found: /other code|leads to a frame|goes on in/,
   },
   {
@@ -131,8 +133,48 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a full flush passes the last translation by',
-    patches: [patch(`${CPU}/core/translations.ts`, 'for (let i = 0; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else', 'for (let i = 1; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else')],
+    patches: [patch(`${CPU}/core/translation-bank.ts`, 'if (count < TLB_LOG.entries) this.dropBetween(0, count)', 'if (count < TLB_LOG.entries) this.dropBetween(1, count)')],
     within: 5, found: /found by no flush/,
+  },
+  {
+    name: 'nobody tells that an entry is written over',
+    patches: [patch(`${PAGING}/page-updates.ts`, '    this.tables.changes.entry(at)\n', '')],
+    within: 5, found: KEPT,
+  },
+  {
+    name: 'nobody tells that a grant is unmapped',
+    patches: [patch(`${PAGING}/grant-entries.ts`, '    pageTables.changes.entry(at)\n', '')],
+    within: 20, found: KEPT,
+  },
+  {
+    name: 'nobody tells that a top-level table is none any more',
+    patches: [patch(`${PAGING}/page-tables.ts`, '    if (this.frames.type[mfn] === FRAME_TYPE.L4) this.changes.root(mfn)\n', '')],
+    within: 25, found: KEPT,
+  },
+  {
+    name: 'tables are left with what has changed in them',
+    patches: [patch(`${CPU}/core/translations.ts`, '    noted.take((index) => current.dropIndex(index))\n', '')],
+    within: 5, found: KEPT,
+  },
+  {
+    name: 'a change is not told to what is kept of other tables',
+    patches: [patch(`${CPU}/core/translations.ts`, '      bank.dropIndex(index)\n', '')],
+    within: 10, found: KEPT,
+  },
+  {
+    name: 'a change is told to every other translation that it concerns',
+    patches: [patch(`${CPU}/core/translation-bank.ts`, 'for (let page = index; page < TLB.entries; page += ENTRIES_PER_TABLE)', 'for (let page = index; page <= index; page += ENTRIES_PER_TABLE)')],
+    within: 20, found: KEPT,
+  },
+  {
+    name: 'a full flush leaves what is kept of other tables',
+    patches: [patch(`${CPU}/core/translations.ts`, '    for (const bank of this.banks) if (bank !== this.current && bank.root !== NO_ROOT) bank.forget()\n', '')],
+    within: 20, found: /written unseen/,
+  },
+  {
+    name: 'decoding leaves the right to write its frame with what is kept of other tables',
+    patches: [patch(`${CPU}/core/translations.ts`, '      else if (bank.root !== NO_ROOT) bank.protect(mfn)\n', '')],
+    within: 10, found: /written unseen|differs from the bytes|other code/,
   },
   {
     name: 'a changed entry keeps what the old one held',

@@ -12,6 +12,9 @@
  *   3. it is stale, and the frame waits for a flush: it is free, or its last writable use has ended, and its stamp is
  *      not older than the processor's last flush, so that the flush comes before anybody gets another use of it.
  *
+ * What a processor keeps for when it loads a top-level table again is held to more: 2 and 3 do not count. That table is one of the domain's still, and it gives
+ * each entry with its rights, so that nothing that has ended can come back with it.
+ *
  * A processor whose physical memory its domain's map translates may lead only where that map leads now: what it loses is
  * forgotten at once. The frame numbers of its own page tables, the top one's among them, are guest-physical.
  *
@@ -22,9 +25,9 @@
  * (page_set_tlbflush_timestamp), put_page_from_l1e; xen/common/page_alloc.c, alloc_heap_pages (flush before a freed
  * frame is handed out); xen/common/grant_table.c, gnttab_flush_tlb (unmapping flushes at once).
  */
-import type { CacheInspection, CachedTranslation } from '../../machine/index.ts'
+import type { CacheInspection, CachedTranslation, KeptTranslations } from '../../machine/index.ts'
 import type { Domain } from '../domains/domain.ts'
-import { FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
+import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
 import type { GuestCaches, Leaf } from '../domains/guest-vcpu.ts'
 import type { CheckedParts } from './parts.ts'
 import { silentFrames } from './silent-frames.ts'
@@ -36,6 +39,8 @@ export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineT
 export interface CoherenceCounts {
   processors: number
   translations: number
+  /** Of those and others what outlives a load of other tables. */
+  kept: number
   jumps: number
   blocks: number
 }
@@ -55,7 +60,7 @@ interface Side {
 /** Looks at all processors; reports what leads where it must not. */
 export function checkCoherence(parts: CoherenceParts, ledger: { report: Report }): CoherenceCounts {
   const report: Report = (frame, what) => ledger.report(frame, what)
-  const counts = { processors: 0, translations: 0, jumps: 0, blocks: 0 }
+  const counts = { processors: 0, translations: 0, kept: 0, jumps: 0, blocks: 0 }
   for (const domain of parts.domains.all()) {
     const granted = new Map<number, boolean>()
     for (const { mfn, writable } of parts.grants.mapped(domain.id)) {
@@ -69,6 +74,7 @@ export function checkCoherence(parts: CoherenceParts, ledger: { report: Report }
       const seen = caches.inspect()
       counts.processors += 1
       counts.translations += seen.translations.length
+      counts.kept += seen.kept.reduce((sum, { translations }) => sum + translations.length, 0)
       counts.jumps += seen.jumps.length
       checkProcessor(parts, side, { seen, report })
     }
@@ -104,7 +110,25 @@ function checkProcessor(
     const wrong = judge(parts, side, entry)
     if (wrong !== undefined) report(entry.frame, `${name}: ${describe(entry)} ${wrong}`)
   }
+  for (const kept of seen.kept) checkKept(parts, side, { kept, report })
 }
+
+/** What comes into force again with a top-level table. */
+function checkKept(parts: CoherenceParts, side: Side, { kept, report }: { readonly kept: KeptTranslations; readonly report: Report }): void {
+  const { domain, caches, name } = side
+  const { root } = kept
+  const all = [...kept.translations, ...kept.jumps]
+  if (all.length > 0 && !isTopTable(parts, domain, root)) report(root, `${name} keeps translations of a top-level table that is none`)
+  for (const entry of all) {
+    const leaf = caches.lookFrom?.(root, entry.address)
+    if (isGiven(leaf, entry) && (!entry.write || leaf!.dirty) && (!entry.execute || leaf!.executable) && leaf!.user && leaf!.accessed) continue
+    report(entry.frame, `${name}: ${describe(entry)} is kept, and its tables give another`)
+  }
+}
+
+const isTopTable = ({ frames }: CoherenceParts, domain: Domain, root: number): boolean =>
+  frames.isValid(root) && frames.owner[root] === domain.id && frames.type[root] === FRAME_TYPE.L4 && frames.typeCount[root]! > 0
+    && frames.hasFlag(root, FRAME_FLAG.VALIDATED)
 
 /** Why an entry must not be there, or undefined. */
 function judge(parts: CoherenceParts, side: Side, entry: CachedTranslation): string | undefined {

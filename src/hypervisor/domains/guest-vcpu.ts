@@ -103,6 +103,8 @@ export interface Leaf {
   readonly writable: boolean
   readonly executable: boolean
   readonly user: boolean
+  /** In all of its tables. */
+  readonly accessed: boolean
   readonly dirty: boolean
 }
 
@@ -121,6 +123,8 @@ export interface GuestCaches {
   isDue(stamp?: number): boolean
   /** The page tables in force by a walk that only looks; undefined where an entry is not present. */
   look(address: number): Leaf | undefined
+  /** The same under any top-level table, where its processor keeps translations of those that are not in force. */
+  lookFrom?(root: number, address: number): Leaf | undefined
   /** The same in its kernel's page tables, whichever mode is in force. */
   lookAsKernel(address: number): Leaf | undefined
 }

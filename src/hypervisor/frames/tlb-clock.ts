@@ -7,7 +7,7 @@ import { type StateOf, type Stateful, shape } from '../../util/index.ts'
 
 /** A processor that holds translations. */
 export interface TranslationHolder {
-  /** TLB time of its last full flush; the clock keeps it. */
+  /** TLB time of its last full flush, or load of tables; the clock keeps it. */
   flushedAt: number
   /** Drops all of them. */
   flushTlb(): void
@@ -43,11 +43,16 @@ export class TlbClock implements Stateful<TlbClockState> {
     this.holders.delete(holder)
   }
 
+  /** A processor has loaded its tables: it has nothing that they would not give, and whatever it keeps of others they would give. */
+  loaded(holder: TranslationHolder): void {
+    this.time += 1
+    holder.flushedAt = this.time
+  }
+
   /** Drops all translations of one processor. */
   flush(holder: TranslationHolder): void {
     holder.flushTlb()
-    this.time += 1
-    holder.flushedAt = this.time
+    this.loaded(holder)
   }
 
   /**

@@ -29,8 +29,18 @@ export interface CacheInspection {
   readonly translations: readonly CachedTranslation[]
   /** Jumps that are taken without a translation: what their blocks' pages are taken to be, for execution only. */
   readonly jumps: readonly CachedTranslation[]
+  /** What outlives a load of other tables, those in force among them: of each top-level table exactly what a walk would give now. */
+  readonly kept: readonly KeptTranslations[]
   /** Entries that contradict the machine's own rules: no flush would find them, or they lead to what is no block. */
   readonly faults: readonly CacheFault[]
+}
+
+/** What comes into force again with a top-level table. */
+export interface KeptTranslations {
+  /** The table's frame. */
+  readonly root: number
+  readonly translations: readonly CachedTranslation[]
+  readonly jumps: readonly CachedTranslation[]
 }
 
 /** Decoded code, which all processors of a machine share. */

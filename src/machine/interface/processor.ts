@@ -91,10 +91,26 @@ export interface ProcessorExit {
   readonly physical: PhysicalAccess
 }
 
+/**
+ * What a hosted processor that keeps translations (`keepsTranslations`) has to be told of the page tables under any of the top-level tables that it
+ * has walked from: each change of an entry that was present, in whatever way. One that keeps none may be told the same.
+ */
+export interface TableNews {
+  /** An entry of a level-1 table is another: its index in the table, and the high half of what it was. */
+  entryChanged(index: number, highBefore: number): void
+  /**
+   * Something else is: entries of higher tables, tables that are to hold other things. `root`: physical address of the only top-level
+   * table under which that can be.
+   */
+  tablesChanged(root?: number): void
+}
+
 /** One logical CPU. */
 export interface Processor {
   readonly registers: Registers
   readonly exit: ProcessorExit
+  /** Who has told that page tables change, tells it here. */
+  readonly tables: TableNews
   /**
    * Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's
    * behalf.
@@ -219,6 +235,11 @@ export interface ProcessorOptions {
    * bounded whatever runs. Both depend on nothing but what the code does.
    */
   readonly accounting?: 'instructions' | 'work'
+  /**
+   * Of a hosted processor whose kernel is in ring 3: loading CR3 drops no translations but those that are not as the tables are by now, and the last few
+   * top-level tables' are kept. Its host has to tell of all changes (`tables`). Default: false, and loading CR3 drops them.
+   */
+  readonly keepsTranslations?: boolean
   /** For hosted processors: the host's descriptor tables. */
   readonly descriptors?: DescriptorSource
   /** What RDTSC reads; without one it counts executed instructions. */

@@ -13,8 +13,10 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 export const WASM_PAGE = 65_536
 /** Most that a WebAssembly.Memory can hold. */
 export const MAX_MEMORY_BYTES = 65_536 * WASM_PAGE
-/** Bytes that one processor's state, translations and jump cache take. */
-export const PROCESSOR_BYTES = 160 * 1024
+/** Bytes that one processor's state, translations and jump cache take; the translations that it keeps of other tables are behind {@link USED_BYTES} of them. */
+export const PROCESSOR_BYTES = 268 * 1024
+/** Bytes of these that every processor uses. */
+export const USED_BYTES = 160 * 1024
 /** Processors that a machine has room for unless its options say otherwise. */
 export const DEFAULT_PROCESSORS = 64
 /** Buckets of the table that finds decoded blocks by physical address. */

@@ -103,7 +103,8 @@ export class GrantEntries implements GrantMappings<Vcpu> {
   }
 
   private write(at: number, low: number, high: number): void {
-    const { memory } = this.parts
+    const { memory, pageTables } = this.parts
+    pageTables.changes.entry(at)
     memory.words[at] = low
     memory.words[at + 1] = high
     memory.markWritten(Math.floor(at / 1024))

@@ -26,6 +26,6 @@ export function look(words: Uint32Array, root: number, address: number): Leaf | 
   }
   return {
     frame, writable: (all & PTE.WRITABLE) !== 0, user: (all & PTE.USER) !== 0, executable: (any & NO_EXECUTE) === 0,
-    dirty: (low & PTE.DIRTY) !== 0,
+    accessed: (all & PTE.ACCESSED) !== 0, dirty: (low & PTE.DIRTY) !== 0,
   }
 }

@@ -141,8 +141,8 @@ export class MmuExtended {
       paged.topTable = mfn
       if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     }
-    if (paged.inKernel) paged.loadRoot()
-    this.flush(paged)
+    if (paged.inKernel) this.load(paged)
+    else this.flush(paged)
     return 0
   }
 
@@ -159,10 +159,7 @@ export class MmuExtended {
       if (vcpu.owner.hidesMachineToPhys) this.parts.pageTables.setMachineToPhysSlot(mfn, 0)
     }
     paged.userTable = mfn
-    if (!paged.inKernel) {
-      paged.loadRoot()
-      this.flush(paged)
-    }
+    if (!paged.inKernel) this.load(paged)
     if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     return 0
   }
@@ -174,6 +171,13 @@ export class MmuExtended {
     paged.userTable = 0
     if (topTable !== 0) this.parts.pageTypes.putPageAndType(topTable)
     if (userTable !== 0) this.parts.pageTypes.putPageAndType(userTable)
+  }
+
+  /** Its processor goes on with the tables that are named by now: a flush that leaves what other tables give. */
+  private load(paged: PagedVcpu): void {
+    this.parts.meter.charge(WORK.flush)
+    paged.loadRoot()
+    this.parts.tlb.loaded(paged)
   }
 
   private flush(paged: PagedVcpu): void {

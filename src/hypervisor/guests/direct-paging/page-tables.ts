@@ -34,6 +34,7 @@ import { FallingTables } from './falling-tables.ts'
 import {
   addedTableBits, adjustLeafHigh, adjustLeafLow, choosesCaching, entryFrame, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
+import { TableChanges } from './table-changes.ts'
 import { ENTRIES, PAE_ENTRIES, XEN_SLOTS, isGuestSlot, type LeafOwners, type TablePlace } from './table-slots.ts'
 
 /** What page tables ask of the hypervisor around them. */
@@ -62,6 +63,8 @@ const hasPae = (domains: DomainRegistry, domid: number): boolean => domains.get(
  */
 export class PageTables implements FrameContents {
   readonly host: PageTableHost
+  /** Who hears of changes before they are made. */
+  readonly changes: TableChanges
   private readonly frames: FrameTable
   private readonly types: FrameTypes
   private readonly words: Uint32Array
@@ -75,6 +78,7 @@ export class PageTables implements FrameContents {
     this.frames = host.frames
     this.falling = new FallingTables(host.frames)
     this.types = host.types
+    this.changes = new TableChanges(host)
     host.types.connect(this)
     this.words = host.memory.words
     this.meter = host.meter
@@ -85,6 +89,7 @@ export class PageTables implements FrameContents {
   }
 
   fall(mfn: number): void {
+    if (this.frames.type[mfn] === FRAME_TYPE.L4) this.changes.root(mfn)
     this.fallFrom(mfn, ENTRIES)
   }
 
@@ -199,6 +204,7 @@ export class PageTables implements FrameContents {
   /** Shows or hides the machine-to-physical table in one top-level table. */
   setMachineToPhysSlot(mfn: number, low: number): void {
     const at = (mfn << 10) + XEN_SLOTS.first * 2
+    if (this.words[at] !== low) this.changes.entry(at)
     this.words[at] = low
     this.words[at + 1] = 0
     this.host.memory.markWritten(mfn)
@@ -213,6 +219,7 @@ export class PageTables implements FrameContents {
     const type = frames.type[mfn]!
     if (!isTable(type) || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return
     if (!frames.addReference(mfn)) return
+    this.changes.tables(mfn)
     frames.rows.setFlags(mfn, frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED)
     const wasSettling = this.isSettling
     this.isSettling = true

@@ -91,6 +91,7 @@ export class PageUpdates {
   }
 
   private write(at: number, low: number, high: number): void {
+    this.tables.changes.entry(at)
     this.words[at] = low
     this.words[at + 1] = high
     this.tables.host.memory.markWritten(at >>> 10)

@@ -183,6 +183,10 @@ export class ParavirtualCaches implements GuestCaches {
     return look(this.parts.memory.words, this.pv.root, address)
   }
 
+  lookFrom(root: number, address: number): Leaf | undefined {
+    return look(this.parts.memory.words, root, address)
+  }
+
   lookAsKernel(address: number): Leaf | undefined {
     return this.pv.kernelTable === 0 ? undefined : look(this.parts.memory.words, this.pv.kernelTable, address)
   }

@@ -85,7 +85,7 @@ class PvGuests extends ProcessorKind implements GuestKind {
   createVcpu(vcpu: Vcpu): PvGuest | number {
     const { descriptorTables, parts } = this
     const processor = parts.processors.create({
-      mode: 'hosted',
+      mode: 'hosted', keepsTranslations: true,
       descriptors: {
         read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out),
         isConstant: (selector) => descriptorTables.isConstant(selector),

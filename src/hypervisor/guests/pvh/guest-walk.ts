@@ -64,7 +64,7 @@ export function lookThrough(memory: GuestMemory, pvh: PvhVcpu, address: number):
   const rights = steps.filter((_, i) => !(steps.length === 3 && i === 0 && !pvh.isLong))
   return {
     frame, writable: rights.every(({ low }) => (low & PTE.WRITABLE) !== 0), user: rights.every(({ low }) => (low & PTE.USER) !== 0),
-    executable: rights.every(({ high }) => (high & NO_EXECUTE) === 0), dirty: ((steps.at(-1)?.low ?? 0) & PTE.DIRTY) !== 0,
+    executable: rights.every(({ high }) => (high & NO_EXECUTE) === 0), accessed: steps.every(({ low }) => (low & PTE.ACCESSED) !== 0), dirty: ((steps.at(-1)?.low ?? 0) & PTE.DIRTY) !== 0,
   }
 }
 

@@ -24,7 +24,7 @@ import { RegisterFile } from './register-file.ts'
 import { Segments } from './segments.ts'
 import { Stack } from './stack.ts'
 import { SystemRegisters } from './system-registers.ts'
-import { Translations } from './translations.ts'
+import { type TableSwitch, Translations } from './translations.ts'
 
 /** What a core is made of. */
 export interface CoreParts {
@@ -35,6 +35,7 @@ export interface CoreParts {
   /** Innermost ring of its code. */
   readonly kernelRing: number
   readonly accounting: 'instructions' | 'work'
+  readonly tableSwitch: TableSwitch
   readonly level: ProcessorLevel
   readonly sources: OutsideSources
   /** Of a processor whose physical memory its host translates. */
@@ -78,7 +79,7 @@ export class Core {
     const registers = new RegisterFile(physical, parts.base, bare)
     const code = new GeneratedCode(parts.interpreter)
     const faults = new Faults(registers)
-    const translations = new Translations(physical, registers)
+    const translations = new Translations(physical, registers, parts.tableSwitch)
     const segments = new Segments(registers, code)
     const memory = new LinearMemory(registers, code)
     const debug = new DebugUnit({ registers, faults, translations })

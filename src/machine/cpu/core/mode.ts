@@ -61,7 +61,8 @@ export class Mode {
     if (index === 0 && bare) this.followPaging()
     if (index === 0 || index === 4) this.update()
     else if (index === 3) this.updateRoot()
-    if (index === 0 || index === 3 || index === 4) translations.flush()
+    if (index === 0 || index === 4) translations.flush()
+    else if (index === 3) translations.enterTable(low)
   }
 
   /** Writes EFER without checks; LMA follows from paging. */
@@ -130,7 +131,7 @@ export class Mode {
     if ((permissions & ~State.permissions.get(view, base) & PERMISSION.SMAP) !== 0) translations.drop()
     State.permissions.set(view, base, permissions)
     translations.updateContext()
-    State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
+    State.bank.set(view, base, user ? translations.bank : base + TLB.offset + TLB.bankBytes)
     this.updateRoot()
   }
 

@@ -6,30 +6,40 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import type { CacheFault, CacheInspection, CachedTranslation, CodeInspection } from '../../interface/inspection.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
+import type { Views } from '../core/core.ts'
+import type { BankFacts } from '../core/translation-bank.ts'
 import type { CodeCache } from '../code/code-cache.ts'
 import { BLOCK, IP, RECORD } from '../layout/record.ts'
 import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 
 const TAGS = ['read', 'write', 'execute'] as const
 
-/** One look at a processor; `base` is where its area begins. */
-export function inspectProcessor(memory: MachineMemory, base: number, code: CodeCache): CacheInspection {
-  const { view } = memory
+/** One look at a processor. */
+export function inspectProcessor(core: Views<'physical' | 'registers' | 'translations'>, code: CodeCache): CacheInspection {
+  const { physical: memory, registers: { view, base } } = core
   const faults: CacheFault[] = []
+  const facts = core.translations.facts()
+  const generation = State.context.get(view, base) >>> CONTEXT.GENERATION
+  const inUse = new Set([generation, ...facts.kept.map((bank) => bank.generation)].filter((one) => one !== 0))
+  const jumps = jumpsOf(memory, base, { faults, code, inUse, newest: facts.generation })
   return {
     root: State.root.get(view, base) >>> PAGE_SHIFT,
     isUser: (State.permissions.get(view, base) & PERMISSION.USER) !== 0,
-    translations: translationsOf(memory, base, faults),
-    jumps: jumpsOf(memory, base, { faults, code }),
+    translations: translationsOf(memory, facts.current, faults),
+    jumps: jumps.get(generation) ?? [],
+    kept: facts.kept.map((bank) => ({
+      root: bank.root >>> PAGE_SHIFT, translations: translationsOf(memory, bank, faults).filter(({ address }) => !bank.isNoted(address)),
+      jumps: jumps.get(bank.generation) ?? [],
+    })),
     faults,
   }
 }
 
-function translationsOf(memory: MachineMemory, base: number, faults: CacheFault[]): CachedTranslation[] {
+function translationsOf(memory: MachineMemory, bank: BankFacts, faults: CacheFault[]): CachedTranslation[] {
   const found: CachedTranslation[] = []
-  const logged = loggedEntries(memory, base)
-  for (let index = 0; index < 2 * TLB.entries; index += 1) {
-    const entry = base + TLB.offset + index * TLB.entryBytes
+  const logged = loggedEntries(memory, bank)
+  for (let index = 0; index < bank.bytes / TLB.entryBytes; index += 1) {
+    const entry = bank.entries + index * TLB.entryBytes
     const cached = translationAt(memory, entry, faults)
     if (cached === undefined) continue
     found.push(cached)
@@ -51,10 +61,9 @@ const isPlaceOf = (index: number, address: number): boolean =>
   (((Math.floor(address / PAGE_SIZE) - index) % TLB.entries) + TLB.entries) % TLB.entries === 0
 
 /** Entries that the next full flush goes through; undefined when it goes through all. */
-function loggedEntries({ view }: MachineMemory, base: number): Set<number> | undefined {
-  const count = State.logCount.get(view, base)
+function loggedEntries({ view }: MachineMemory, { count, log }: BankFacts): Set<number> | undefined {
   if (count >= TLB_LOG.entries) return undefined
-  return new Set(Array.from({ length: count }, (_, i) => view.getUint32(base + TLB_LOG.offset + i * 4, true)))
+  return new Set(Array.from({ length: count }, (_, i) => view.getUint32(log + i * 4, true)))
 }
 
 function translationAt({ view, words }: MachineMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
@@ -72,29 +81,42 @@ function translationAt({ view, words }: MachineMemory, entry: number, faults: Ca
   return { address, frame, read: set.includes('read'), write: set.includes('write'), execute: set.includes('execute') }
 }
 
-/** Jumps that may be taken now, by blocks that are still there. */
+/** What is known of generations: the newest, and those that are in force or may come into force again. */
+interface JumpSearch {
+  readonly faults: CacheFault[]
+  readonly code: CodeCache
+  readonly newest: number
+  readonly inUse: ReadonlySet<number>
+}
+
+/** Jumps that may be taken while a generation is in force, by that, to blocks that are still there. */
 function jumpsOf(
-  memory: MachineMemory, base: number, { faults, code }: { readonly faults: CacheFault[]; readonly code: CodeCache },
-): CachedTranslation[] {
+  memory: MachineMemory, base: number, { faults, code, newest, inUse }: JumpSearch,
+): Map<number, CachedTranslation[]> {
   const { view } = memory
   const live = liveBlocks(code)
-  const found: CachedTranslation[] = []
-  const generation = State.context.get(view, base) >>> CONTEXT.GENERATION
+  const found = new Map<number, CachedTranslation[]>([...inUse].map((generation) => [generation, []]))
   for (let index = 0; index < JUMP.entries; index += 1) {
     const entry = base + JUMP.offset + index * JUMP.entryBytes
     const context = view.getUint32(entry + JUMP.context, true)
     const address = signedFromParts(view.getUint32(entry, true), view.getUint32(entry + 4, true))
     const block = view.getUint32(entry + JUMP.block, true)
     const fault = (what: string): unknown => faults.push({ frame: -1, what: `the jump to ${hex(address)} ${what}` })
-    if (context >>> CONTEXT.GENERATION < generation) {
+    const generation = context >>> CONTEXT.GENERATION
+    if (generation === 0) continue
+    if (generation > newest) {
+      fault('is from a generation that has not been: it comes into use unasked')
+      continue
+    }
+    const jumps = found.get(generation)
+    if (jumps === undefined) {
       // Generations only grow, and the last one empties the cache. Of older ones only blocks are taken that look alive, see runtime/blocks.ts.
       if (block !== 0 && view.getUint32(block + BLOCK.mode, true) <= CONTEXT.MODE && !live.has(block)) fault('would be taken again to a block that has been dropped')
       continue
     }
-    if (context >>> CONTEXT.GENERATION > generation) fault('is from a generation that has not been: it comes into use unasked')
-    else if (!live.has(block)) fault('leads to a block that has been dropped')
+    if (!live.has(block)) fault('leads to a block that has been dropped')
     else if ((view.getUint32(block + BLOCK.mode, true) & 0xff) !== (context & CONTEXT.MODE)) fault('leads to code of another mode')
-    else found.push(...pagesOf(memory, { block, address, second: code.secondPage(block) }))
+    else jumps.push(...pagesOf(memory, { block, address, second: code.secondPage(block) }))
   }
   return found
 }

@@ -2,8 +2,8 @@
  * A processor's area in linear memory, declared once: TypeScript reads it through the overlay, generated code uses the
  * same offsets. The first 256 bytes are 32 slots of 8 bytes that an instruction record names by their byte offset.
  *
- *   base            +4096            +69632    +73632         +73728           +139264   +155648
- *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch | nested TLB
+ *   base            +4096            +69632    +73632         +73728           +139264   +155648      +163840      +262144
+ *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch | nested TLB | kept banks | their logs
  */
 import { array, i32, overlay, u32, u64 } from '../../../util/index.ts'
 
@@ -109,6 +109,8 @@ export const State = /* @__PURE__ */ overlay(4096, {
    * exit's word (region/form/exit-word.ts), and where it led.
    */
   leads: u32(1512),
+  /** Where the log of the translations in force lies. */
+  log: u32(1516),
   leadRecord: u32(1492),
   leadWord: u64(1496),
   leadTo: u64(1504),
@@ -155,6 +157,8 @@ export const SCRATCH_BLOCK = { offset: 139_264, bytes: 16_384 } as const
  * memory with bits of FRAME_RIGHT.
  */
 export const NESTED_TLB = { offset: 155_648, entries: 1024, entryBytes: 8, valid: 0x800 } as const
+/** Banks of the TLB, each with its log, for translations that outlive a switch to other tables (core/translations.ts), beside the usual one. */
+export const KEPT_TLB = { offset: 163_840, banks: 3, logs: 262_144, logBytes: 4096, end: 274_432 } as const
 /** Where a guest-physical page of 40 bits, which travels in 32, has its highest ones. */
 export const HIGH_PAGE = 0xff
 

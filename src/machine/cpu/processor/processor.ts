@@ -8,7 +8,7 @@ import type { CpuidAnswer } from '../../../x86/index.ts'
 import { FRACTION, SeededRandom, XenError } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
-import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
+import type { ExitReason, ProcessorExit, ProcessorOptions, TableNews, VirtualisedProcessor } from '../../interface/processor.ts'
 import type { PhysicalSource } from '../../interface/sources.ts'
 import type { ProcessorProfile } from '../../interface/profile.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
@@ -54,6 +54,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   readonly registers: CoreRegisters
   readonly system: CoreSystemView
   readonly exit: ProcessorExit
+  readonly tables: TableNews
   private readonly core: Core
   private readonly engine: Engine
   private readonly release: () => void
@@ -85,7 +86,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode !== 'hosted', level: engine.level,
       kernelRing: options.mode === 'hosted' ? options.kernelRing ?? 3 : 0,
-      accounting: options.accounting ?? 'instructions',
+      accounting: options.accounting ?? 'instructions', tableSwitch: options.keepsTranslations === true ? 'keep' : 'drop',
       sources: {
         descriptors: options.descriptors, timestamp: options.timestamp,
         ports: options.ports ?? (options.mode === 'virtualised' ? undefined : NO_PORTS),
@@ -98,6 +99,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.system = new CoreSystemView(this.core)
     this.last = new LastSaved(this.core)
     this.registers = new CoreRegisters(this.core)
+    this.tables = this.core.translations
     this.fetcher = new BlockFetcher(this.core, engine)
     this.boundary = new Boundary(this.core, this.result)
     this.aside = new StoreAside(this.core)
@@ -436,7 +438,7 @@ export class MachineProcessor implements VirtualisedProcessor {
 
   inspect(): CacheInspection {
     this.freshen()
-    return inspectProcessor(this.core.physical, this.core.registers.base, this.engine.code)
+    return inspectProcessor(this.core, this.engine.code)
   }
 
   inspectCode(): CodeInspection {
@@ -457,6 +459,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   load(state: ProcessorState): void {
     const takeRandom = randomTaker(this.core.outside, state.random)
     loadState(this.core, this.registers, state, this.core.progress.countOutside)
+    this.core.translations.restart()
     takeRandom()
     this.last.note(state)
   }
@@ -485,6 +488,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.tracer?.stopAll()
     engine.detach(core)
     this.isDestroyed = true
+    core.translations.release()
     // Who still holds a view of the registers must not see, and not change, those of the next owner.
     core.registers.base = engine.memory.layout.retired
     core.translations.clear()

@@ -3,7 +3,7 @@
  * keeps the state of SSE by XSAVE where there is that, a bare one in ring 0; and the one behind INIT, in real mode.
  */
 import { ATTRIBUTE, CR0, CR4, DPL_SHIFT, EFER, PAGE_SIZE, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
-import { PROCESSOR_BYTES } from '../../memory/layout.ts'
+import { USED_BYTES } from '../../memory/layout.ts'
 import { isOffered } from '../cpuid/features.ts'
 import type { Core } from '../core/core.ts'
 import { resetFpu } from '../handlers/fpu.ts'
@@ -20,14 +20,14 @@ const CODE_ATTRIBUTES = FLAT | ATTRIBUTE.CODE | ATTRIBUTE.READABLE
 const STACK_ATTRIBUTES = FLAT | ATTRIBUTE.WRITABLE | ATTRIBUTE.BIG
 
 /**
- * Resets a processor. Its area has been another's before: all of it is cleared, for what is not a register outlives its
+ * Resets a processor. Its area has been another's before: all of it is cleared that has not been cleared behind that one, for what is not a register outlives its
  * owner just as well. What the jump cache says of the old owner's addresses would be taken for this one's, as generations
  * begin anew.
  */
 export function reset(core: Core): void {
   const { registers, physical: memory, mode, translations } = core
   const { view, base } = registers
-  memory.bytes.fill(0, base, base + PROCESSOR_BYTES)
+  memory.bytes.fill(0, base, base + USED_BYTES)
   placeMemory(core)
   translations.clear()
   if (core.progress.countsWork) State.returnPrice.set(view, base, PRICE.farTransfer)
