@@ -125,6 +125,7 @@ export function fill(w: Walk, leaf: number): void {
   const tag = c.local('i64')
   pushEntry(c, w.base, w.address)
   c.set(entry)
+  log(w, entry)
   c.get(w.address)
   c.i64(-PAGE_SIZE)
   c.op('i64.and')
@@ -191,13 +192,22 @@ export function fill(w: Walk, leaf: number): void {
   c.get(tag)
   c.op('i32.wrap_i64', 'i32.sub')
   c.memory('i32.store', TLB.delta)
-  log(w, entry)
 }
 
-/** Notes the entry so that a flush finds it; when the log is full a flush clears everything. */
+/** Notes an entry that is empty so far, so that a flush finds it; when the log is full a flush clears everything. */
 function log(w: Walk, entry: number): void {
   const c = w.code
   const count = c.local('i32')
+  const tags = [TLB.read, TLB.write, TLB.execute]
+  for (const [i, tag] of tags.entries()) {
+    c.get(entry)
+    c.memory('i32.load', tag)
+    if (i > 0) c.op('i32.and')
+  }
+  // Pages have zeros where NO_TAG has a one.
+  c.i32(NO_TAG)
+  c.op('i32.and')
+  c.if()
   load(w, State.logCount.offset)
   c.tee(count)
   c.i32(TLB_LOG.entries)
@@ -214,5 +224,6 @@ function log(w: Walk, entry: number): void {
   c.i32(1)
   c.op('i32.add')
   c.memory('i32.store', State.logCount.offset)
+  c.end()
   c.end()
 }
