@@ -1,6 +1,7 @@
 /**
  * When each processor last dropped all of its translations, on a clock that ticks with every full flush. A frame keeps
- * the time at which its last use of a kind ended; who has flushed since then cannot hold a stale translation of it.
+ * the time at which its last use of a kind ended; who has flushed since then cannot hold a stale translation of it. Loading tables is a flush, too: what a
+ * processor keeps over it is not stale (guests/direct-paging/table-changes.ts).
  * Reference: xen/arch/x86/flushtlb.c, tlbflush_filter.
  */
 import { type StateOf, type Stateful, shape } from '../../util/index.ts'

@@ -15,7 +15,8 @@
  * - Stale translations of what stood in the entry before are what they are behind every change of an entry: the frame
  *   stays what it is for as long as somebody may hold one. What ends its use stamps it (FrameTypes.putType,
  *   DomainMemory), and its next use begins behind a full flush of whoever has not flushed since (TlbClock); a grant's
- *   end flushes at once. So no change of an entry flushes by itself, as in Xen.
+ *   end flushes at once. So no change of an entry flushes by itself, as in Xen. What a processor keeps of tables that are not in
+ *   force hears of each (table-changes.ts).
  * Reference: xen/arch/x86/pv/ro-page-fault.c, ptwr_emulated_update, for what is let through.
  */
 import { VMASST_TYPE } from '../../../abi/index.ts'

@@ -60,7 +60,7 @@ class ActiveTrace implements Trace {
 }
 
 /** What of a processor is looked at. */
-type Traced = Views<'registers' | 'memory' | 'debug'>
+type Traced = Views<'registers' | 'memory' | 'debug' | 'translations'>
 
 /** Offsets in their pages of a trace's breakpoints. */
 const offsetsOf = ({ breakpoints }: TraceHooks): readonly number[] => [...breakpoints ?? []].map((address) => ((address % PAGE_SIZE) + PAGE_SIZE) % PAGE_SIZE)
@@ -138,6 +138,8 @@ export class Tracer implements Observer {
     this.watched = new WatchSet(traces.flatMap(({ hooks }) => hooks.watchpoints ?? []))
     if (traces.length === 0) this.isNoting = this.wantsStop = false
     this.core.debug.updateWatch()
+    // Those of pages that nobody has watched so far are remembered.
+    if (this.watchesPages) this.core.translations.flush()
   }
 
   /** Ends all traces. */

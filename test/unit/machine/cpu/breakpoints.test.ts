@@ -122,6 +122,16 @@ describe('watchpoints', () => {
     expect(seen[0]!.physical).toBe(host + 4)
   })
 
+  test('see a page that others\' watchpoints have left alone so far', () => {
+    const b = benchOf('movl $1,(%rdi)', atData)
+    watch(b, { address: DATA + 0x1000 })
+    b.cpu.run(ENDLESS)
+    const seen = watch(b, {})
+    b.jump(CODE)
+    b.cpu.run(ENDLESS)
+    expect(seen.map(short)).toEqual([['write', 0, 4, 1n, 1n, 0]])
+  })
+
   test('see each element of a string that is moved or stored in bulk, also behind the page\'s first', () => {
     const b = benchOf('rep stos %al,%es:(%rdi)', (bench) => {
       bench.set('rdi', DATA)
