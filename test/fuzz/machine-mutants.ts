@@ -63,7 +63,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no flush before a freed frame is handed out',
-    patches: [patch('src/hypervisor/frames/domain-memory.ts', 'const { memory, frames, tlb } = this.parts\n    tlb.flushSince(frames.stamp[mfn]!)', 'const { memory, frames, tlb } = this.parts\n    void [frames, tlb]')],
+    patches: [patch('src/hypervisor/frames/domain-memory.ts', 'tlb.flushSince(latest(frames.stamp, first, end))', 'void [frames, tlb, latest]')],
     within: 40, found: /leads to a frame of domain|writes a frame of type/,
   },
   {
@@ -83,7 +83,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'code in a frame that is handed out anew is kept',
-    patches: [patch('src/machine/memory/physical-memory.ts', '    this.markWritten(mfn)\n    this.bytes', '    this.bytes')],
+    patches: [patch('src/machine/memory/physical-memory.ts', '      if (this.hasCode(mfn)) this.onCodeWrite(mfn)\n    }\n    bytes.fill(', '    }\n    bytes.fill(')],
     within: 10, found: /differs from the bytes|cannot be decoded/,
   },
   {
