@@ -30,10 +30,11 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * for disks in qcow2 files, framebuffers and keyboards: 30 in drivers, 25 in all that boots hosts, 10 for who only reads descriptions; for trace buffers 2 in the ABI;
  * for processes and stacks as debuggers see them: 15 in debuggers; for vchans: 10 in drivers; for network interfaces of several queues, large frames and groups: 12 in drivers and in all that boots hosts;
  * for known forms of instructions and remembered jumps: 10 in all that has processors.
+ * for translations kept over switches of page tables and returns in generated code: 5 in all that has processors; for frames handed out in runs: 3 in the hypervisor and in all that boots hosts.
  */
 const budgets: Record<string, number> = {
-  '.': 1952, './abi': 45, './machine': 540, './hypervisor': 512, './xenstore': 110, './guest': 108, './drivers': 284,
-  './toolstack': 1956, './testing': 2051, './decompress': 7, './debug': 2057, './xapi': 1925, './fleet': 74, './browser': 1979,
+  '.': 1960, './abi': 45, './machine': 545, './hypervisor': 515, './xenstore': 110, './guest': 108, './drivers': 284,
+  './toolstack': 1964, './testing': 2059, './decompress': 7, './debug': 2065, './xapi': 1933, './fleet': 74, './browser': 1987,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
 const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')
