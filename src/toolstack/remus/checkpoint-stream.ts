@@ -3,8 +3,9 @@
  * each epoch. What is written while the domain stands still is only put aside; it is sent when the domain runs again.
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc; tools/libs/light/libxl_stream_write.c.
  */
+import { ComparedPages } from '../../machine/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { hasContents, SaveStreamWriter, type Allocate, type PageSource } from '../stream/index.ts'
+import { countFull, hasContents, MAX_BATCH_PAGES, SaveStreamWriter, type Allocate, type PageSource } from '../stream/index.ts'
 
 /** Where chunks go at once while the domain runs. */
 export type SendChunk = (chunk: Uint8Array) => Promise<void>
@@ -14,6 +15,7 @@ export class CheckpointStream {
   readonly writer: SaveStreamWriter
   private readonly pages: ChangedPagesWriter
   private readonly buffers: EpochBuffers | undefined
+  private readonly remembered: number
   private aside: Uint8Array[] | undefined
 
   /** `remembered`: pages at most whose contents are kept to be compared with. `keepsNothing`: nothing of a chunk is kept where it has been sent. */
@@ -22,7 +24,8 @@ export class CheckpointStream {
       write: (chunk: Uint8Array): Promise<void> | void => (this.aside === undefined ? send(chunk) : void this.aside.push(chunk)),
     }
     this.buffers = keepsNothing ? new EpochBuffers() : undefined
-    this.writer = this.pages = new ChangedPagesWriter(sink, new KnownPages(remembered), this.buffers?.allocate)
+    this.remembered = remembered
+    this.writer = this.pages = new ChangedPagesWriter(sink, this.buffers?.allocate)
   }
 
   /** From now on everything is put aside, and small records go together. What was put aside before has been sent. */
@@ -30,7 +33,8 @@ export class CheckpointStream {
     await this.writer.flush()
     this.aside = []
     this.buffers?.beginEpoch()
-    this.pages.isComparing = true
+    // Not before the first epoch, which has them all.
+    this.pages.compare(this.remembered)
     this.writer.gather()
   }
 
@@ -76,83 +80,118 @@ class EpochBuffers {
   }
 }
 
+/** Places of pages that are looked at: as many as a record has at most. What is known of others lies behind them. */
+const LOOKED = MAX_BATCH_PAGES
+/** Places for which there is room at first; it doubles. */
+const FIRST_KNOWN = 256
+/** No type, for a place that nothing is known of. */
+const NO_TYPE = 0xff
+
 /** What a domain's pages were when they were last written: of the first that were, up to a number of them. */
 export class KnownPages {
-  private readonly pages = new Map<number, { type: number; readonly contents: Uint8Array }>()
-  private readonly most: number
+  private readonly placeOf = new Map<number, number>()
+  private types = new Uint8Array(0)
+  private readonly pages: ComparedPages
+  private most: number
 
-  constructor(most: number) {
+  private constructor(pages: ComparedPages, most: number) {
+    this.pages = pages
     this.most = most
   }
 
-  /** True for a page that is not as it was; it is known from now on, where there is room. `contents` is empty for types that have none. */
-  isNew(pfn: number, type: number, contents: Uint8Array): boolean {
-    const known = this.pages.get(pfn)
-    if (known === undefined || known.contents.length !== contents.length) {
-      if (known !== undefined || this.pages.size < this.most) this.pages.set(pfn, { type, contents: contents.slice() })
-      return true
+  /** For `most` pages; undefined where the process has no room for any. */
+  static make(most: number): KnownPages | undefined {
+    const pages = ComparedPages.make(LOOKED)
+    return pages && new KnownPages(pages, most)
+  }
+
+  /** Where contents of pages are put to be looked at, one behind the other: MAX_BATCH_PAGES of them. */
+  get looked(): Uint8Array {
+    return this.pages.bytes.subarray(0, LOOKED * PAGE_SIZE)
+  }
+
+  /** True for a page that is not as it was; it is known from now on, where there is room. `at`: which of those that are looked at has its contents, where its type has any. */
+  isNew(pfn: number, type: number, at: number): boolean {
+    const place = this.placeOf.get(pfn) ?? this.add(pfn)
+    if (place === undefined) return true
+    const { types, pages } = this
+    const isFull = hasContents(type)
+    if (types[place] === type && (!isFull || pages.areSame(LOOKED + place, at))) return false
+    types[place] = type
+    if (isFull) pages.copy(at, LOOKED + place)
+    return true
+  }
+
+  /** A place for a page that is not known; undefined where there is no room. */
+  private add(pfn: number): number | undefined {
+    const place = this.placeOf.size
+    if (place >= this.most) return undefined
+    if (place === this.types.length && !this.grow()) return undefined
+    this.placeOf.set(pfn, place)
+    return place
+  }
+
+  private grow(): boolean {
+    const { types } = this
+    const size = Math.min(Math.max(FIRST_KNOWN, 2 * types.length), this.most)
+    if (!this.pages.grow(LOOKED + size)) {
+      this.most = types.length
+      return false
     }
-    if (known.type === type && same(known.contents, contents)) return false
-    known.type = type
-    known.contents.set(contents)
+    this.types = new Uint8Array(size).fill(NO_TYPE)
+    this.types.set(types)
     return true
   }
 }
 
-const wordsOf = (page: Uint8Array): Uint32Array => new Uint32Array(page.buffer, page.byteOffset, page.length / 4)
-
-/** Compares pages, eight words at a time: two of three are the same to their ends. Contents of pages lie so in memory. hot path. */
-function same(one: Uint8Array, other: Uint8Array): boolean {
-  const [left, right] = [wordsOf(one), wordsOf(other)]
-  for (let i = 0; i < left.length; i += 8) {
-    const first = (left[i]! ^ right[i]!) | (left[i + 1]! ^ right[i + 1]!) | (left[i + 2]! ^ right[i + 2]!) | (left[i + 3]! ^ right[i + 3]!)
-    const second = (left[i + 4]! ^ right[i + 4]!) | (left[i + 5]! ^ right[i + 5]!) | (left[i + 6]! ^ right[i + 6]!) | (left[i + 7]! ^ right[i + 7]!)
-    if ((first | second) !== 0) return false
-  }
-  return true
-}
-
 /** Leaves out pages that are as they were. */
 class ChangedPagesWriter extends SaveStreamWriter {
-  /** Pages are looked at: not before the first epoch, which has them all. */
-  isComparing = false
   /** Pages that were left out. */
   unchanged = 0
-  private readonly known: KnownPages
-  /** Where pages are looked at; what is written of them is copied once more. */
-  private looked = new Uint8Array(0)
+  private known: KnownPages | undefined
 
-  constructor(sink: ConstructorParameters<typeof SaveStreamWriter>[0], known: KnownPages, allocate: Allocate | undefined) {
-    super(sink, allocate)
-    this.known = known
+  /** From now on pages are looked at, and that many of them remembered; all are written where there is no room for it. */
+  compare(remembered: number): void {
+    this.known ??= KnownPages.make(remembered)
   }
 
   override async writePages(source: PageSource): Promise<void> {
-    if (!this.isComparing) return super.writePages(source)
+    const { known } = this
+    if (known === undefined) return super.writePages(source)
     const { pfns, types, copy } = source
-    const size = types.reduce((sum, type) => sum + (hasContents(type) ? PAGE_SIZE : 0), 0)
-    if (this.looked.length < size) this.looked = new Uint8Array(size)
-    const contents = this.looked.subarray(0, size)
-    copy(contents)
-    const kept: { pfn: number; type: number; contents: Uint8Array }[] = []
+    copy(known.looked.subarray(0, countFull(types) * PAGE_SIZE))
+    const kept: Kept = { pfns: [], types: [], places: [] }
     let at = 0
     for (let i = 0; i < types.length; i += 1) {
-      const length = hasContents(types[i]!) ? PAGE_SIZE : 0
-      const page = contents.subarray(at, at + length)
-      at += length
-      if (this.known.isNew(pfns[i]!, types[i]!, page)) kept.push({ pfn: pfns[i]!, type: types[i]!, contents: page })
+      const [pfn, type] = [pfns[i]!, types[i]!]
+      const isFull = hasContents(type)
+      if (known.isNew(pfn, type, at)) {
+        kept.pfns.push(pfn)
+        kept.types.push(type)
+        if (isFull) kept.places.push(at)
+      }
+      if (isFull) at += 1
     }
-    this.unchanged += types.length - kept.length
-    if (kept.length === 0) return
-    await super.writePages({
-      pfns: kept.map(({ pfn }) => pfn), types: Uint8Array.from(kept, ({ type }) => type),
-      copy: (into) => {
-        let place = 0
-        for (const page of kept) {
-          into.set(page.contents, place)
-          place += page.contents.length
-        }
-      },
-    })
+    this.unchanged += types.length - kept.pfns.length
+    if (kept.pfns.length === 0) return
+    // Behind the looks, which may have made room for more: then it is another view.
+    const { looked } = known
+    await super.writePages({ pfns: kept.pfns, types: Uint8Array.from(kept.types), copy: (into) => copyPlaces(looked, kept.places, into) })
+  }
+}
+
+/** Pages that are to be written, and where the contents of those lie that have any. */
+interface Kept {
+  readonly pfns: number[]
+  readonly types: number[]
+  readonly places: number[]
+}
+
+/** Copies pages one behind the other: those that lie so already together. */
+function copyPlaces(from: Uint8Array, places: readonly number[], into: Uint8Array): void {
+  for (let i = 0, end; i < places.length; i = end) {
+    end = i + 1
+    while (end < places.length && places[end] === places[i]! + end - i) end += 1
+    into.set(from.subarray(places[i]! * PAGE_SIZE, (places[i]! + end - i) * PAGE_SIZE), i * PAGE_SIZE)
   }
 }

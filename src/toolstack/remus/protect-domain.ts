@@ -311,8 +311,11 @@ export class Protection {
 
   private async putNoted(left: readonly number[]): Promise<number> {
     const { image } = this
-    image.refresh()
-    return this.put(new Set([...left, ...dirtyPages(this.job), ...image.retyped(), ...image.ringPages()]))
+    const pages = new Set([...left, ...dirtyPages(this.job)])
+    // Before the first epoch the guest ran between the look and the log.
+    image.refresh(this.counts.epochs === 0 ? undefined : (pfn) => pages.has(pfn))
+    for (const pfn of [...image.retyped(), ...image.ringPages()]) pages.add(pfn)
+    return this.put(pages)
   }
 
   /** Every page is looked at; only those that have changed are written. */

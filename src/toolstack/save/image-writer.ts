@@ -27,8 +27,11 @@ export interface ImageWriter {
   pages(): Uint32Array
   /** One past the highest number that a page can have. */
   readonly end: number
-  /** Looks anew which pages there are: the guest's balloon may have changed that. Throws INVALID_STATE when that cannot be told. */
-  refresh(): void
+  /**
+   * Looks anew which pages there are: the guest's balloon may have changed that. `written`, for whoever knows of all writes since the last look: whether a page may have been written; what was not is
+   * not looked at. Throws INVALID_STATE when that cannot be told.
+   */
+  refresh(written?: (pfn: number) => boolean): void
   /** Pages that are of another type now than when they were sent, or that have come or gone since. */
   retyped(): number[]
   /**

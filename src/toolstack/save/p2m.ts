@@ -26,7 +26,7 @@ export const MAX_PFN = 10 * 2 ** 20
 const SLACK = 1024
 
 /** What is used of the control interface. */
-export type P2mControl = Pick<ControlInterface, 'domainInfo' | 'frameBytes'>
+export type P2mControl = Pick<ControlInterface, 'domainInfo' | 'frameBytes' | 'framePfns'>
 
 /** A guest's p2m: the frames that hold it, and its entries. */
 export interface PhysToMachine {
@@ -137,36 +137,94 @@ function takeNarrow(words: Uint32Array, into: Uint32Array): number {
   return named
 }
 
-/** Reads the p2m of a PV domain; `spare` is memory for its entries, where it has room for just them. Throws INVALID_STATE when the guest has not set it up or it is broken. */
-export function readP2m(control: P2mControl, domid: DomId, spare?: Uint32Array): PhysToMachine {
-  const info = control.domainInfo(domid)
-  const abi = guestAbiOf(info.addressSize)
-  const reader = new P2mReader(control, domid, abi)
-  const shared = reader.page(info.sharedInfoFrame, 'shared_info')
+/** Where the list lies, as shared_info says. `generation` is another one when the guest has changed how it is mapped. */
+interface P2mPlace {
+  readonly maxPfn: number
+  readonly cr3: number
+  readonly address: bigint
+  readonly generation: bigint
+  readonly root: number
+}
+
+/** Throws INVALID_STATE for a number of pages that cannot be. */
+function placeOf(reader: P2mReader, abi: GuestAbi, sharedInfo: Mfn): P2mPlace {
+  const shared = reader.page(sharedInfo, 'shared_info')
   const { arch: { layout: arch, offset: base } } = abi.of(SharedInfo)
   const maxPfn = arch.maxPfn.number(shared, base)
   if (maxPfn === 0 || maxPfn > MAX_PFN) throw invalid(`max_pfn ${maxPfn} is not from 1 to ${MAX_PFN}`, { maxPfn })
-  const pages = Math.ceil(maxPfn / reader.perPage)
-  const cr3 = arch.p2mCr3.number(shared, base)
-  const frames = cr3 === 0
-    ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
-    : reader.linear(abi.frameOfCr3(cr3), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
-  const into = spare?.length === maxPfn ? spare : new Uint32Array(maxPfn)
-  return { maxPfn, frames, entries: readEntries(reader, { frames, limit: 2 * info.totalPages + SLACK }, into) }
+  return {
+    maxPfn, cr3: arch.p2mCr3.number(shared, base), address: BigInt.asIntN(64, arch.p2mVaddr.get(shared, base)),
+    generation: arch.p2mGeneration.get(shared, base), root: arch.pfnToMfnFrameListList.number(shared, base),
+  }
 }
 
-interface P2mFacts {
-  readonly frames: readonly Mfn[]
-  /** Entries at most that name a frame. */
-  readonly limit: number
+/**
+ * The p2m of a PV domain, read again and again: all of it, or, of a linear list that lies where it lay, only the pages that were written meanwhile.
+ */
+export class P2mReading implements PhysToMachine {
+  maxPfn = 0
+  frames: readonly Mfn[] = []
+  entries = new Uint32Array(0)
+  private readonly control: P2mControl
+  private readonly domid: DomId
+  private place: P2mPlace | undefined
+  /** Entries that name a frame, by page of the list. */
+  private named = new Uint16Array(0)
+
+  /** Throws INVALID_STATE when the guest has not set it up or it is broken. */
+  constructor(control: P2mControl, domid: DomId) {
+    this.control = control
+    this.domid = domid
+    this.refresh()
+  }
+
+  /** Reads it anew. `written`: whether a page of the guest's may have been written since the last time; without it everything is read. Throws INVALID_STATE, as above and when the list itself has moved. */
+  refresh(written?: (pfn: number) => boolean): void {
+    const { control, domid } = this
+    const info = control.domainInfo(domid)
+    const abi = guestAbiOf(info.addressSize)
+    const reader = new P2mReader(control, domid, abi)
+    const place = placeOf(reader, abi, info.sharedInfoFrame)
+    const stays = written !== undefined && this.isWhereItWas(place)
+    const frames = stays ? this.frames : this.find(reader, abi, place)
+    const pfns = stays ? control.framePfns(Uint32Array.from(frames)) : undefined
+    // A page whose number the guest's own tables do not agree on is in no log of writes that could be asked.
+    const isAsItWas = (i: number): boolean => pfns !== undefined && this.entries[pfns[i]!] === frames[i] && written?.(pfns[i]!) === false
+    const limit = 2 * info.totalPages + SLACK
+    let named = 0
+    for (let i = 0; i < frames.length; i += 1) {
+      const first = i * reader.perPage
+      if (!isAsItWas(i)) this.named[i] = reader.entries(frames[i]!, this.entries.subarray(first, first + reader.perPage))
+      named += this.named[i]!
+      if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })
+    }
+    this.frames = frames
+    this.place = place
+  }
+
+  /** A tree has nothing that tells of its changes. */
+  private isWhereItWas({ maxPfn, cr3, address, generation }: P2mPlace): boolean {
+    const { place } = this
+    return cr3 !== 0 && maxPfn === place?.maxPfn && cr3 === place.cr3 && address === place.address && generation === place.generation
+  }
+
+  /** The pages of the list, and room for what they hold. */
+  private find(reader: P2mReader, abi: GuestAbi, { maxPfn, cr3, address, root }: P2mPlace): readonly Mfn[] {
+    const pages = Math.ceil(maxPfn / reader.perPage)
+    const frames = cr3 === 0 ? reader.tree(root, pages) : reader.linear(abi.frameOfCr3(cr3), Number(address), pages)
+    if (this.place === undefined) {
+      this.maxPfn = maxPfn
+      this.entries = new Uint32Array(maxPfn)
+      this.named = new Uint16Array(pages)
+    } else if (maxPfn !== this.maxPfn || frames.some((frame, i) => frame !== this.frames[i])) {
+      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', { details: { domid: this.domid } })
+    }
+    return frames
+  }
 }
 
-function readEntries(reader: P2mReader, { frames, limit }: P2mFacts, entries: Uint32Array): Uint32Array {
-  let named = 0
-  frames.forEach((frame, index) => {
-    const first = index * reader.perPage
-    named += reader.entries(frame, entries.subarray(first, first + reader.perPage))
-    if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })
-  })
-  return entries
+/** Reads the p2m of a PV domain. Throws INVALID_STATE when the guest has not set it up or it is broken. */
+export function readP2m(control: P2mControl, domid: DomId): PhysToMachine {
+  const { maxPfn, frames, entries } = new P2mReading(control, domid)
+  return { maxPfn, frames, entries }
 }

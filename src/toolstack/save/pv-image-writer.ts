@@ -24,7 +24,7 @@ import {
 } from '../stream/index.ts'
 import { encodeEntries } from './entries-record.ts'
 import type { ImageOptions, ImageWriter, WritePagesOptions } from './image-writer.ts'
-import { NO_FRAME, type PhysToMachine, readP2m } from './p2m.ts'
+import { NO_FRAME, P2mReading } from './p2m.ts'
 import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 import { tscRecord } from './tsc-record.ts'
 import { inBatches, nameZeros } from './zero-frames.ts'
@@ -132,9 +132,7 @@ export class PvImageWriter implements ImageWriter {
   private readonly abi: GuestAbi
   private readonly levels: 3 | 4
   private readonly omitsZeros: boolean
-  private p2m: PhysToMachine
-  /** Entries of the list before the last: memory for those of the next. */
-  private spare: Uint32Array | undefined
+  private readonly p2m: P2mReading
   /** Memory for the tables of a batch, which are copied before the next is taken. */
   private readonly tableMemory: Uint8Array[] = []
   /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
@@ -150,7 +148,7 @@ export class PvImageWriter implements ImageWriter {
     this.hasProcessor = hasRegisters
     this.abi = guestAbiOf(addressSize)
     this.levels = addressSize === 64 ? 4 : 3
-    this.p2m = readP2m(control, domid)
+    this.p2m = new P2mReading(control, domid)
     this.sent = new Uint8Array(this.p2m.maxPfn)
   }
 
@@ -165,20 +163,9 @@ export class PvImageWriter implements ImageWriter {
     return all
   }
 
-  /**
-   * Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has
-   * moved.
-   */
-  refresh(): void {
-    const now = readP2m(this.control, this.domid, this.spare)
-    const { frames, maxPfn } = this.p2m
-    if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
-      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', {
-        details: { domid: this.domid },
-      })
-    }
-    this.spare = this.p2m.entries
-    this.p2m = now
+  /** Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has moved. */
+  refresh(written?: (pfn: number) => boolean): void {
+    this.p2m.refresh(written)
   }
 
   /**

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { COMPAT, type GuestAbi, NATIVE, SharedInfo } from '../../../../src/abi/index.ts'
-import { NO_FRAME, readP2m } from '../../../../src/toolstack/save/p2m.ts'
+import { NO_FRAME, P2mReading, readP2m } from '../../../../src/toolstack/save/p2m.ts'
 import type { Mfn } from '../../../../src/util/index.ts'
 import { FrameHost } from '../../../support/frame-host.ts'
 
@@ -8,7 +8,7 @@ const PAGES = 40
 const ABIS = [NATIVE, COMPAT]
 
 /** Writes one field of shared_info. */
-type Set = (name: 'maxPfn' | 'pfnToMfnFrameListList' | 'p2mCr3' | 'p2mVaddr', value: bigint) => void
+type Set = (name: 'maxPfn' | 'pfnToMfnFrameListList' | 'p2mCr3' | 'p2mVaddr' | 'p2mGeneration', value: bigint) => void
 
 /** A domain of 40 pages that describes its list as a tree: page 0 is the root, 1 the list of lists, 2 the list. */
 function described(abi: GuestAbi = NATIVE) {
@@ -28,7 +28,7 @@ function described(abi: GuestAbi = NATIVE) {
   frames.forEach((frame, i) => put(2, i, BigInt(frame)))
   set('maxPfn', BigInt(PAGES))
   set('pfnToMfnFrameListList', BigInt(frames[0]!))
-  return { host, frames, put, set }
+  return { host, frames, put, set, isTree: true }
 }
 
 /** The same with a linear list: page 3 to 6 are tables that map page 2 at `address`. */
@@ -41,7 +41,7 @@ function linear(address: bigint) {
   }
   set('p2mCr3', BigInt(frames[3]!) << 12n)
   set('p2mVaddr', address)
-  return domain
+  return { ...domain, isTree: false }
 }
 
 describe('a list of frames', () => {
@@ -112,5 +112,55 @@ describe('a list of frames', () => {
     expect(() => readP2m(domain.host, domain.host.domid)).toThrow(
       expect.objectContaining({ code: 'INVALID_STATE', message: expect.stringMatching(message) }),
     )
+  })
+})
+
+describe('a list of frames that is read again', () => {
+  /** Where the list lies, and a number that no frame has. */
+  const [LIST, CHANGED] = [2, 0x123]
+
+  test('is read again where it was written, and nowhere else', () => {
+    const { host, put } = linear(0x7f00_0000_0000n)
+    const reading = new P2mReading(host, host.domid)
+    put(LIST, 7, BigInt(CHANGED))
+    const asked: number[] = []
+    reading.refresh((pfn) => {
+      asked.push(pfn)
+      return false
+    })
+    expect([asked, reading.entries[7] === CHANGED]).toEqual([[LIST], false])
+    reading.refresh((pfn) => pfn === LIST)
+    expect(reading.entries[7]).toBe(CHANGED)
+  })
+
+  test('is read whole by whoever knows of no writes, where it is a tree, and where the guest says that it is mapped anew', () => {
+    for (const [domain, change] of [[linear(0x7f00_0000_0000n), false], [described(), false], [linear(0x7f00_0000_0000n), true]] as const) {
+      const { host, put, set } = domain
+      const reading = new P2mReading(host, host.domid)
+      put(LIST, 7, BigInt(CHANGED))
+      if (change) set('p2mGeneration', 1n)
+      reading.refresh(domain.isTree || change ? () => false : undefined)
+      expect(reading.entries[7]).toBe(CHANGED)
+    }
+  })
+
+  test('is read where the tables of the guest and of the machine do not agree on its page', () => {
+    const { host, frames, put } = linear(0x7f00_0000_0000n)
+    put(LIST, LIST, BigInt(frames[9]!))
+    const reading = new P2mReading(host, host.domid)
+    put(LIST, 7, BigInt(CHANGED))
+    reading.refresh(() => false)
+    expect(reading.entries[7]).toBe(CHANGED)
+  })
+
+  test('is refused where it has moved or is longer by then', () => {
+    const moved = linear(0x7f00_0000_0000n)
+    const reading = new P2mReading(moved.host, moved.host.domid)
+    moved.put(6, 0, (BigInt(moved.frames[8]!) << 12n) | 0x67n)
+    expect(() => reading.refresh()).toThrow(/moved its p2m/)
+    const grown = linear(0x7f00_0000_0000n)
+    const other = new P2mReading(grown.host, grown.host.domid)
+    grown.set('maxPfn', 41n)
+    expect(() => other.refresh(() => false)).toThrow(/moved its p2m/)
   })
 })
