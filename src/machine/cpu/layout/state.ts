@@ -2,7 +2,7 @@
  * A processor's area in linear memory, declared once: TypeScript reads it through the overlay, generated code uses the
  * same offsets. The first 256 bytes are 32 slots of 8 bytes that an instruction record names by their byte offset.
  *
- *   base            +4096            +69632    +73632         +73728           +139264   +155648      +163840      +262144
+ *   base            +4096            +69632    +73632         +73728           +204800   +221184      +229376      +327680
  *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch | nested TLB | kept banks | their logs
  */
 import { array, i32, overlay, u32, u64 } from '../../../util/index.ts'
@@ -149,16 +149,16 @@ export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
 /** Eight bytes that stand for those in memory while an instruction's store goes aside (processor/store-aside.ts). */
 export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
 /** Jump cache: rip, context, block. */
-export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
+export const JUMP = { offset: 73_728, entries: 8192, entryBytes: 16, context: 8, block: 12 } as const
 /** Records that are executed once: a block cut short by the budget. */
-export const SCRATCH_BLOCK = { offset: 139_264, bytes: 16_384 } as const
+export const SCRATCH_BLOCK = { offset: 204_800, bytes: 16_384 } as const
 /**
  * What the host has said of guest-physical pages (core/nested-memory.ts): the page with the valid bit, then the page in
  * memory with bits of FRAME_RIGHT.
  */
-export const NESTED_TLB = { offset: 155_648, entries: 1024, entryBytes: 8, valid: 0x800 } as const
+export const NESTED_TLB = { offset: 221_184, entries: 1024, entryBytes: 8, valid: 0x800 } as const
 /** Banks of the TLB, each with its log, for translations that outlive a switch to other tables (core/translations.ts), beside the usual one. */
-export const KEPT_TLB = { offset: 163_840, banks: 3, logs: 262_144, logBytes: 4096, end: 274_432 } as const
+export const KEPT_TLB = { offset: 229_376, banks: 3, logs: 327_680, logBytes: 4096, end: 339_968 } as const
 /** Where a guest-physical page of 40 bits, which travels in 32, has its highest ones. */
 export const HIGH_PAGE = 0xff
 
