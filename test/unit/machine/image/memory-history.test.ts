@@ -25,6 +25,9 @@ const STORES = `
   jnz again
   ud2`
 
+/** The bytes of all frames; the memory behind them, up to a whole page of WebAssembly's, is nobody's. */
+const frames = ({ memory }: Machine): Uint8Array => memory.bytes.subarray(memory.firstFrame * 4096, memory.endFrame * 4096)
+
 describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])('a store of a processor with %s', (_, Library) => {
   test('is found, copied once, and taken back, with the code that was decoded for it', { timeout: 30_000 }, () => {
     const bench = new CpuBench({ library: { Machine: Library }, accounting: 'work' })
@@ -34,7 +37,7 @@ describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])
     const pool = new PagePool()
     const images = machine.keepImages(pool, { fresh: false })
     const first = images.capture(NONE)!
-    const before = { pages: pool.pages, bytes: machine.memory.bytes.slice(machine.memory.firstFrame * 4096), state: cpu.save(), hash: first.hash() }
+    const before = { pages: pool.pages, bytes: frames(machine).slice(), state: cpu.save(), hash: first.hash() }
     const steps = (): number => {
       const after = machine.createProcessor({ mode: 'hosted', accounting: 'work' })
       after.load(before.state)
@@ -52,7 +55,7 @@ describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])
     // Eight pages of data at most, and a page of what was paid for lines.
     expect(pool.pages - before.pages).toBeLessThanOrEqual(9)
     expect(images.restore(first, NONE).pages).toBeLessThanOrEqual(9)
-    expect(Buffer.compare(machine.memory.bytes.subarray(machine.memory.firstFrame * 4096), before.bytes)).toBe(0)
+    expect(Buffer.compare(frames(machine), before.bytes)).toBe(0)
     expect(images.capture(NONE)!.hash()).toBe(before.hash)
     // The same instructions in the same time.
     expect(steps()).toBe(told)
@@ -86,7 +89,6 @@ test('another machine of the same size becomes the same', () => {
   const other = new Machine({ memoryBytes: 16 << 20, processors: 4 })
   const images = other.keepImages(pool, { fresh: true })
   images.restore(image, NONE)
-  const frames = (machine: Machine): Uint8Array => machine.memory.bytes.subarray(machine.memory.firstFrame * 4096)
   expect(Buffer.compare(frames(other), frames(bench.machine))).toBe(0)
   expect(images.capture(NONE)!.hash()).toBe(image.hash())
   // So does one whose memory is loaded, with the lines that were paid for.
@@ -95,7 +97,7 @@ test('another machine of the same size becomes the same', () => {
   expect(loaded.keepImages(new PagePool(), { fresh: false }).capture(NONE)!.hash()).toBe(image.hash())
   // A machine whose memory was touched before its images are kept becomes the same as well.
   const used = new Machine({ memoryBytes: 16 << 20, processors: 4 })
-  used.memory.bytes.fill(7, used.memory.firstFrame * 4096)
+  frames(used).fill(7)
   for (let mfn = used.memory.firstFrame; mfn < used.memory.endFrame; mfn += 1) used.memory.markWritten(mfn)
   used.keepImages(pool, { fresh: false }).restore(image, NONE)
   expect(Buffer.compare(frames(used), frames(bench.machine))).toBe(0)
