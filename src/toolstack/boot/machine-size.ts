@@ -4,7 +4,7 @@ import { mostMemoryBytes } from '../../machine/index.ts'
 const MEBIBYTE = 2 ** 20
 
 /**
- * vCPUs that the PV domains of a host can have together, idle ones of `maxvcpus` too. Each takes 160 KiB of the machine's
+ * vCPUs that the PV domains of a host can have together, idle ones of `maxvcpus` too. Each takes 332 KiB of the machine's
  * address space, and of real memory only once it is used.
  */
 export const MOST_VCPUS = 256
