@@ -136,7 +136,7 @@ async function protectedWork(worker: Worker, rate: number): Promise<Protected> {
 
 /** The work unprotected, and protected at a rate. */
 async function measure(report: Report, worker: Worker, { name, rate }: { readonly name: string; readonly rate: number }): Promise<void> {
-  // In turns: whoever else uses the machine slows both.
+  // Directly before the protected turns: whoever else uses the machine for long slows both.
   const alone: Turn[] = []
   for (let i = 0; i < TURNS; i += 1) alone.push(await work(worker))
   const { wall, processor, guest } = best(alone)

@@ -109,7 +109,7 @@ export interface TableNews {
 export interface Processor {
   readonly registers: Registers
   readonly exit: ProcessorExit
-  /** Who has told that page tables change, tells it here. */
+  /** Where whoever changes page tables tells of it. */
   readonly tables: TableNews
   /**
    * Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's
